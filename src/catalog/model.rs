@@ -1,0 +1,190 @@
+//! The declared project as types. Built by the loader, and by tests and the simulator without any file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use omctl_protocol::{ChannelName, ChannelSchema, Value};
+
+/// The name of a backend that `openmobster.yaml` declares; `managed` is always there.
+pub const MANAGED: &str = "managed";
+
+/// Everything that a project declares.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// The project root.
+    pub root: PathBuf,
+    /// `name:` of `openmobster.yaml`.
+    pub name: String,
+    /// `backends:`; `managed` is not among them.
+    pub backends: BTreeMap<String, BackendDecl>,
+    /// `channels/*.yaml`.
+    pub channels: BTreeMap<ChannelName, Arc<Channel>>,
+    /// `server:` with the chosen `env:` on top; what the flags do not override.
+    pub server: ServerDecl,
+}
+
+/// `server:` of `openmobster.yaml`, unresolved: `config` puts defaults below and flags above it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServerDecl {
+    /// `addr:`
+    pub addr: Option<String>,
+    /// `data_dir:`, relative to the project root.
+    pub data_dir: Option<PathBuf>,
+    /// `trusted_proxies:`
+    pub trusted_proxies: Vec<String>,
+}
+
+/// One entry of `backends:`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BackendDecl {
+    /// `kind: sqlite`
+    Sqlite {
+        /// `path:`, made absolute against the project root.
+        path: PathBuf,
+    },
+}
+
+/// One channel.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    /// The file's name.
+    pub name: ChannelName,
+    /// `backend:`, [`MANAGED`] or one of [`Catalog::backends`].
+    pub backend: String,
+    /// `table:`; for `managed` the channel's name.
+    pub table: String,
+    /// `where:`: column and value that every synced row has.
+    pub filter: Vec<(String, Value)>,
+    /// Key and fields. The version is 0 here: the store numbers it.
+    pub schema: ChannelSchema,
+    /// `scope:`
+    pub scope: ScopeDecl,
+    /// `write:`
+    pub write: WriteDecl,
+    /// `delete_vs_update:`
+    pub delete_vs_update: DeleteVsUpdate,
+    /// `detect: { every: … }`
+    pub poll_every: Option<Duration>,
+    /// The file, relative to the project root.
+    pub file: PathBuf,
+}
+
+/// `scope:` as written. `rule` gives it meaning.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum ScopeDecl {
+    /// No scope: nobody sees anything.
+    #[default]
+    Nobody,
+    /// `scope: public`
+    Public,
+    /// Any of these, each all of its entries.
+    AnyOf(Vec<Vec<ScopeEntry>>),
+}
+
+/// One `left: right` of a scope expression.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScopeEntry {
+    /// A field, or `account.role`, `account.email`, `account.claims.NAME`.
+    pub left: String,
+    /// What it must equal: `account.…`, or a constant.
+    pub right: String,
+    /// Where it stands.
+    pub at: Place,
+}
+
+/// `write:`: who may do what. What is not named is refused.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct WriteDecl {
+    /// `create:`
+    pub create: Roles,
+    /// `update:`
+    pub update: Roles,
+    /// `delete:`
+    pub delete: Roles,
+}
+
+/// A set of roles.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Roles {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Every account.
+    Any,
+    /// Accounts of these roles.
+    Only(Vec<String>),
+}
+
+impl Roles {
+    /// Whether an account of this role (or of none) is among them.
+    pub fn contain(&self, role: Option<&str>) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Any => true,
+            Self::Only(roles) => role.is_some_and(|role| roles.iter().any(|one| one == role)),
+        }
+    }
+
+    /// Whether no account is among them.
+    pub fn is_nobody(&self) -> bool {
+        matches!(self, Self::Nobody)
+    }
+}
+
+/// What happens where one side deleted a record that the other changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeleteVsUpdate {
+    /// The changed record stays (or, where it is already gone, the update ends as a conflict).
+    #[default]
+    UpdateWins,
+    /// The record is deleted.
+    DeleteWins,
+}
+
+/// A place in a file of the project. Lines and columns count from 1; a column counts characters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The file, relative to the project root.
+    pub file: PathBuf,
+    /// The line; 0 where the whole file is meant.
+    pub line: usize,
+    /// The column; 0 where the whole line is meant.
+    pub column: usize,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        match (self.line, self.column) {
+            (0, _) => Ok(()),
+            (line, 0) => write!(f, ":{line}"),
+            (line, column) => write!(f, ":{line}:{column}"),
+        }
+    }
+}
+
+/// One thing that is wrong, or worth a warning, in the project's files.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diagnostic {
+    /// Whether the project can be served all the same.
+    pub severity: Severity,
+    /// Stable code, for `--json`.
+    pub code: &'static str,
+    /// Where.
+    pub place: Place,
+    /// What: a lower-case fragment without a full stop. Never a secret's value.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+/// How bad a [`Diagnostic`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Cannot be served.
+    Error,
+    /// Can be served; probably not what was meant.
+    Warning,
+}

@@ -1,0 +1,19 @@
+//! The map of the house. `ARCHITECTURE.md` has the walks through it; `tests/it/tidy.rs` checks who may import whom.
+//!
+//! | floor | rooms |
+//! |---|---|
+//! | 0 | [`clock`], [`telemetry`], [`tasks`], [`limits`]; [`catalog`], [`rule`], [`config`], [`scaffold`], [`client`] |
+//! | 1 | [`store`], [`backend`] |
+//! | 2 | [`identity`], [`live`] |
+//! | 3 | [`sync`], [`push`] |
+//! | 4 | [`admin`] |
+//! | 5 | [`http`] |
+//! | 6 | [`server`] |
+//! | 7 | [`simulate`], [`cli`] |
+
+pub mod backend;
+pub mod catalog;
+pub mod clock;
+pub mod limits;
+pub mod rule;
+pub mod tasks;

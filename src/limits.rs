@@ -1,0 +1,93 @@
+//! Every limit, with its unit and its reason. Full means a refusal with a hint, never silence.
+
+use std::time::Duration;
+
+/// Largest frame or HTTP body in bytes: a thousand mutations of 8 KB.
+pub const BODY_BYTES_MAX: usize = 8 << 20;
+
+/// Largest message after decompression, in bytes (attack C26).
+pub const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
+
+/// Target size of one `rows` frame in bytes: large enough for zstd, small enough for a phone's memory.
+pub const ROWS_FRAME_BYTES: usize = 256 << 10;
+
+/// Frames at or above this many bytes are compressed where the device asked for it.
+pub const COMPRESS_FROM_BYTES: usize = 512;
+
+/// Most scopes that one record may be in: each costs a row in the member table at every change.
+pub const SCOPES_PER_RECORD_MAX: usize = 64;
+
+/// Most scopes that one account may hold.
+pub const SCOPES_PER_ACCOUNT_MAX: usize = 1024;
+
+/// Bytes queued for a device that does not read, before its session is closed with 1013 (attack C34).
+pub const SESSION_QUEUE_BYTES_MAX: usize = 1 << 20;
+
+/// How long a device may not read before its session is closed with 1013.
+pub const SESSION_STALL: Duration = Duration::from_secs(30);
+
+/// How long a socket may stay silent before its `hello`.
+pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
+
+/// Most mutations that are planned and written as one run: bounds the time a backend's transaction is open.
+pub const RUN_MUTATIONS_MAX: usize = 500;
+
+/// Most unsettled mutations that the inbox holds for one device.
+pub const INBOX_PER_DEVICE_MAX: usize = 10_000;
+
+/// Tries for a mutation that alone keeps failing while its backend is otherwise healthy.
+pub const TRIES_MAX: u32 = 3;
+
+/// For how long receipts, dedupe rows and settled mutations are kept, so that a restored server or device meets them.
+pub const RESTORE_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// For how long tombstones are kept; an older cursor reconciles.
+pub const TOMBSTONES_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// How long the store's writer waits for company before it commits, at most; it never waits when nobody else is there.
+pub const GROUP_COMMIT_MAX: usize = 256;
+
+/// Rows read from a backend in one piece while ingesting.
+pub const INGEST_CHUNK_ROWS: usize = 2_000;
+
+/// Poll interval of a channel without a change queue, unless its YAML says otherwise.
+pub const POLL_EVERY: Duration = Duration::from_secs(20);
+
+/// How often a change queue is looked at.
+pub const QUEUE_POLL_EVERY: Duration = Duration::from_millis(100);
+
+/// Deletes inferred from absence are held above this many in 24 h …
+pub const MASS_DELETE_RECORDS: u64 = 50;
+/// … or above this share of the channel in percent, …
+pub const MASS_DELETE_PERCENT: u64 = 20;
+/// … but not below this many, …
+pub const MASS_DELETE_PERCENT_FLOOR: u64 = 10;
+/// … and always when they would empty a channel of more than this many records.
+pub const MASS_DELETE_EMPTY_ABOVE: u64 = 10;
+
+/// Life of an access token.
+pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(3600);
+
+/// How long a rotated refresh token still brings the same successor for the same device key (a lost answer).
+pub const REFRESH_GRACE: Duration = Duration::from_secs(60);
+
+/// Life of a refresh token that is not used.
+pub const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// Life of an activation code.
+pub const ACTIVATION_CODE_LIFE: Duration = Duration::from_secs(600);
+
+/// Activation tries per minute and address (attack C13).
+pub const ACTIVATIONS_PER_MINUTE: u32 = 10;
+
+/// Wrong tries that burn a targeted activation code (attack C13).
+pub const ACTIVATION_MISSES_MAX: u32 = 5;
+
+/// Life of a server nonce.
+pub const NONCE_LIFE: Duration = Duration::from_secs(120);
+
+/// Time from revocation to closed sockets (attack C17), and the period of the check behind it.
+pub const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Drain time at shutdown before what is left is dropped.
+pub const DRAIN: Duration = Duration::from_secs(5);

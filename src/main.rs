@@ -1,0 +1,3 @@
+//! The binary: one expression.
+
+fn main() {}
