@@ -16,4 +16,5 @@ pub mod catalog;
 pub mod clock;
 pub mod limits;
 pub mod rule;
+pub mod store;
 pub mod tasks;

@@ -1,0 +1,1 @@
+//! Accounts, devices, activation codes and tokens. Only hashes of secrets come here.
