@@ -14,7 +14,12 @@
 pub mod backend;
 pub mod catalog;
 pub mod clock;
+pub mod http;
+pub mod identity;
 pub mod limits;
+pub mod live;
+pub mod push;
 pub mod rule;
 pub mod store;
+pub mod sync;
 pub mod tasks;
