@@ -14,6 +14,7 @@
 pub mod backend;
 pub mod catalog;
 pub mod clock;
+pub mod identity;
 pub mod limits;
 pub mod rule;
 pub mod store;
