@@ -21,6 +21,7 @@ mod log;
 mod names;
 mod read;
 mod state;
+mod tokens;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,7 @@ use rusqlite::Connection;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use tokio::sync::mpsc;
 
+pub use self::accounts::{AccountChange, AccountRow, DeviceRow, DeviceState, NewAccount, NewDevice};
 pub use self::catch_up::{CatchUp, ScopeRows};
 pub use self::channels::RegisteredChannel;
 use self::feed::Committed;
@@ -40,6 +42,7 @@ pub use self::log::{Batch, Committing, Head, Journal, JournalChange, PendingRece
 pub use self::names::IdMapping;
 use self::read::Readers;
 use self::state::WriterState;
+pub use self::tokens::{CodeUse, Rotation, SecretHash, TokenHashes};
 pub use self::writer::Step;
 use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
