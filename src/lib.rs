@@ -13,7 +13,10 @@
 
 pub mod backend;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod limits;
 pub mod rule;
+pub mod scaffold;
 pub mod tasks;

@@ -8,6 +8,7 @@
 //! never in a diagnostic.
 
 mod channel;
+mod edit;
 mod field;
 mod load;
 mod model;
@@ -19,6 +20,7 @@ mod secret;
 mod tests;
 mod yaml;
 
+pub use edit::{scalar, with_sqlite_backend};
 pub use field::is_field_name;
 pub use load::{CHANNELS_DIR, load};
 pub use model::*;
