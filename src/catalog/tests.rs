@@ -214,7 +214,8 @@ fn a_folder_that_is_no_project_says_how_to_make_one() {
 #[test]
 fn no_message_contains_a_secret() {
     let text = "version: 1\nbackends:\n  a: { kind: sqlite, path: \"${env:DB}${env:NOPE}\" }\n  b: { kind: sqlite, path: \"x://u:hunter2@h\", password: hunter2 }\n";
-    let folder = folder(&[(PROJECT_FILE, text)]);
+    let channel = "scope: x://u:hunter2@h\nfields:\n  a: x://u:hunter2@h\n  b: { type: x://u:hunter2@h }\n";
+    let folder = folder(&[(PROJECT_FILE, text), ("channels/a.yaml", channel)]);
     let found = format!("{:?}", load(folder.path(), &env, None).unwrap_err());
     assert!(found.contains("`NOPE`") && !found.contains("hunter2") && !found.contains("secret-place"), "{found}");
 }

@@ -26,7 +26,7 @@ pub use exit::Exit;
 pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
-use crate::config;
+use crate::config::{self, FromFlags, FromProject, Settings};
 
 /// Offline-first mobile sync with the systems a company already has.
 #[derive(Debug, Parser)]
@@ -115,6 +115,17 @@ impl Cli {
         let (catalog, warnings) = self.diagnose(root, env_name)?;
         self.ui.diagnostics(root, &warnings);
         Ok(catalog)
+    }
+
+    /// The settings of this process for a loaded project.
+    ///
+    /// # Errors
+    /// Exit 3 where they cannot be used.
+    pub fn settings(&self, catalog: &Catalog, flags: FromFlags) -> Result<Settings, CliError> {
+        let server = catalog.server.clone();
+        let project =
+            FromProject { addr: server.addr, data_dir: server.data_dir, trusted_proxies: server.trusted_proxies };
+        Ok(Settings::resolve(&catalog.root, project, &environment, flags)?)
     }
 
     /// As [`Cli::load`], but the warnings are handed back unprinted.
