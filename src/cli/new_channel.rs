@@ -61,7 +61,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     write(cli, &prepared.plan, args.writing, "omctl.new_channel/1", members)?;
     warn_unseen(cli, args, &prepared.unseen);
     if !args.writing.dry_run {
-        cli.ui.next("omctl check");
+        cli.ui.next("omctl check && omctl channel install --all");
     }
     Ok(Exit::Ok)
 }
