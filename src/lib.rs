@@ -13,13 +13,16 @@
 
 pub mod backend;
 pub mod catalog;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod live;
 pub mod push;
 pub mod rule;
+pub mod scaffold;
 pub mod store;
 pub mod sync;
 pub mod tasks;
