@@ -11,11 +11,14 @@
 //! | 6 | [`server`] |
 //! | 7 | [`simulate`], [`cli`] |
 
+pub mod admin;
 pub mod backend;
 pub mod catalog;
 pub mod clock;
+pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod rule;
 pub mod store;
 pub mod tasks;
+pub mod telemetry;

@@ -99,9 +99,8 @@ impl Identity {
 
     fn new_device(&self, info: &DeviceInfo) -> Result<NewDevice, IdentityError> {
         let public_key = public_key(&info.public_key)?;
-        let sound = |text: &str| {
-            !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control)
-        };
+        let sound =
+            |text: &str| !text.trim().is_empty() && text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
         for (field, text) in [("device.name", &info.name), ("device.platform", &info.platform)] {
             if !sound(text) {
                 let message = format!("between 1 and {NAME_BYTES_MAX} bytes, without control characters");

@@ -61,10 +61,9 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
         // These carry their own credentials in the body, or need none.
         (_, Action::ReadHealth | Action::Activate | Action::RefreshTokens) => true,
         (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
-        (
-            Actor::Admin,
-            Action::ReadSchema | Action::Administrate | Action::ChangeAccounts | Action::ReadAnyRecord,
-        ) => true,
+        (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts | Action::ReadAnyRecord) => {
+            true
+        }
         _ => false,
     };
     match actor {

@@ -194,9 +194,8 @@ async fn a_proof_is_for_one_purpose_one_device_one_token_and_one_use() {
     let (phone, other) = (world.phone("ana@example.com").await, world.phone("ana@example.com").await);
     let token = &phone.reply.tokens.access_token;
     let principal = world.identity.authenticate(token).await.unwrap();
-    let verify = |purpose, token: &str, proof: &Proof| {
-        code_of(world.identity.verify_proof(purpose, &principal, token, proof))
-    };
+    let verify =
+        |purpose, token: &str, proof: &Proof| code_of(world.identity.verify_proof(purpose, &principal, token, proof));
     let proof = world.proof(Purpose::Live, principal.device_id, &phone.key, token);
     assert_eq!(verify(Purpose::Sync, token, &proof), "invalid_proof");
     assert_eq!(verify(Purpose::Live, "omat_other", &proof), "invalid_proof");
@@ -217,9 +216,8 @@ async fn a_revoked_device_and_a_disabled_account_are_refused_by_name() {
     let phone = world.phone("ana@example.com").await;
     let token = &phone.reply.tokens.access_token;
     let number = world.identity.authenticate(token).await.unwrap().device;
-    let disable = |disabled| {
-        world.identity.change_account("ana@example.com", None, None, Some(disabled), PasswordChange::Keep)
-    };
+    let disable =
+        |disabled| world.identity.change_account("ana@example.com", None, None, Some(disabled), PasswordChange::Keep);
     disable(true).await.unwrap();
     assert_eq!(code_of(world.identity.authenticate(token).await), "account_disabled");
     disable(false).await.unwrap();

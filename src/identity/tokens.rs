@@ -27,8 +27,7 @@ impl Identity {
         let (device, account) = found.ok_or(IdentityError::InvalidToken)?;
         let old = hash_of(&request.refresh_token);
         let number = device.number;
-        let proved =
-            self.check_proof(Purpose::Token, device.id, &device.public_key, &request.refresh_token, proof);
+        let proved = self.check_proof(Purpose::Token, device.id, &device.public_key, &request.refresh_token, proof);
         match proved {
             Ok(()) => {}
             Err(Fault::Busy) => return Err(IdentityError::Busy),

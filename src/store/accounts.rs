@@ -124,8 +124,7 @@ pub struct NewDevice {
 const ACCOUNT: &str = "SELECT number, id, email, role, claims, password, disabled, created_ms,
     (SELECT count(*) FROM device WHERE device.account = account.number AND device.state = 'active') FROM account";
 
-const DEVICE: &str =
-    "SELECT number, id, account, name, platform, public_key, state, created_ms, seen_ms FROM device";
+const DEVICE: &str = "SELECT number, id, account, name, platform, public_key, state, created_ms, seen_ms FROM device";
 
 impl Store {
     /// Makes an account.
@@ -294,10 +293,7 @@ pub(super) fn insert_device(
     Ok(DeviceNo(connection.last_insert_rowid() as u64))
 }
 
-pub(super) fn account_by_number(
-    connection: &Connection,
-    number: AccountNo,
-) -> Result<Option<AccountRow>, StoreError> {
+pub(super) fn account_by_number(connection: &Connection, number: AccountNo) -> Result<Option<AccountRow>, StoreError> {
     one_account(connection, &format!("{ACCOUNT} WHERE number = ?1"), number)
 }
 
@@ -321,8 +317,7 @@ pub(super) fn device_where(
     column: &'static str,
     parameter: impl rusqlite::ToSql,
 ) -> Result<Option<(DeviceRow, AccountRow)>, StoreError> {
-    let mut statement =
-        connection.prepare_cached(&format!("{DEVICE} WHERE {column} = ?1")).map_err(sqlite_error)?;
+    let mut statement = connection.prepare_cached(&format!("{DEVICE} WHERE {column} = ?1")).map_err(sqlite_error)?;
     let mut rows = statement.query([parameter]).map_err(sqlite_error)?;
     let Some(device) = rows.next().map_err(sqlite_error)?.map(device_of).transpose()? else {
         return Ok(None);

@@ -162,10 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn access_token(
-        &self,
-        hash: SecretHash,
-    ) -> Result<Option<(DeviceRow, AccountRow, i64)>, StoreError> {
+    pub async fn access_token(&self, hash: SecretHash) -> Result<Option<(DeviceRow, AccountRow, i64)>, StoreError> {
         self.read(move |connection| {
             const SELECT: &str = "SELECT device, expires_ms FROM access_token WHERE hash = ?1";
             let found: Option<(DeviceNo, i64)> = connection
@@ -257,10 +254,7 @@ fn add_tokens(connection: &Connection, device: DeviceNo, tokens: TokenHashes, no
     let expires = now + limits::REFRESH_TOKEN_LIFE.as_millis() as i64;
     connection.execute(PRUNE, named_params! { ":device": device, ":now": now }).map_err(sqlite_error)?;
     connection
-        .execute(
-            INSERT,
-            named_params! { ":hash": tokens.refresh.as_slice(), ":device": device, ":expires": expires },
-        )
+        .execute(INSERT, named_params! { ":hash": tokens.refresh.as_slice(), ":device": device, ":expires": expires })
         .map_err(sqlite_error)?;
     add_access(connection, device, tokens.access, now)
 }
