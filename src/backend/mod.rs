@@ -159,6 +159,16 @@ pub enum Effect {
     },
 }
 
+impl Effect {
+    /// The columns that it sets, by their places in [`Collection::columns`].
+    pub fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Insert { set, .. } | Self::Update { set, .. } => set.iter().map(|(place, _)| *place).collect(),
+            Self::Delete { .. } | Self::Nothing { .. } => Vec::new(),
+        }
+    }
+}
+
 /// How one [`Write`] ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written {

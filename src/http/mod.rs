@@ -8,6 +8,7 @@
 
 mod admin;
 mod device;
+pub mod drive;
 mod error;
 mod guard;
 mod health;

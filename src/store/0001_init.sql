@@ -185,6 +185,8 @@ CREATE TABLE verdict (
     at_ms       INTEGER NOT NULL
 ) STRICT;
 
+CREATE INDEX verdict_record ON verdict (channel, id);
+
 -- Locks that others rely on. `token` rises with each new holder.
 CREATE TABLE lease (
     name       TEXT PRIMARY KEY,

@@ -6,6 +6,7 @@ use omctl_protocol::{Incarnation, MutationId, Receipt, Seq};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
+use super::state::WriterState;
 use super::{DeviceNo, IncarnationNo, Notice, Store, StoreError, sqlite_error};
 
 /// A device's outbox history as the server knows it, and the fence of the session that just began.
@@ -158,43 +159,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`]; those of writing.
     pub async fn accept(&self, accept: Accept) -> Result<(), StoreError> {
-        self.writer
-            .run(move |state, connection| {
-                super::log::check_fence(connection, accept.device, accept.fence)?;
-                const NOTE: &str = "INSERT INTO mutation (id, digest, incarnation, seq)
-                    VALUES (:id, :digest, :incarnation, :seq)
-                    ON CONFLICT (id) DO UPDATE SET incarnation = :incarnation, seq = :seq";
-                const INBOX: &str = "INSERT INTO inbox (incarnation, seq, mutation, backend, payload, at_ms)
-                    VALUES (:incarnation, :seq, :mutation, :backend, :payload, :at)";
-                const MOVE: &str = "DELETE FROM inbox WHERE incarnation = :incarnation AND seq = :seq";
-                const ACCEPT: &str =
-                    "UPDATE incarnation SET accepted = max(accepted, :seq) WHERE number = :incarnation";
-                let cached = |sql| connection.prepare_cached(sql).map_err(sqlite_error);
-                for new in &accept.mutations {
-                    let id = new.settled_as.0.as_bytes().as_slice();
-                    if let Some((incarnation, seq)) = new.moved_from {
-                        cached(MOVE)?
-                            .execute(named_params! { ":incarnation": incarnation, ":seq": seq.0 })
-                            .map_err(sqlite_error)?;
-                    }
-                    cached(NOTE)?
-                        .execute(named_params! {
-                            ":id": id, ":digest": new.digest, ":incarnation": accept.incarnation, ":seq": new.seq.0,
-                        })
-                        .map_err(sqlite_error)?;
-                    cached(INBOX)?
-                        .execute(named_params! {
-                            ":incarnation": accept.incarnation, ":seq": new.seq.0, ":mutation": id,
-                            ":backend": new.backend, ":payload": new.payload, ":at": state.clock.now_ms(),
-                        })
-                        .map_err(sqlite_error)?;
-                }
-                cached(ACCEPT)?
-                    .execute(named_params! { ":seq": accept.accepted.0, ":incarnation": accept.incarnation })
-                    .map(drop)
-                    .map_err(sqlite_error)
-            })
-            .await
+        self.writer.run(move |state, connection| self::accept(state, connection, &accept)).await
     }
 
     /// The oldest mutations of a device that wait for a backend, in their order.
@@ -240,18 +205,22 @@ impl Store {
         .await
     }
 
-    /// Notes that a mutation failed alone, and how often it has now.
+    /// Notes that waiting mutations are about to be tried (or failed once more).
     ///
     /// # Errors
     /// Those of writing.
-    pub async fn note_try(&self, incarnation: IncarnationNo, seq: Seq) -> Result<u32, StoreError> {
+    pub async fn note_tries(&self, entries: Vec<(IncarnationNo, Seq)>) -> Result<(), StoreError> {
         self.writer
             .run(move |_, connection| {
-                const UPDATE: &str = "UPDATE inbox SET tries = tries + 1
-                    WHERE incarnation = :incarnation AND seq = :seq RETURNING tries";
-                connection
-                    .query_row(UPDATE, named_params! { ":incarnation": incarnation, ":seq": seq.0 }, |row| row.get(0))
-                    .map_err(sqlite_error)
+                const UPDATE: &str =
+                    "UPDATE inbox SET tries = tries + 1 WHERE incarnation = :incarnation AND seq = :seq";
+                let mut statement = connection.prepare_cached(UPDATE).map_err(sqlite_error)?;
+                for (incarnation, seq) in entries {
+                    statement
+                        .execute(named_params! { ":incarnation": incarnation, ":seq": seq.0 })
+                        .map_err(sqlite_error)?;
+                }
+                Ok(())
             })
             .await
     }
@@ -297,6 +266,42 @@ impl Store {
             })
             .await
     }
+}
+
+/// Puts mutations into the inbox and moves the watermark.
+pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Accept) -> Result<(), StoreError> {
+    super::log::check_fence(connection, accept.device, accept.fence)?;
+    const NOTE: &str = "INSERT INTO mutation (id, digest, incarnation, seq)
+        VALUES (:id, :digest, :incarnation, :seq)
+        ON CONFLICT (id) DO UPDATE SET incarnation = :incarnation, seq = :seq";
+    const INBOX: &str = "INSERT INTO inbox (incarnation, seq, mutation, backend, payload, at_ms)
+        VALUES (:incarnation, :seq, :mutation, :backend, :payload, :at)";
+    const MOVE: &str = "DELETE FROM inbox WHERE incarnation = :incarnation AND seq = :seq";
+    const ACCEPT: &str = "UPDATE incarnation SET accepted = max(accepted, :seq) WHERE number = :incarnation";
+    let cached = |sql| connection.prepare_cached(sql).map_err(sqlite_error);
+    for new in &accept.mutations {
+        let id = new.settled_as.0.as_bytes().as_slice();
+        if let Some((incarnation, seq)) = new.moved_from {
+            cached(MOVE)?
+                .execute(named_params! { ":incarnation": incarnation, ":seq": seq.0 })
+                .map_err(sqlite_error)?;
+        }
+        cached(NOTE)?
+            .execute(named_params! {
+                ":id": id, ":digest": new.digest, ":incarnation": accept.incarnation, ":seq": new.seq.0,
+            })
+            .map_err(sqlite_error)?;
+        cached(INBOX)?
+            .execute(named_params! {
+                ":incarnation": accept.incarnation, ":seq": new.seq.0, ":mutation": id,
+                ":backend": new.backend, ":payload": new.payload, ":at": state.clock.now_ms(),
+            })
+            .map_err(sqlite_error)?;
+    }
+    cached(ACCEPT)?
+        .execute(named_params! { ":seq": accept.accepted.0, ":incarnation": accept.incarnation })
+        .map(drop)
+        .map_err(sqlite_error)
 }
 
 fn known_mutation(connection: &Connection, id: MutationId) -> Result<Option<Accepted>, StoreError> {

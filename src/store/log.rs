@@ -1,6 +1,6 @@
 //! The state log: the one transaction that moves records, memberships, receipts and id maps together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use omctl_protocol::{
     ChannelName, Life, MutationId, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, Seq,
@@ -19,6 +19,8 @@ pub struct Batch {
     pub fence: Option<(DeviceNo, u64)>,
     /// Changes of records, in their order; one record at most once.
     pub journal: Vec<Journal>,
+    /// Mutations that are accepted in the same commit and wait.
+    pub accept: Option<super::Accept>,
     /// Receipts.
     pub settled: Vec<Settled>,
     /// New entries of id maps.
@@ -179,6 +181,9 @@ impl Store {
                 for mapping in &batch.mappings {
                     super::names::insert(connection, mapping)?;
                 }
+                if let Some(accept) = &batch.accept {
+                    super::inbox::accept(state, connection, accept)?;
+                }
                 let mut positions = Vec::with_capacity(batch.journal.len());
                 for entry in &batch.journal {
                     positions.push(journal(state, connection, entry)?);
@@ -239,6 +244,34 @@ impl Store {
         .await
     }
 
+    /// The ids of a channel's live records in their order, beginning behind `after`.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn live_ids(
+        &self,
+        channel: ChannelNo,
+        after: Option<RecordId>,
+        limit: usize,
+    ) -> Result<Vec<RecordId>, StoreError> {
+        self.read(move |connection| {
+            const SELECT: &str = "SELECT id FROM log
+                WHERE channel = :channel AND id > :after AND hash IS NOT NULL ORDER BY id LIMIT :limit";
+            let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
+            let rows = statement
+                .query_map(
+                    named_params! {
+                        ":channel": channel, ":after": after.as_ref().map_or("", RecordId::as_str),
+                        ":limit": limit as i64,
+                    },
+                    |row| row.get::<_, String>(0),
+                )
+                .map_err(sqlite_error)?;
+            rows.map(|id| id.map(RecordId::from)).collect::<rusqlite::Result<_>>().map_err(sqlite_error)
+        })
+        .await
+    }
+
     /// How many live records a channel has.
     ///
     /// # Errors
@@ -285,6 +318,33 @@ impl Store {
                 })
                 .map_err(sqlite_error)?;
             rows.collect::<rusqlite::Result<_>>().map_err(sqlite_error)
+        })
+        .await
+    }
+
+    /// Those of these records that were to be made by a create which was rejected.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn rejected_creates(
+        &self,
+        records: Vec<(ChannelName, RecordId)>,
+    ) -> Result<HashSet<(ChannelName, RecordId)>, StoreError> {
+        self.read(move |connection| {
+            const SELECT: &str = "SELECT EXISTS (SELECT 1 FROM verdict
+                WHERE channel = :channel AND id = :id AND outcome = 'rejected'
+                AND json_extract(detail, '$.mutation.op') = 'create')
+                AND NOT EXISTS (SELECT 1 FROM log JOIN channel ON channel.number = log.channel
+                    WHERE channel.name = :channel AND log.id = :id)";
+            let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
+            let mut rejected = HashSet::new();
+            for (channel, id) in records {
+                let parameters = named_params! { ":channel": channel.as_str(), ":id": id.as_str() };
+                if statement.query_row(parameters, |row| row.get(0)).map_err(sqlite_error)? {
+                    rejected.insert((channel, id));
+                }
+            }
+            Ok(rejected)
         })
         .await
     }
