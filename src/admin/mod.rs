@@ -5,11 +5,14 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
-use omctl_protocol::DeviceId;
-use omctl_protocol::admin::{AccountNew, AccountPatch, AccountView, CodeView, DeviceView};
+use omctl_protocol::admin::{AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, CodeView, DeviceView};
+use omctl_protocol::{ChannelName, DeviceId};
 
 use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
+use crate::backend::Delivery;
+use crate::live::{Home, LiveChannel, LiveHandle};
 use crate::store::{AccountRow, Store, StoreError};
+use crate::sync::{ChannelHealth, Sync};
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +41,14 @@ impl From<StoreError> for AdminError {
 pub struct Admin {
     store: Store,
     identity: Identity,
+    live: LiveHandle,
+    sync: Sync,
 }
 
 impl Admin {
     /// Over these rooms.
-    pub fn new(store: Store, identity: Identity) -> Self {
-        Self { store, identity }
+    pub fn new(store: Store, identity: Identity, live: LiveHandle, sync: Sync) -> Self {
+        Self { store, identity, live, sync }
     }
 
     /// All accounts in the order of their addresses.
@@ -118,6 +123,24 @@ impl Admin {
         Ok(devices.into_iter().map(view).collect())
     }
 
+    /// Every channel as it is live.
+    pub fn channels(&self) -> ChannelList {
+        let (live, health) = (self.live.current(), self.sync.health());
+        let channels = live.channels.values().map(|channel| channel_view(channel, health.get(channel.name())));
+        ChannelList { generation: live.generation, channels: channels.collect() }
+    }
+
+    /// One channel as it is live.
+    ///
+    /// # Errors
+    /// [`AdminError::NotFound`].
+    pub fn channel(&self, name: &str) -> Result<ChannelView, AdminError> {
+        let live = self.live.current();
+        let channel = live.channels.get(&ChannelName::from(name));
+        let channel = channel.ok_or_else(|| AdminError::NotFound { what: "channel", name: name.to_owned() })?;
+        Ok(channel_view(channel, self.sync.health().get(channel.name())))
+    }
+
     /// Takes a device out of service: its sessions end, its tokens open nothing.
     ///
     /// # Errors
@@ -129,6 +152,26 @@ impl Admin {
         })?;
         tracing::info!(%device, "revoked device {device}");
         Ok(())
+    }
+}
+
+fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> ChannelView {
+    let probe = health.and_then(|health| health.probe.as_ref());
+    let (delivery, detection) = match channel.home {
+        Home::Managed => (Some(Delivery::ExactlyOnce), None),
+        Home::Backend(..) => (probe.map(|probe| probe.delivery), probe.map(|probe| probe.detection)),
+    };
+    ChannelView {
+        name: channel.name().clone(),
+        backend: channel.backend_name().to_owned(),
+        table: channel.decl.table.clone(),
+        delivery: delivery.map(|delivery| delivery.word().to_owned()),
+        detection: detection.map(|detection| detection.word().to_owned()),
+        rows: probe.map(|probe| probe.rows),
+        paused: health.and_then(|health| health.paused.clone()),
+        held_deletes: health.map_or(0, |health| health.held_deletes),
+        scope: channel.rule.to_string(),
+        schema: (*channel.schema).clone(),
     }
 }
 

@@ -1,10 +1,10 @@
-//! `/v1/admin`: accounts and devices. What each does is in `admin`; here is only how it is asked.
+//! `/v1/admin`: accounts, devices and channels. What each does is in `admin`; here is only how it is asked.
 
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use omctl_protocol::DeviceId;
-use omctl_protocol::admin::{AccountList, AccountNew, AccountPatch, AccountView, DeviceList};
+use omctl_protocol::admin::{AccountList, AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, DeviceList};
 
 use super::{ApiError, AppState, Json, created};
 
@@ -53,4 +53,15 @@ pub(super) async fn revoke_device(
     let id: DeviceId = id.parse().map_err(|_| ApiError::not_found())?;
     state.admin.revoke_device(id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn list_channels(State(state): State<AppState>) -> axum::Json<ChannelList> {
+    axum::Json(state.admin.channels())
+}
+
+pub(super) async fn show_channel(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+) -> Result<axum::Json<ChannelView>, ApiError> {
+    Ok(axum::Json(state.admin.channel(&name)?))
 }

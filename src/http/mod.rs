@@ -33,6 +33,8 @@ pub use self::serve::serve;
 use crate::admin::Admin;
 use crate::clock::{Clock, Entropy};
 use crate::identity::{Action, Actor, Identity, authorize};
+use crate::push::Push;
+use crate::sync::Sync;
 use crate::tasks::Tasks;
 use crate::telemetry;
 
@@ -43,6 +45,10 @@ pub struct AppState {
     pub identity: Identity,
     /// What operators do.
     pub admin: Admin,
+    /// Sessions and schemas.
+    pub sync: Sync,
+    /// Where live sessions register.
+    pub push: Push,
     /// Which names this server answers to.
     pub hosts: Arc<Hosts>,
     /// The tasks of this server; its token tells that it is stopping.
@@ -97,6 +103,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/readyz", Action::ReadHealth, health::readyz),
         Route::post("/v1/activate", Action::Activate, device::activate),
         Route::post("/v1/token", Action::RefreshTokens, device::token),
+        Route::get("/v1/schema", Action::ReadSchema, device::schema),
         Route::get("/v1/admin/accounts", Action::Administrate, admin::list_accounts),
         Route::post("/v1/admin/accounts", Action::ChangeAccounts, admin::create_account),
         Route::get("/v1/admin/accounts/{email}", Action::Administrate, admin::show_account),
@@ -104,6 +111,8 @@ pub fn routes() -> Vec<Route> {
         Route::post("/v1/admin/accounts/{email}/codes", Action::ChangeAccounts, admin::create_code),
         Route::get("/v1/admin/devices", Action::Administrate, admin::list_devices),
         Route::post("/v1/admin/devices/{id}/revoke", Action::ChangeAccounts, admin::revoke_device),
+        Route::get("/v1/admin/channels", Action::Administrate, admin::list_channels),
+        Route::get("/v1/admin/channels/{channel}", Action::Administrate, admin::show_channel),
     ]
 }
 

@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use omctl_protocol::api::Problem;
 
 use super::*;
+use crate::live::{Live, LiveHandle};
 use crate::store::{CommitFeed, Store};
 
 struct Edge {
@@ -23,11 +24,16 @@ impl Edge {
         let connection = Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()));
         let (store, feed) = Store::inline(connection, clock.clone(), entropy.clone(), None).unwrap();
         let identity = Identity::new(store.clone(), clock.clone(), entropy.clone()).await.unwrap();
+        let live = LiveHandle::new(Live { generation: 1, ..Live::default() });
+        let tasks = Tasks::new();
+        let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.unwrap();
         let state = AppState {
-            admin: Admin::new(store, identity.clone()),
+            admin: Admin::new(store, identity.clone(), live, sync.clone()),
+            sync,
+            push: Push::new(),
             identity,
             hosts: Arc::new(Hosts::new([])),
-            tasks: Tasks::new(),
+            tasks,
             clock,
             entropy,
         };
@@ -68,7 +74,7 @@ fn plain(method: Method, path: &str) -> Request {
 async fn every_route_refuses_nobody_unless_it_is_named_open() {
     let edge = Edge::new().await;
     for route in routes() {
-        let path = route.path.replace("{email}", "ana@example.com").replace("{id}", "x");
+        let path = route.path.replace("{email}", "ana@example.com").replace("{id}", "x").replace("{channel}", "x");
         let (status, body) = edge.send(plain(route.method.clone(), &path)).await;
         let open = authorize(&Actor::Nobody, route.action).is_ok();
         assert_eq!(status == StatusCode::UNAUTHORIZED, !open, "{} {path}", route.method);
@@ -99,6 +105,17 @@ async fn accounts_are_made_listed_changed_and_given_codes() {
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &"not_found".into()));
     let (status, _) = edge.as_admin(Method::POST, "/v1/admin/devices/nonsense/revoke", "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn channels_and_schemas_are_those_that_are_live() {
+    let edge = Edge::new().await;
+    let (_, channels) = edge.as_admin(Method::GET, "/v1/admin/channels", "").await;
+    assert_eq!(channels["generation"], 1);
+    let (_, schema) = edge.as_admin(Method::GET, "/v1/schema", "").await;
+    assert_eq!(schema["generation"], 1);
+    let (status, problem) = edge.as_admin(Method::GET, "/v1/admin/channels/none", "").await;
+    assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &"not_found".into()));
 }
 
 #[tokio::test]

@@ -123,9 +123,15 @@ pub struct ChannelView {
     /// How foreign edits are noticed; absent for `managed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detection: Option<String>,
+    /// How many rows the backend had when it was last looked at; absent for `managed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<u64>,
     /// Why it is paused; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// Deletes that were inferred from absence and are held for an operator.
+    #[serde(default)]
+    pub held_deletes: u64,
     /// Who may see its records, as a rule.
     pub scope: String,
     /// Key and fields.
