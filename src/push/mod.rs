@@ -298,7 +298,7 @@ mod tests {
             life: Life(1),
             version: SchemaVersion(1),
             body: Some(body.into()),
-            hash: None,
+            hash: Some(omctl_protocol::RowHash(1)),
         };
         let touched = Touched {
             key: "s".into(),

@@ -104,6 +104,7 @@ impl Bench {
             email: format!("u{n}"),
             role: None,
             claims: Default::default(),
+            public_key: [0; 65],
         }
     }
 
