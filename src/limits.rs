@@ -20,6 +20,12 @@ pub const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Most open connections; a new one beyond that is closed at once. Each is a file descriptor.
 pub const CONNECTIONS_MAX: usize = 16_384;
 
+/// Largest answer that the command line reads from a server, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long the command line waits for an answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// Largest message after decompression, in bytes (attack C26).
 pub const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 

@@ -8,8 +8,8 @@
 use omctl_protocol::admin::{AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, CodeView, DeviceView};
 use omctl_protocol::{ChannelName, DeviceId};
 
-use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
 use crate::backend::Delivery;
+use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
 use crate::live::{Home, LiveChannel, LiveHandle};
 use crate::store::{AccountRow, Store, StoreError};
 use crate::sync::{ChannelHealth, Sync};

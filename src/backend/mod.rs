@@ -10,6 +10,8 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+pub mod introspect;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;

@@ -91,11 +91,7 @@ pub async fn drive(
     }
 }
 
-async fn deliver(
-    session: &mut Session,
-    mail: Mail,
-    transport: &mut dyn Transport,
-) -> Result<Option<Ended>, SyncError> {
+async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transport) -> Result<Option<Ended>, SyncError> {
     let (last, frames, receipts) = match mail {
         Mail::Commit { last, frames, receipts } => (last, frames, receipts),
         Mail::Lagged { receipts } => {

@@ -48,7 +48,7 @@ pub(super) async fn check(State(state): State<AppState>, request: Request, next:
     };
     let misdirected = || {
         ApiError::new(StatusCode::MISDIRECTED_REQUEST, "bad_host", "this server does not answer to that name")
-            .hint("use the address that `omctl serve` printed, or list the name under `server: { hosts: … }`")
+            .hint("use the address that `omctl serve` printed")
     };
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {

@@ -1,5 +1,6 @@
 //! The real router, asked as hyper asks it.
 
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use axum::body::Body;
@@ -9,6 +10,7 @@ use hyper_util::service::TowerToHyperService;
 use omctl_protocol::api::Problem;
 
 use super::*;
+use crate::catalog::Catalog;
 use crate::live::{Live, LiveHandle};
 use crate::store::{CommitFeed, Store};
 
@@ -24,7 +26,7 @@ impl Edge {
         let connection = Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()));
         let (store, feed) = Store::inline(connection, clock.clone(), entropy.clone(), None).unwrap();
         let identity = Identity::new(store.clone(), clock.clone(), entropy.clone()).await.unwrap();
-        let live = LiveHandle::new(Live { generation: 1, ..Live::default() });
+        let live = LiveHandle::new(Live::build(1, &Catalog::default(), Vec::new(), &BTreeMap::new()).unwrap());
         let tasks = Tasks::new();
         let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.unwrap();
         let state = AppState {

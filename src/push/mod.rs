@@ -312,7 +312,8 @@ mod tests {
     #[test]
     fn only_sessions_of_a_scope_hear_of_it_and_share_the_bytes() {
         let push = Push::new();
-        let session = |device, scope| push.register(DeviceNo(device), AccountNo(1), IncarnationNo(1), vec![ScopeNo(scope)]);
+        let session =
+            |device, scope| push.register(DeviceNo(device), AccountNo(1), IncarnationNo(1), vec![ScopeNo(scope)]);
         let (a, b, other) = (session(1, 7), session(2, 7), session(3, 8));
         push.dispatch(&committed(1, 7, "[]"));
         let frame = |mailbox: &Mailbox| match mailbox.try_next() {

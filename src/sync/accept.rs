@@ -52,7 +52,8 @@ impl Sync {
         }
         let digested: Vec<(Mutation, [u8; 16])> =
             mutations.into_iter().map(|mutation| (mutation.payload_digest(), mutation)).map(|(d, m)| (m, d)).collect();
-        let ids = digested.iter().flat_map(|(mutation, digest)| [mutation.id, other_id(mutation.id, *digest)]).collect();
+        let ids =
+            digested.iter().flat_map(|(mutation, digest)| [mutation.id, other_id(mutation.id, *digest)]).collect();
         let known = self.inner.store.known_mutations(ids).await?;
         let mut again = Vec::new();
         let mut fresh = Vec::new();

@@ -74,8 +74,8 @@ pub(super) fn values_of(channel: &LiveChannel, head: &Head) -> Result<Option<Vec
         .versions
         .get(&head.row.version)
         .ok_or_else(|| SyncError::Bug(format!("a row of `{}` names an unknown schema version", channel.name())))?;
-    let values =
-        decode_body(body, written.types()).map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))?;
+    let values = decode_body(body, written.types())
+        .map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))?;
     if written.version == channel.schema.version {
         return Ok(Some(values));
     }

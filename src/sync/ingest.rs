@@ -107,12 +107,7 @@ impl Sync {
         }
     }
 
-    async fn watch_once(
-        &self,
-        live: &Live,
-        backend: &Arc<dyn Backend>,
-        watch: &mut Watch,
-    ) -> Result<(), SyncError> {
+    async fn watch_once(&self, live: &Live, backend: &Arc<dyn Backend>, watch: &mut Watch) -> Result<(), SyncError> {
         let mut queued = Vec::new();
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
@@ -154,7 +149,8 @@ impl Sync {
         let Home::Backend(_, collection) = &channel.home else { return Ok(()) };
         match backend.probe(collection).await {
             Ok(probe) => {
-                let paused = (!probe.missing.is_empty()).then(|| format!("not there any more: {}", probe.missing.join(", ")));
+                let paused =
+                    (!probe.missing.is_empty()).then(|| format!("not there any more: {}", probe.missing.join(", ")));
                 if let Some(reason) = &paused {
                     tracing::warn!(channel = %channel.name(), "`{}` is paused: {reason}", channel.name());
                 }
@@ -181,8 +177,7 @@ impl Sync {
         channels: &[Arc<LiveChannel>],
         watch: &mut Watch,
     ) -> Result<(), SyncError> {
-        let collections: Vec<Arc<Collection>> =
-            channels.iter().filter_map(|channel| collection_of(channel)).collect();
+        let collections: Vec<Arc<Collection>> = channels.iter().filter_map(|channel| collection_of(channel)).collect();
         loop {
             let began = Instant::now();
             let changes = backend.changes(&collections, limits::INGEST_CHUNK_ROWS).await?;
@@ -315,8 +310,7 @@ impl Sync {
         let mut after: Option<Key> = None;
         loop {
             let as_of = self.inner.store.newest_position().await?;
-            let Page { rows, bad, next } =
-                backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
+            let Page { rows, bad, next } = backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
             for bad in bad {
                 match &bad.key {
                     Some(key) => drop(seen.insert(fingerprint(channel, &self.record_of(channel, key)))),

@@ -66,7 +66,8 @@ impl Sync {
         let (as_of, heads) = self.inner.store.heads(keys.clone()).await?;
         let mut working: HashMap<(ChannelNo, RecordId), Working> = HashMap::with_capacity(keys.len());
         for (key, head) in keys.into_iter().zip(heads) {
-            let channel = live.channel_numbered(key.0.0).ok_or_else(|| SyncError::Bug("a channel has no name".into()))?;
+            let channel =
+                live.channel_numbered(key.0.0).ok_or_else(|| SyncError::Bug("a channel has no name".into()))?;
             let (values, writers) = match head {
                 None => (None, Writers::default()),
                 Some(head) => (codec::values_of(channel, &head)?, head.writers),
@@ -135,7 +136,10 @@ pub(super) fn prepare(
         Operation::Delete => (&write.delete, "delete"),
     };
     if !roles.contain(subject.role.as_deref()) {
-        return Err(Rejection::new("not_allowed", format!("this account may not {word} records of `{}`", channel.name())));
+        return Err(Rejection::new(
+            "not_allowed",
+            format!("this account may not {word} records of `{}`", channel.name()),
+        ));
     }
     let depends = |channel: &ChannelName, id: &str| orphans.contains(&(channel.clone(), RecordId::from(id)));
     if mutation.op == Operation::Create {
@@ -199,7 +203,8 @@ fn apply(
     as_of: omctl_protocol::Position,
     batch: &mut Batch,
 ) -> (Answer, Option<usize>) {
-    let visible = record.values.as_ref().filter(|values| wish.op == Operation::Create || sees(channel, subject, values));
+    let visible =
+        record.values.as_ref().filter(|values| wish.op == Operation::Create || sees(channel, subject, values));
     let own: Vec<bool> =
         channel.schema.fields.iter().map(|field| record.writers.wrote(item.incarnation, &field.name)).collect();
     let current = visible.map(|values| Current { values, own: &own });

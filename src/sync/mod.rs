@@ -31,9 +31,9 @@ use std::sync::{Arc, Mutex};
 use omctl_protocol::ChannelName;
 
 pub use self::ingest::ChannelHealth;
+use self::names::Names;
 pub use self::session::{Passed, Session, SessionEnd, Step};
 pub use self::view::{BackendView, ViewRow};
-use self::names::Names;
 use crate::backend::BackendError;
 use crate::identity::{Identity, IdentityError};
 use crate::live::LiveHandle;
@@ -82,12 +82,7 @@ impl Sync {
     ///
     /// # Errors
     /// Those of reading the id map.
-    pub async fn open(
-        store: Store,
-        live: LiveHandle,
-        identity: Identity,
-        tasks: Tasks,
-    ) -> Result<Self, SyncError> {
+    pub async fn open(store: Store, live: LiveHandle, identity: Identity, tasks: Tasks) -> Result<Self, SyncError> {
         let names = Names::new(store.id_map().await?);
         Ok(Self {
             inner: Arc::new(Inner {

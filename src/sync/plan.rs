@@ -89,11 +89,9 @@ pub(super) fn plan(
     let planned = match (wish.op, current) {
         (Operation::Create, Some(_)) => Err(Rejection::new("exists", "a record with this id exists")),
         (Operation::Create, None) => create(schema, wish),
-        (Operation::Update, None) => Ok(Plan::Nothing(Judged {
-            outcome: Outcome::Conflict,
-            code: Some("gone"),
-            losing: wish.new.clone(),
-        })),
+        (Operation::Update, None) => {
+            Ok(Plan::Nothing(Judged { outcome: Outcome::Conflict, code: Some("gone"), losing: wish.new.clone() }))
+        }
         (Operation::Update, Some(current)) => update(schema, wish, current),
         (Operation::Delete, None) => Ok(Plan::Nothing(Judged::applied())),
         (Operation::Delete, Some(current)) => Ok(delete(schema, delete_vs_update, wish, current)),
@@ -168,11 +166,9 @@ fn delete(schema: &ChannelSchema, policy: DeleteVsUpdate, wish: &Wish, current: 
         seen.is_some_and(|seen| *seen != current.values[place]) && !current.own[place]
     });
     match policy {
-        DeleteVsUpdate::UpdateWins if moved => Plan::Nothing(Judged {
-            outcome: Outcome::Conflict,
-            code: Some("updated"),
-            losing: BTreeMap::new(),
-        }),
+        DeleteVsUpdate::UpdateWins if moved => {
+            Plan::Nothing(Judged { outcome: Outcome::Conflict, code: Some("updated"), losing: BTreeMap::new() })
+        }
         DeleteVsUpdate::UpdateWins => Plan::Delete { expect: (0..schema.fields.len()).collect() },
         DeleteVsUpdate::DeleteWins => Plan::Delete { expect: Vec::new() },
     }
@@ -271,7 +267,11 @@ fn larger(kind: FieldType, now: &Value, new: &Value, larger: bool) -> Value {
 fn check(field: &Field, value: &Value) -> Result<(), Rejection> {
     let Some(text) = value.as_text() else { return Ok(()) };
     if field.kind == FieldType::Enum && !field.values.iter().any(|word| word == text) {
-        return Err(Rejection::of("bad_value", &field.name, format!("`{}` must be one of its listed words", field.name)));
+        return Err(Rejection::of(
+            "bad_value",
+            &field.name,
+            format!("`{}` must be one of its listed words", field.name),
+        ));
     }
     if field.max_length.is_some_and(|most| text.chars().count() > most as usize) {
         let most = field.max_length.unwrap_or_default();

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use omctl_protocol::frame::{
-    Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Welcome,
-};
+use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Welcome};
 use omctl_protocol::{ChannelName, Down, PROTOCOL, Position, Receipt, ScopeKey, Seq, Up};
 use sha2::{Digest as _, Sha256};
 

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
 use crate::rule::Subject;
 use crate::store::{
-    Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, IncarnationNo, InboxEntry, Journal, JournalChange, Writers,
+    Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal, JournalChange, Writers,
 };
 
 /// A mutation to settle.
@@ -109,8 +109,7 @@ impl Sync {
     }
 
     async fn settle_next(&self, device: DeviceNo, backend: &str) -> Result<Ran, SyncError> {
-        let entries =
-            self.inner.store.inbox(device, backend.to_owned(), limits::RUN_MUTATIONS_MAX).await?;
+        let entries = self.inner.store.inbox(device, backend.to_owned(), limits::RUN_MUTATIONS_MAX).await?;
         if entries.is_empty() {
             return Ok(Ran::Done);
         }
@@ -601,7 +600,12 @@ impl Sync {
             None => None,
         };
         let head = heads.into_iter().next().flatten();
-        Ok(Some(Journal { channel: number, id: id.clone(), as_of, change: change_of(channel, head.as_ref(), record, None) }))
+        Ok(Some(Journal {
+            channel: number,
+            id: id.clone(),
+            as_of,
+            change: change_of(channel, head.as_ref(), record, None),
+        }))
     }
 }
 
@@ -678,9 +682,11 @@ fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
     match (wanted.wish.op, current) {
         (Operation::Create, None) => schema.key.assigned_by == omctl_protocol::AssignedBy::Backend,
         (Operation::Create, Some(_)) => true,
-        (Operation::Update, Some(record)) => wanted.wish.old.iter().any(|(name, old)| {
-            schema.field(name).is_some_and(|(place, _)| record.values[place] != *old)
-        }),
+        (Operation::Update, Some(record)) => wanted
+            .wish
+            .old
+            .iter()
+            .any(|(name, old)| schema.field(name).is_some_and(|(place, _)| record.values[place] != *old)),
         // Deleting what is gone, or changing what is gone, has one answer whoever did it.
         (Operation::Update | Operation::Delete, _) => false,
     }

@@ -161,7 +161,10 @@ fn rows(frames: &[Down]) -> usize {
 }
 
 fn receipts(frames: &[Down]) -> Vec<Receipt> {
-    frames.iter().flat_map(|frame| if let Down::Commit(commit) = frame { commit.receipts.clone() } else { vec![] }).collect()
+    frames
+        .iter()
+        .flat_map(|frame| if let Down::Commit(commit) = frame { commit.receipts.clone() } else { vec![] })
+        .collect()
 }
 
 #[tokio::test]
@@ -173,7 +176,10 @@ async fn a_managed_write_is_settled_at_once_and_reaches_another_device() {
     let (_, frames) = bench.connect(2, |_| {}).await;
     assert_eq!(rows(&frames), 1);
     let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(1)).await;
-    assert_eq!(receipts(&frames).iter().map(|r| (r.outcome, r.position)).collect::<Vec<_>>(), [(Outcome::Applied, Some(Position(1)))]);
+    assert_eq!(
+        receipts(&frames).iter().map(|r| (r.outcome, r.position)).collect::<Vec<_>>(),
+        [(Outcome::Applied, Some(Position(1)))]
+    );
 }
 
 #[tokio::test]
@@ -207,11 +213,14 @@ async fn a_gap_is_answered_with_what_is_expected_and_a_reused_seq_with_a_refusal
 async fn nobody_else_sees_a_scoped_record_and_moving_it_out_is_refused() {
     let bench = Bench::new().await;
     let (mut a, _) = bench.connect(1, |_| {}).await;
-    send(&mut a, vec![
-        create(1, "own", 7, json!({ "owner": "u1" })),
-        create(2, "own", 8, json!({ "owner": "u2" })),
-        create(3, "own", 9, json!({ "owner": "u1" })),
-    ])
+    send(
+        &mut a,
+        vec![
+            create(1, "own", 7, json!({ "owner": "u1" })),
+            create(2, "own", 8, json!({ "owner": "u2" })),
+            create(3, "own", 9, json!({ "owner": "u1" })),
+        ],
+    )
     .await;
     let (_, frames) = bench.connect(2, |_| {}).await;
     assert_eq!(rows(&frames), 0);
@@ -225,8 +234,10 @@ async fn nobody_else_sees_a_scoped_record_and_moving_it_out_is_refused() {
 async fn a_device_that_is_ahead_of_the_history_is_told_to_begin_anew() {
     let bench = Bench::new().await;
     let boot = bench.store.boot();
-    let cursor = |position| move |hello: &mut Hello| {
-        (hello.epoch, hello.boot, hello.position) = (Some(boot.epoch), Some(boot.id), Position(position));
+    let cursor = |position| {
+        move |hello: &mut Hello| {
+            (hello.epoch, hello.boot, hello.position) = (Some(boot.epoch), Some(boot.id), Position(position));
+        }
     };
     let reset = |frames: &[Down]| matches!(&frames[0], Down::Welcome(welcome) if welcome.reset);
     assert!(!reset(&bench.connect(1, cursor(0)).await.1));
@@ -254,7 +265,13 @@ async fn the_sum_of_a_scope_is_that_of_the_rows_sent() {
     let mutations = (1..=50u64).map(|n| create(n, "notes", u128::from(n), json!({ "hours": n.to_string() })));
     send(&mut a, mutations.collect()).await;
     let record: RecordId = Uuid::from_u128(3).to_string().into();
-    let gone = Mutation { op: Operation::Delete, record, seq: Seq(51), new: Fields::new(), ..create(51, "notes", 3, json!({})) };
+    let gone = Mutation {
+        op: Operation::Delete,
+        record,
+        seq: Seq(51),
+        new: Fields::new(),
+        ..create(51, "notes", 3, json!({}))
+    };
     send(&mut a, vec![gone]).await;
     let (_, frames) = bench.connect(2, |_| {}).await;
     let mut sum = ScopeSum::default();
