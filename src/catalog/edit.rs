@@ -14,7 +14,7 @@ pub fn with_sqlite_backend(text: &str, name: &str, path: &str) -> Option<String>
             format!("{text}{gap}backends:\n  {declaration}\n")
         }
         Some((key, Node { kind: Kind::Null, .. })) => insert_line(text, key.at.line + 1, &format!("  {declaration}"))?,
-        Some((_, Node { kind: Kind::Map(known), at, .. })) => {
+        Some((key, Node { kind: Kind::Map(known), at, .. })) => {
             let offset = offset(text, *at)?;
             match (text[offset..].starts_with('{'), known.first()) {
                 (true, None) => {
@@ -23,7 +23,7 @@ pub fn with_sqlite_backend(text: &str, name: &str, path: &str) -> Option<String>
                 (true, Some(_)) => format!("{}{{ {declaration}, {}", &text[..offset], text[offset + 1..].trim_start()),
                 (false, Some((first, _))) => {
                     let indent = " ".repeat(first.at.column - 1);
-                    insert_line(text, first.at.line, &format!("{indent}{declaration}"))?
+                    insert_line(text, key.at.line + 1, &format!("{indent}{declaration}"))?
                 }
                 (false, None) => return None,
             }
@@ -81,7 +81,7 @@ mod tests {
             ),
             (
                 "backends:\n    # c\n    a:\n        kind: sqlite\nname: x\n",
-                "backends:\n    # c\n    db: { kind: sqlite, path: x.db }\n    a:\n        kind: sqlite\nname: x\n",
+                "backends:\n    db: { kind: sqlite, path: x.db }\n    # c\n    a:\n        kind: sqlite\nname: x\n",
             ),
         ] {
             assert_eq!(with_sqlite_backend(before, "db", "x.db").as_deref(), Some(after), "{before}");

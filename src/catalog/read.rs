@@ -2,12 +2,13 @@
 
 use super::model::Diagnostic;
 use super::near;
+use super::secret::has_literal_password;
 use super::yaml::{At, Key, Kind, Node, Report};
 
 impl Diagnostic {
     /// Adds what to do next.
     pub(super) fn with_hint(&mut self, hint: impl Into<String>) {
-        self.hint = Some(hint.into());
+        self.hint = Some(hint.into()).filter(|hint| !has_literal_password(hint));
     }
 
     pub(super) fn maybe_hint(&mut self, hint: Option<String>) {

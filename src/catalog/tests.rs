@@ -5,6 +5,7 @@ use std::path::Path;
 use omctl_protocol::{AssignedBy, ChannelName, FieldType, Value};
 
 use super::*;
+use proptest::prelude::*;
 
 const PROJECT: &str = "version: 1\nname: t\nbackends:\n  crm: { kind: sqlite, path: crm.db }\n";
 const CUSTOMERS: &str = "scope: public\nfields:\n  name: { type: text }\n";
@@ -214,7 +215,8 @@ fn a_folder_that_is_no_project_says_how_to_make_one() {
 #[test]
 fn no_message_contains_a_secret() {
     let text = "version: 1\nbackends:\n  a: { kind: sqlite, path: \"${env:DB}${env:NOPE}\" }\n  b: { kind: sqlite, path: \"x://u:hunter2@h\", password: hunter2 }\n";
-    let folder = folder(&[(PROJECT_FILE, text)]);
+    let channel = "scope: x://u:hunter2@h\nfields:\n  a: x://u:hunter2@h\n  b: { type: x://u:hunter2@h }\n";
+    let folder = folder(&[(PROJECT_FILE, text), ("channels/a.yaml", channel)]);
     let found = format!("{:?}", load(folder.path(), &env, None).unwrap_err());
     assert!(found.contains("`NOPE`") && !found.contains("hunter2") && !found.contains("secret-place"), "{found}");
 }
@@ -290,4 +292,34 @@ fn the_chosen_environment_lies_on_top() {
     let (catalog, _) = load(folder.path(), &env, Some("dev")).unwrap();
     assert_eq!(catalog.server.addr.as_deref(), Some("127.0.0.1:1"));
     assert_eq!(errors(folder.path(), Some("prd")), ["openmobster.yaml:5:1 unknown_env"]);
+}
+
+proptest! {
+    /// Made of what the files are made of, so that the readers behind the parser are reached.
+    #[test]
+    fn no_text_makes_the_loader_panic(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "scope", "fields", "key", "columns", "where", "write", "type", "enum", "values", "default", "to", "ref",
+            "a", "id", ": ", ": ", ": ", "\n", "\n  ", "\n    ", "- ", "{", "}", "[", "]", ", ", "1", "1.5", "true", "~",
+            "\"", "'", "&x ", "*x", "|", ">", "#", "${env:X}", "ü", "x://u:p@h", "backends", "version", "\t", "!",
+        ]), 0..40),
+    ) {
+        let text = words.concat();
+        let folder = folder(&[(PROJECT_FILE, &text), ("channels/a.yaml", &text)]);
+        let found = load(folder.path(), &env, Some("dev")).err().unwrap_or_default();
+        for one in found {
+            prop_assert!(!one.message.contains("u:p@h"), "{one:?}");
+        }
+        let _edited = with_sqlite_backend(&text, "db", "x");
+    }
+
+    #[test]
+    fn a_scalar_reads_back_as_the_same_text(text in "\\PC{0,24}") {
+        let project = format!("version: 1\nname: {}\n", scalar(&text));
+        let folder = folder(&[(PROJECT_FILE, &project)]);
+        if !text.is_empty() && !text.contains("://") {
+            let name = load(folder.path(), &env, None).map(|(catalog, _)| catalog.name);
+            prop_assert_eq!(name, Ok(text));
+        }
+    }
 }

@@ -10,12 +10,19 @@ use std::path::{Path, PathBuf};
 use serde_yaml::granit_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::model::{Diagnostic, Place, Severity};
+use super::secret::has_literal_password;
+
+/// Stands for a message that would repeat a password.
+const REDACTED: &str = "a value that does not belong here; it contains a password and is not repeated";
 
 /// Deepest nesting: no file of a project needs ten.
 const DEPTH_MAX: usize = 32;
 
 /// Most values of one file, those that aliases repeat counted each time: a channel of a thousand fields has ten thousand.
 const NODES_MAX: usize = 50_000;
+
+/// Largest file in bytes: people write it by hand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where something begins; both count from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +104,8 @@ impl Report {
 
     fn add(&mut self, severity: Severity, at: At, code: &'static str, message: String) -> &mut Diagnostic {
         let place = self.place(at);
+        // What was written is repeated in many messages; a password is not.
+        let message = if has_literal_password(&message) { REDACTED.to_owned() } else { message };
         self.found.push(Diagnostic { severity, code, place, message, hint: None });
         self.found.last_mut().expect("one was pushed just now")
     }
@@ -108,7 +117,14 @@ impl Report {
 
 /// Reads a file below the root and parses it; what is wrong is in the report.
 pub(super) fn read(root: &Path, report: &mut Report) -> Option<Node> {
-    let bytes = match std::fs::read(root.join(&report.file)) {
+    let path = root.join(&report.file);
+    if std::fs::metadata(&path).is_ok_and(|file| file.len() > FILE_BYTES_MAX) {
+        report
+            .error(At::FILE, "too_complex", format!("the file is larger than {} KiB", FILE_BYTES_MAX >> 10))
+            .with_hint("split it: one channel a file");
+        return None;
+    }
+    let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) => {
             report.error(At::FILE, "unreadable", format!("the file cannot be read: {}", error.kind()));

@@ -28,7 +28,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
             "backends": backends, "diagnostics": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
         })
     });
-    cli.ui.next("omctl serve");
+    cli.ui.next(if channels == 0 { "omctl new channel --from 'sqlite:FILE' --all" } else { "omctl serve" });
     Ok(Exit::Ok)
 }
 

@@ -26,7 +26,7 @@ pub use exit::Exit;
 pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
-use crate::config;
+use crate::config::{self, FromFlags, FromProject, Settings};
 
 /// Offline-first mobile sync with the systems a company already has.
 #[derive(Debug, Parser)]
@@ -117,11 +117,25 @@ impl Cli {
         Ok(catalog)
     }
 
+    /// The settings of this process for a loaded project.
+    ///
+    /// # Errors
+    /// Exit 3 where they cannot be used.
+    pub fn settings(&self, catalog: &Catalog, flags: FromFlags) -> Result<Settings, CliError> {
+        let server = catalog.server.clone();
+        let project =
+            FromProject { addr: server.addr, data_dir: server.data_dir, trusted_proxies: server.trusted_proxies };
+        Ok(Settings::resolve(&catalog.root, project, &environment, flags)?)
+    }
+
     /// As [`Cli::load`], but the warnings are handed back unprinted.
     fn diagnose(&self, root: &Path, env_name: Option<&str>) -> Result<(Catalog, Vec<Diagnostic>), CliError> {
         let chosen = config::env_name(&environment, env_name).value;
-        let loaded = catalog::load(root, &environment, Some(&chosen));
-        // The seam for rules: `loaded.and_then(|(catalog, warnings)| …)` with what `live` says of the catalog.
+        let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, found)| {
+            // The seam for rules: what `live` says of the catalog goes into this list.
+            let of_rules: Vec<Diagnostic> = Vec::new();
+            judge(catalog, found, of_rules)
+        });
         loaded.map_err(|found| {
             self.ui.diagnostics(root, &found);
             let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
@@ -133,6 +147,17 @@ impl Cli {
                 .detail("diagnostics", found)
         })
     }
+}
+
+/// A catalog with an error in `more` is none.
+fn judge(
+    catalog: Catalog,
+    mut found: Vec<Diagnostic>,
+    more: Vec<Diagnostic>,
+) -> Result<(Catalog, Vec<Diagnostic>), Vec<Diagnostic>> {
+    found.extend(more);
+    found.sort_by(|a, b| a.place.cmp(&b.place));
+    if found.iter().any(|one| one.severity == Severity::Error) { Err(found) } else { Ok((catalog, found)) }
 }
 
 /// Parses and runs one command line; the arguments include the program's name.

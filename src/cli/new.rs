@@ -74,7 +74,9 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
 fn project(cli: &Cli, args: &ProjectArgs) -> Result<Exit, CliError> {
     let base = cli.globals.project.clone().unwrap_or_default();
     let root = base.join(&args.name);
-    let name = root.file_name().map(|name| name.to_string_lossy().into_owned());
+    // `omctl new .` takes the name of the folder that it stands for.
+    let named = if root.file_name().is_some() { root.clone() } else { root.canonicalize().unwrap_or_default() };
+    let name = named.file_name().map(|name| name.to_string_lossy().into_owned());
     let name = name.filter(|name| !name.is_empty()).ok_or_else(|| {
         CliError::new(Exit::Usage, "usage", format!("`{}` has no name for a project", args.name.display()))
             .hint("omctl new fieldwork")

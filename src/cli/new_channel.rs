@@ -48,6 +48,35 @@ enum Operation {
 
 pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     let root = cli.root()?;
+    let prepared = prepare(cli, args, &root)?;
+    for (table, reason) in &prepared.skipped {
+        cli.ui.warn(format!("skipped `{table}`: {reason}"));
+    }
+    let skipped: Vec<_> =
+        prepared.skipped.iter().map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
+    let members = json!({
+        "backend": prepared.backend, "channels": prepared.channels, "skipped": skipped,
+        "visible": prepared.unseen.is_empty(),
+    });
+    write(cli, &prepared.plan, args.writing, "omctl.new_channel/1", members)?;
+    warn_unseen(cli, args, &prepared.unseen);
+    if !args.writing.dry_run {
+        cli.ui.next("omctl check && omctl channel install --all");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Everything that is known before anything is written.
+struct Prepared {
+    backend: String,
+    plan: Plan,
+    channels: Vec<String>,
+    /// Channels of which nobody will see anything.
+    unseen: Vec<String>,
+    skipped: Skipped,
+}
+
+fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
     let (file, table) = source(&args.from)?;
     if args.all && table.is_some() {
         return Err(CliError::new(Exit::Usage, "usage", "`--all` and a table exclude each other")
@@ -57,29 +86,27 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         return Err(CliError::new(Exit::Usage, "usage", format!("`{name}` cannot name a channel"))
             .hint("lower-case letters, digits and `_`, beginning with a letter"));
     }
-    let catalog = cli.load(&root, None)?;
+    // Warnings of other channels would only bury what is said of the new ones.
+    let (catalog, _warnings) = cli.diagnose(root, None)?;
     if !file.is_file() {
         let message = format!("there is no file `{}`", file.display());
         return Err(CliError::new(Exit::NotFound, "not_found", message));
     }
     let shapes =
         introspect::sqlite(&file).map_err(|error| CliError::new(Exit::Failed, "introspection", error.to_string()))?;
-    let (chosen, skipped) = choose(cli, args, table.as_deref(), &shapes)?;
-
-    let (backend, project_file) = backend(&root, &catalog, &file)?;
+    let (chosen, skipped) = choose(args, table.as_deref(), &shapes)?;
+    let (backend, project_file) = backend(root, &catalog, &file)?;
     let names = names(args, &catalog, &backend, &chosen);
-    let single_key = |table: &str| match shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(table)) {
+    let channel_of = |table: &str| match shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(table)) {
         Some(shape) if shape.key.len() == 1 => names.get(&shape.name).cloned(),
         _ => None,
     };
-    let mut wanted: Vec<Wanted> = project_file
-        .map(|text| Wanted { path: PROJECT_FILE.into(), content: Content::Edited(text) })
-        .into_iter()
-        .collect();
+    let edited = |text| Wanted { path: PROJECT_FILE.into(), content: Content::Edited(text) };
+    let mut wanted: Vec<Wanted> = project_file.map(edited).into_iter().collect();
     let (mut channels, mut unseen) = (Vec::new(), Vec::new());
     for shape in &chosen {
         let Some(name) = names.get(&shape.name) else { continue };
-        let draft = Draft::new(shape, &backend, args.scope.as_ref(), operations(&args.write), single_key);
+        let draft = Draft::new(shape, &backend, args.scope.as_ref(), operations(&args.write), channel_of);
         if !draft.is_visible() {
             unseen.push(name.to_string());
         }
@@ -89,15 +116,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         wanted.push(Wanted { path, content: Content::Template("channel/channel.yaml", context) });
         channels.push(name.to_string());
     }
-    let plan = Plan::new(&root, wanted)?;
-    let skipped: Vec<_> = skipped.iter().map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
-    let members = json!({ "backend": backend, "channels": channels, "skipped": skipped, "visible": unseen.is_empty() });
-    write(cli, &plan, args.writing, "omctl.new_channel/1", members)?;
-    warn_unseen(cli, args, &unseen);
-    if !args.writing.dry_run {
-        cli.ui.next("omctl check");
-    }
-    Ok(Exit::Ok)
+    let plan = Plan::new(root, wanted)?;
+    Ok(Prepared { backend, plan, channels, unseen, skipped })
 }
 
 /// Nothing is more puzzling than a channel that works and shows nothing: said loudly.
@@ -151,12 +171,7 @@ fn source(from: &str) -> Result<(PathBuf, Option<String>), CliError> {
 type Skipped = Vec<(String, &'static str)>;
 
 /// The tables to write, and those that are left out with the reason.
-fn choose(
-    cli: &Cli,
-    args: &Args,
-    table: Option<&str>,
-    shapes: &[TableShape],
-) -> Result<(Vec<TableShape>, Skipped), CliError> {
+fn choose(args: &Args, table: Option<&str>, shapes: &[TableShape]) -> Result<(Vec<TableShape>, Skipped), CliError> {
     let unfit = |shape: &TableShape| match shape {
         shape if shape.is_view => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
@@ -168,7 +183,6 @@ fn choose(
         let mut skipped = Skipped::new();
         for shape in shapes {
             if let Some(reason) = unfit(shape) {
-                cli.ui.warn(format!("skipped `{}`: {reason}", shape.name));
                 skipped.push((shape.name.clone(), reason));
             }
         }
@@ -244,4 +258,112 @@ fn backend(root: &Path, catalog: &Catalog, file: &Path) -> Result<(String, Optio
             .hint(format!("add it by hand: backends: {{ {name}: {{ kind: sqlite, path: … }} }}"))
     })?;
     Ok((name, Some(edited)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Globals, Ui};
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const SCHEMA: &str = "
+        CREATE TABLE Artist (ArtistId INTEGER PRIMARY KEY, Name NVARCHAR(120));
+        CREATE TABLE Album (AlbumId INTEGER PRIMARY KEY, Title NVARCHAR(160) NOT NULL,
+            ArtistId INTEGER NOT NULL REFERENCES Artist, LogId INTEGER REFERENCES Log, CoverOf INTEGER REFERENCES Album);
+        CREATE TABLE PlaylistTrack (PlaylistId INTEGER NOT NULL, AlbumId INTEGER NOT NULL REFERENCES Album,
+            PRIMARY KEY (PlaylistId, AlbumId));
+        CREATE TABLE Odd (k TEXT PRIMARY KEY, id INTEGER, om_note TEXT, price NUMERIC(10,2), owner TEXT);
+        CREATE TABLE Log (line TEXT);
+        CREATE VIEW Names AS SELECT Name FROM Artist;";
+
+    fn project() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(PROJECT_FILE), "version: 1\nname: t # mine\n").unwrap();
+        rusqlite::Connection::open(folder.path().join("music.db")).unwrap().execute_batch(SCHEMA).unwrap();
+        folder
+    }
+
+    fn prepared(folder: &Path, line: &str) -> Result<Prepared, CliError> {
+        let from = format!("sqlite:{}/music.db", folder.display());
+        let line = line.replace("DB", &from);
+        let args = Line::parse_from(std::iter::once("x").chain(line.split(' '))).args;
+        let cli = Cli { ui: Ui::new(true, true, true), globals: Globals::default() };
+        prepare(&cli, &args, folder)
+    }
+
+    fn file(prepared: &Prepared, path: &str) -> String {
+        prepared.plan.files.iter().find(|file| file.path == Path::new(path)).unwrap().content.clone()
+    }
+
+    #[test]
+    fn all_tables_become_channels_that_load() {
+        let folder = project();
+        let all = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
+        assert_eq!(all.channels, ["album", "artist", "odd", "playlist_track"]);
+        assert_eq!(all.skipped, [("Log".to_owned(), "it has no key"), ("Names".to_owned(), "it is a view")]);
+        assert_eq!(
+            file(&all, PROJECT_FILE),
+            "version: 1\nname: t # mine\nbackends:\n  music: { kind: sqlite, path: music.db }\n"
+        );
+        let album = file(&all, "channels/album.yaml");
+        for line in [
+            "key: { columns: [AlbumId], assigned_by: backend }",
+            "write: { create: any, delete: any }",
+            "  AlbumId: { type: int }  # the key",
+            "  Title: { type: text, required: true, max_length: 160 }",
+            "  ArtistId: { type: ref, to: artist, required: true }",
+            "  LogId: { type: int }  # references Log, which is no channel",
+            "  CoverOf: { type: ref, to: album }",
+        ] {
+            assert!(album.lines().any(|one| one == line), "{line}\n{album}");
+        }
+        assert!(file(&all, "channels/odd.yaml").contains("row_id: { column: id, type: int }"));
+        all.plan.write(false).unwrap();
+        let (catalog, warnings) = crate::catalog::load(folder.path(), &|_| None, None).unwrap();
+        assert_eq!((catalog.channels.len(), warnings.len()), (4, 0));
+        // Again: the backend is known, nothing differs.
+        let again = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
+        assert_eq!((again.backend.as_str(), again.plan.diff().as_str()), ("music", ""));
+    }
+
+    #[test]
+    fn one_table_refers_to_what_the_project_has() {
+        let folder = project();
+        prepared(folder.path(), "singers --from DB#Artist --scope public").unwrap().plan.write(false).unwrap();
+        let album = prepared(folder.path(), "--from DB#album --scope public").unwrap();
+        assert!(file(&album, "channels/album.yaml").contains("ArtistId: { type: ref, to: singers, required: true }"));
+    }
+
+    #[test]
+    fn a_scope_by_a_field_needs_the_field() {
+        let folder = project();
+        let all = prepared(folder.path(), "--from DB --all --scope Owner=account.email").unwrap();
+        assert!(file(&all, "channels/odd.yaml").contains("\nscope: { owner: account.email }\n"));
+        assert_eq!(all.unseen, ["album", "artist", "playlist_track"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_channel_is_refused() {
+        let folder = project();
+        for (line, exit, code) in [
+            ("--from DB#Names", Exit::Failed, "no_key"),
+            ("--from DB#Log", Exit::Failed, "no_key"),
+            ("--from DB#Nobody", Exit::NotFound, "not_found"),
+            ("--from DB", Exit::Usage, "usage"),
+            ("--from DB#Album --all", Exit::Usage, "usage"),
+            ("Bad-Name --from DB#Album", Exit::Usage, "usage"),
+            ("--from postgres://u:hunter2@h/x", Exit::Usage, "usage"),
+            ("--from sqlite:nowhere.db#x", Exit::NotFound, "not_found"),
+        ] {
+            let error = prepared(folder.path(), line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            assert_eq!((error.exit, error.code), (exit, code), "{line}");
+            assert!(!error.to_json().to_string().contains("hunter2"));
+        }
+    }
 }

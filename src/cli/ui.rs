@@ -157,6 +157,10 @@ fn excerpt(root: &Path, one: &Diagnostic) -> Option<(String, String)> {
     }
     let text = std::fs::read_to_string(root.join(&one.place.file)).ok()?;
     let line = printable(text.lines().nth(one.place.line - 1)?);
+    // A URL with user information may hold a password, whatever the diagnostic is about.
+    if line.contains("://") && line.contains('@') {
+        return None;
+    }
     let before = one.place.column.saturating_sub(1);
     let word = line.chars().skip(before).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')).count();
     Some((line, format!("{}{}", " ".repeat(before), "^".repeat(word.max(1)))))

@@ -122,9 +122,15 @@ pub enum ScaffoldError {
     },
 }
 
+/// Names a few; the rest are counted.
 fn listed(files: &[PathBuf]) -> String {
-    let names: Vec<String> = files.iter().map(|file| format!("`{}`", file.display())).collect();
-    format!("{} {}", names.join(", "), if names.len() == 1 { "is" } else { "are" })
+    let names: Vec<String> = files.iter().take(3).map(|file| format!("`{}`", file.display())).collect();
+    let rest = files.len() - names.len();
+    match (names.as_slice(), rest) {
+        ([only], 0) => format!("{only} is"),
+        (few, 0) => format!("{} are", few.join(", ")),
+        (few, rest) => format!("{} and {rest} more files are", few.join(", ")),
+    }
 }
 
 impl Plan {
