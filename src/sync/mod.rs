@@ -18,6 +18,7 @@ mod ingest;
 mod managed;
 mod names;
 mod plan;
+mod schema;
 mod session;
 mod settle;
 #[cfg(test)]
