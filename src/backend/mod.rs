@@ -11,6 +11,7 @@
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
 pub mod introspect;
+pub mod sqlite;
 
 use std::collections::HashMap;
 use std::fmt;

@@ -138,7 +138,7 @@ fn values(name: &str, at: At, kind: FieldType, entries: &Entries<'_>, report: &m
         return Vec::new();
     }
     let items = report.texts(node, "`values`").unwrap_or_default();
-    if items.is_empty() && !report.has_errors() {
+    if matches!(&node.kind, Kind::List(none) if none.is_empty()) {
         report.error(node.at, "bad_value", "`values` is empty");
     }
     let mut words: Vec<String> = Vec::new();

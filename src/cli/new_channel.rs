@@ -171,7 +171,11 @@ fn source(from: &str) -> Result<(PathBuf, Option<String>), CliError> {
 type Skipped = Vec<(String, &'static str)>;
 
 /// The tables to write, and those that are left out with the reason.
-fn choose(args: &Args, table: Option<&str>, shapes: &[TableShape]) -> Result<(Vec<TableShape>, Skipped), CliError> {
+fn choose<'s>(
+    args: &Args,
+    table: Option<&str>,
+    shapes: &'s [TableShape],
+) -> Result<(Vec<&'s TableShape>, Skipped), CliError> {
     let unfit = |shape: &TableShape| match shape {
         shape if shape.is_view => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
@@ -186,7 +190,7 @@ fn choose(args: &Args, table: Option<&str>, shapes: &[TableShape]) -> Result<(Ve
                 skipped.push((shape.name.clone(), reason));
             }
         }
-        let chosen: Vec<_> = shapes.iter().filter(|shape| unfit(shape).is_none()).cloned().collect();
+        let chosen: Vec<_> = shapes.iter().filter(|shape| unfit(shape).is_none()).collect();
         if chosen.is_empty() {
             return Err(CliError::new(Exit::Failed, "no_tables", "the database has no table with a key"));
         }
@@ -207,12 +211,12 @@ fn choose(args: &Args, table: Option<&str>, shapes: &[TableShape]) -> Result<(Ve
             Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name))
                 .hint("a channel needs a table with a primary key"))
         }
-        None => Ok((vec![shape.clone()], Skipped::new())),
+        None => Ok((vec![shape], Skipped::new())),
     }
 }
 
 /// The channel of each table: those to be written, and those that the project has.
-fn names(args: &Args, catalog: &Catalog, backend: &str, chosen: &[TableShape]) -> BTreeMap<String, ChannelName> {
+fn names(args: &Args, catalog: &Catalog, backend: &str, chosen: &[&TableShape]) -> BTreeMap<String, ChannelName> {
     let mut names: BTreeMap<String, ChannelName> = (catalog.channels.values())
         .filter(|channel| channel.backend == backend)
         .map(|channel| (channel.table.clone(), channel.name.clone()))

@@ -23,6 +23,8 @@ mod session;
 mod settle;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_backend;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

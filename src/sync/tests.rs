@@ -56,6 +56,13 @@ impl Bench {
     pub(super) async fn new() -> Self {
         let own = ScopeEntry { left: "owner".into(), right: "account.email".into(), at: Place::default() };
         let channels = [channel("notes", ScopeDecl::Public), channel("own", ScopeDecl::AnyOf(vec![vec![own]]))];
+        Self::with(channels.into(), &BTreeMap::new()).await
+    }
+
+    pub(super) async fn with(
+        channels: Vec<Channel>,
+        backends: &BTreeMap<String, Arc<dyn crate::backend::Backend>>,
+    ) -> Self {
         let database = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
         let (clock, entropy) = (Clock::manual(1_700_000_000_000), Entropy::seeded(1));
         let (store, feed) = Store::inline(database.clone(), clock.clone(), entropy.clone(), None).unwrap();
@@ -71,7 +78,7 @@ impl Bench {
                 connection
                     .execute(
                         "INSERT INTO device (number, id, account, name, platform, public_key, created_ms, seen_ms)
-                            VALUES (?1, ?2, ?1, 'd', 'x', x'00', 0, 0)",
+                            VALUES (?1, ?2, ?1, 'd', 'x', zeroblob(65), 0, 0)",
                         rusqlite::params![n, [n; 16]],
                     )
                     .unwrap();
@@ -89,7 +96,7 @@ impl Bench {
             .into_iter()
             .map(|r| Numbered { number: r.number.0, epoch: r.epoch, schema: r.schema, older: r.older })
             .collect();
-        let live = LiveHandle::new(Live::build(1, &catalog, numbered, &BTreeMap::new()).unwrap());
+        let live = LiveHandle::new(Live::build(1, &catalog, numbered, backends).unwrap());
         let identity = Identity::new(store.clone(), clock, entropy).await.unwrap();
         let sync = Sync::open(store.clone(), live, identity, Tasks::new()).await.unwrap();
         Self { sync, store, database, _feed: feed }
@@ -108,7 +115,7 @@ impl Bench {
         }
     }
 
-    async fn connect(&self, n: u8, hello: impl FnOnce(&mut Hello)) -> (Session, Vec<Down>) {
+    pub(super) async fn connect(&self, n: u8, hello: impl FnOnce(&mut Hello)) -> (Session, Vec<Down>) {
         let mut greeting = Hello {
             protocol: PROTOCOL,
             device: Self::who(n).device_id,
@@ -132,12 +139,12 @@ impl Bench {
     }
 }
 
-fn parse(step: Step) -> Vec<Down> {
+pub(super) fn parse(step: Step) -> Vec<Down> {
     let read = |line: &bytes::Bytes| frame::parse_frame(std::str::from_utf8(line).unwrap()).unwrap();
     step.lines.iter().map(read).collect()
 }
 
-fn create(seq: u64, channel: &str, record: u128, new: serde_json::Value) -> Mutation {
+pub(super) fn create(seq: u64, channel: &str, record: u128, new: serde_json::Value) -> Mutation {
     Mutation {
         seq: Seq(seq),
         id: MutationId(Uuid::from_u128(record << 64 | u128::from(seq))),
@@ -152,15 +159,15 @@ fn create(seq: u64, channel: &str, record: u128, new: serde_json::Value) -> Muta
     }
 }
 
-async fn send(session: &mut Session, mutations: Vec<Mutation>) -> Vec<Down> {
+pub(super) async fn send(session: &mut Session, mutations: Vec<Mutation>) -> Vec<Down> {
     parse(session.on_frame(Up::Mutate(Mutate { mutations })).await.unwrap())
 }
 
-fn rows(frames: &[Down]) -> usize {
+pub(super) fn rows(frames: &[Down]) -> usize {
     frames.iter().map(|frame| if let Down::Rows(rows) = frame { rows.rows.len() } else { 0 }).sum()
 }
 
-fn receipts(frames: &[Down]) -> Vec<Receipt> {
+pub(super) fn receipts(frames: &[Down]) -> Vec<Receipt> {
     frames
         .iter()
         .flat_map(|frame| if let Down::Commit(commit) = frame { commit.receipts.clone() } else { vec![] })

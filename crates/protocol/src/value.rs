@@ -407,7 +407,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Scalar<'a> {
 }
 
 fn finite(number: f64) -> Result<Value, ValueError> {
-    if number.is_finite() { Ok(Value::Float(number)) } else { Err(ValueError::OutOfRange(FieldType::Float)) }
+    // SQLite keeps no negative zero in a REAL column; adding 0.0 makes it the positive one before anybody hashes it.
+    if number.is_finite() { Ok(Value::Float(number + 0.0)) } else { Err(ValueError::OutOfRange(FieldType::Float)) }
 }
 
 fn exact_float(number: i64) -> Result<Value, ValueError> {

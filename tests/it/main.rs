@@ -1,0 +1,6 @@
+//! The one integration binary: a file here is a module of it, so that the tests are linked once.
+//!
+//! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
+
+mod source;
+mod tidy;
