@@ -48,8 +48,8 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("rule", &["rusqlite", "tokio"]),
 ];
 
-/// The rooms with SQL in them: ours, and that of the systems that records live in.
-const SQL_ROOMS: [&str; 2] = ["store", "backend"];
+/// The rooms with SQL in them: ours, that of the systems that records live in, and an app's own on its device.
+const SQL_ROOMS: [&str; 3] = ["store", "backend", "simulate"];
 
 /// How SQL statements begin.
 const SQL: [&str; 11] = [
