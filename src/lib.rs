@@ -11,9 +11,22 @@
 //! | 6 | [`server`] |
 //! | 7 | [`simulate`], [`cli`] |
 
+pub mod admin;
 pub mod backend;
 pub mod catalog;
+pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod config;
+pub mod http;
+pub mod identity;
 pub mod limits;
+pub mod live;
+pub mod push;
 pub mod rule;
+pub mod scaffold;
+pub mod server;
+pub mod store;
+pub mod sync;
 pub mod tasks;
+pub mod telemetry;

@@ -5,6 +5,27 @@ use std::time::Duration;
 /// Largest frame or HTTP body in bytes: a thousand mutations of 8 KB.
 pub const BODY_BYTES_MAX: usize = 8 << 20;
 
+/// Largest body of a request that is not a batch of frames, in bytes: activation, tokens, administration.
+pub const API_BODY_BYTES_MAX: usize = 256 << 10;
+
+/// How long a request's head may take (attack C25).
+pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a request's body may take, unless it is a stream of frames.
+pub const BODY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Largest head of a request in bytes.
+pub const HEAD_BYTES_MAX: usize = 32 << 10;
+
+/// Most open connections; a new one beyond that is closed at once. Each is a file descriptor.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// Largest answer that the command line reads from a server, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 << 20;
+
+/// How long the command line waits for an answer.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
 /// Largest message after decompression, in bytes (attack C26).
 pub const DECOMPRESSED_BYTES_MAX: usize = 16 << 20;
 

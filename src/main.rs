@@ -1,3 +1,7 @@
 //! The binary: one expression.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    omctl::cli::run(std::env::args_os())
+}

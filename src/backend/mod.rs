@@ -10,6 +10,9 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+pub mod introspect;
+pub mod sqlite;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -157,6 +160,16 @@ pub enum Effect {
         /// The row it was judged against, where there is one.
         key: Option<Key>,
     },
+}
+
+impl Effect {
+    /// The columns that it sets, by their places in [`Collection::columns`].
+    pub fn places(&self) -> Vec<usize> {
+        match self {
+            Self::Insert { set, .. } | Self::Update { set, .. } => set.iter().map(|(place, _)| *place).collect(),
+            Self::Delete { .. } | Self::Nothing { .. } => Vec::new(),
+        }
+    }
 }
 
 /// How one [`Write`] ended.

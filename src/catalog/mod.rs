@@ -4,8 +4,24 @@
 //! files and nothing of rules' meaning, backends or the store: a scope expression is kept as written ([`ScopeDecl`]),
 //! with the place where it stands, and `live` hands it to `rule`.
 //!
-//! *Invariant:* reads files below the project root and nothing else. A secret's value is never in a diagnostic.
+//! *Invariant:* reads files below the project root, those that `${file:…}` names, and nothing else. A secret's value is
+//! never in a diagnostic.
 
+mod channel;
+mod edit;
+mod field;
+mod load;
 mod model;
+mod near;
+mod project;
+mod read;
+mod secret;
+#[cfg(test)]
+mod tests;
+mod yaml;
 
+pub use edit::{scalar, with_sqlite_backend};
+pub use field::is_field_name;
+pub use load::{CHANNELS_DIR, load};
 pub use model::*;
+pub use project::PROJECT_FILE;

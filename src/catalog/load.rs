@@ -1,0 +1,128 @@
+//! Reads a project folder: every file, every mistake, at once.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use omctl_protocol::{ChannelName, FieldType};
+
+use super::channel::{Loaded, channel};
+use super::model::{Catalog, Channel, Diagnostic, Severity};
+use super::near;
+use super::project::{PROJECT_FILE, Project, project};
+use super::secret::Sources;
+use super::yaml::{self, At, Report};
+
+/// The folder of the channels' files.
+pub const CHANNELS_DIR: &str = "channels";
+
+/// Loads the project at `root`. `env` looks up the variables that `${env:NAME}` names; `env_name` chooses the overlay.
+/// With the catalog come its warnings.
+///
+/// # Errors
+/// Every diagnostic of every file, warnings too, in the order of files and places, when at least one is an error.
+pub fn load(
+    root: &Path,
+    env: &dyn Fn(&str) -> Option<String>,
+    env_name: Option<&str>,
+) -> Result<(Catalog, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let sources = Sources { root, env };
+    let mut report = Report::new(PROJECT_FILE);
+    if !root.join(PROJECT_FILE).is_file() {
+        report
+            .error(At::FILE, "no_project", format!("there is no {PROJECT_FILE} in `{}`", root.display()))
+            .with_hint("make one: omctl new NAME");
+        return Err(report.found);
+    }
+    let project = match yaml::read(root, &mut report) {
+        Some(node) => project(&node, &sources, env_name, &mut report),
+        None => Project::default(),
+    };
+    // What an unreadable project file declares is unknown: channels are not blamed for it.
+    let backends_known = !report.has_errors() || !project.backend_names.is_empty();
+    let mut found = report.found;
+
+    let files = channel_files(root, &mut found);
+    let mut channels = BTreeMap::new();
+    for (name, file) in &files {
+        let mut report = Report::new(file);
+        let loaded = yaml::read(root, &mut report)
+            .and_then(|node| channel(name, &node, backends_known.then_some(&project.backend_names), &mut report));
+        found.append(&mut report.found);
+        channels.insert(name.clone(), loaded);
+    }
+    check_references(&channels, &mut found);
+
+    found.sort_by(|a, b| a.place.cmp(&b.place));
+    if found.iter().any(|one| one.severity == Severity::Error) {
+        return Err(found);
+    }
+    let channels = (channels.into_iter())
+        .filter_map(|(name, loaded)| Some((name, Arc::new(loaded?.channel))))
+        .collect::<BTreeMap<ChannelName, Arc<Channel>>>();
+    let Project { name, server, backends, .. } = project;
+    Ok((Catalog { root: root.to_owned(), name, backends, channels, server }, found))
+}
+
+/// The channels' names and files, in the order of their names.
+fn channel_files(root: &Path, found: &mut Vec<Diagnostic>) -> Vec<(ChannelName, PathBuf)> {
+    let mut report = Report::new(CHANNELS_DIR);
+    let mut files = Vec::new();
+    let entries = match std::fs::read_dir(root.join(CHANNELS_DIR)) {
+        Ok(entries) => entries,
+        // A project without channels is a young one.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return files,
+        Err(error) => {
+            report.error(At::FILE, "unreadable", format!("the folder cannot be read: {}", error.kind()));
+            found.append(&mut report.found);
+            return files;
+        }
+    };
+    for entry in entries.flatten() {
+        let file = Path::new(CHANNELS_DIR).join(entry.file_name());
+        let text = entry.file_name().to_string_lossy().into_owned();
+        // Editors leave hidden files and backups beside the real ones.
+        let Some((stem, extension)) = text.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else { continue };
+        let mut report = Report::new(&file);
+        match extension {
+            _ if stem.starts_with('.') => {}
+            "yml" => report
+                .error(At::FILE, "bad_file_name", "a channel's file ends in `.yaml`")
+                .with_hint(format!("rename it to {stem}.yaml")),
+            "yaml" if ChannelName::is_valid(stem) => files.push((ChannelName::from(stem), file)),
+            "yaml" => report.error(At::FILE, "bad_file_name", format!("`{stem}` cannot name a channel")).with_hint(
+                "lower-case letters, digits and `_`, beginning with a letter, not with om_, backend_ or sqlite_",
+            ),
+            _ => {}
+        }
+        found.append(&mut report.found);
+    }
+    files.sort();
+    files
+}
+
+/// Every `to:` must name a channel whose key is one column.
+fn check_references(channels: &BTreeMap<ChannelName, Option<Loaded>>, found: &mut Vec<Diagnostic>) {
+    for loaded in channels.values().flatten() {
+        let mut report = Report::new(&loaded.channel.file);
+        for (at, field) in &loaded.references {
+            let Some((_, field)) = loaded.channel.schema.field(field) else { continue };
+            let Some(to) = field.to.as_ref().filter(|_| field.kind == FieldType::Ref) else { continue };
+            match channels.get(to) {
+                None => {
+                    report
+                        .error(*at, "unknown_channel", format!("there is no channel `{to}`"))
+                        .maybe_hint(near::hint(to.as_str(), channels.keys().map(ChannelName::as_str)));
+                }
+                Some(Some(target)) if target.channel.schema.key.columns.len() > 1 => {
+                    report
+                        .error(*at, "bad_reference", format!("the key of `{to}` has several columns"))
+                        .with_hint("a ref points to a single-column key: use the column's plain type instead");
+                }
+                // A target with mistakes of its own has said so already.
+                Some(_) => {}
+            }
+        }
+        found.append(&mut report.found);
+    }
+}

@@ -1,0 +1,307 @@
+//! A live table's shape as the content of a channel's file. Pure: what it needs to know is handed in.
+
+use std::collections::BTreeSet;
+
+use omctl_protocol::{AssignedBy, ChannelName, FieldType, Value};
+use serde::Serialize;
+
+use crate::backend::introspect::{ColumnShape, TableShape};
+use crate::catalog::{is_field_name, scalar};
+
+/// Words that SQLite does not take as a bare column name (<https://www.sqlite.org/lang_keywords.html>, those without a
+/// fallback to an identifier): an app that queries its table should not have to quote.
+const SQL_WORDS: [&str; 46] = [
+    "add",
+    "all",
+    "alter",
+    "and",
+    "as",
+    "autoincrement",
+    "between",
+    "case",
+    "check",
+    "collate",
+    "commit",
+    "constraint",
+    "create",
+    "default",
+    "delete",
+    "distinct",
+    "drop",
+    "else",
+    "exists",
+    "foreign",
+    "from",
+    "group",
+    "having",
+    "in",
+    "index",
+    "insert",
+    "into",
+    "is",
+    "join",
+    "limit",
+    "not",
+    "null",
+    "on",
+    "or",
+    "order",
+    "primary",
+    "references",
+    "select",
+    "set",
+    "table",
+    "then",
+    "to",
+    "unique",
+    "update",
+    "values",
+    "where",
+];
+
+/// Who shall see the records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum ScopeWish {
+    Public,
+    /// A field or column, and what it must equal.
+    Field(String, String),
+}
+
+impl std::str::FromStr for ScopeWish {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "public" => Ok(Self::Public),
+            Some((field, right)) if !field.is_empty() && right.starts_with("account.") => {
+                Ok(Self::Field(field.to_owned(), right.to_owned()))
+            }
+            _ => Err("write `public`, or for example owner=account.email".to_owned()),
+        }
+    }
+}
+
+/// What the template is filled with.
+#[derive(Debug, Serialize)]
+pub(super) struct Draft {
+    origin: String,
+    backend: String,
+    table: String,
+    key_columns: String,
+    assigned_by: &'static str,
+    scope: Option<String>,
+    write: Option<String>,
+    fields: Vec<DraftField>,
+}
+
+#[derive(Debug, Serialize)]
+struct DraftField {
+    name: String,
+    options: String,
+    comment: Option<String>,
+}
+
+impl Draft {
+    /// `channel_of` names the channel that a `ref` to a table can point to.
+    pub(super) fn new(
+        shape: &TableShape,
+        backend: &str,
+        scope: Option<&ScopeWish>,
+        write: Option<String>,
+        channel_of: impl Fn(&str) -> Option<ChannelName>,
+    ) -> Self {
+        let names = field_names(shape);
+        let mut fields = Vec::new();
+        for (column, name) in shape.columns.iter().zip(&names) {
+            let is_key = shape.key.contains(&column.name);
+            if is_key && shape.assigned_by == AssignedBy::Device {
+                continue;
+            }
+            fields.push(draft_field(shape, column, name, is_key, &channel_of));
+        }
+        let scope = match scope {
+            Some(ScopeWish::Public) => Some("public".to_owned()),
+            Some(ScopeWish::Field(wanted, right)) => (names.iter().zip(&shape.columns))
+                .find(|(name, column)| *name == wanted || column.name.eq_ignore_ascii_case(wanted))
+                .map(|(name, _)| format!("{{ {name}: {right} }}")),
+            None => None,
+        };
+        Self {
+            origin: comment(&shape.name),
+            backend: scalar(backend),
+            table: scalar(&shape.name),
+            key_columns: shape.key.iter().map(|column| scalar(column)).collect::<Vec<_>>().join(", "),
+            assigned_by: match shape.assigned_by {
+                AssignedBy::Backend => "backend",
+                AssignedBy::Device => "device",
+                AssignedBy::App => "app",
+            },
+            scope,
+            write,
+            fields,
+        }
+    }
+
+    /// Whether somebody will see a record.
+    pub(super) fn is_visible(&self) -> bool {
+        self.scope.is_some()
+    }
+}
+
+fn draft_field(
+    shape: &TableShape,
+    column: &ColumnShape,
+    name: &str,
+    is_key: bool,
+    channel_of: impl Fn(&str) -> Option<ChannelName>,
+) -> DraftField {
+    let mut options = Vec::new();
+    if name != column.name {
+        options.push(format!("column: {}", scalar(&column.name)));
+    }
+    let to = column.references.as_deref().map(|table| (table, channel_of(table)));
+    let mut comments = Vec::new();
+    match &to {
+        Some((_, Some(channel))) => options.push(format!("type: ref, to: {channel}")),
+        Some((table, None)) => {
+            options.push(format!("type: {}", column.kind.word()));
+            comments.push(format!("references {}, which is no channel", comment(table)));
+        }
+        None => options.push(format!("type: {}", column.kind.word())),
+    }
+    let is_ref = matches!(to, Some((_, Some(_))));
+    // A backend counts its own keys: the field is NULL until the receipt.
+    if column.required && !(is_key && shape.assigned_by == AssignedBy::Backend) {
+        options.push("required: true".to_owned());
+    }
+    if let Some(length) = column.max_length.filter(|length| column.kind == FieldType::Text && !is_ref && *length > 0) {
+        options.push(format!("max_length: {length}"));
+    }
+    if let Some(default) = column.default.as_ref().filter(|_| !is_key && !is_ref).and_then(literal) {
+        options.push(format!("default: {default}"));
+    }
+    if column.read_only {
+        options.push("read_only: true".to_owned());
+    }
+    if is_key {
+        comments.insert(0, "the key".to_owned());
+    }
+    let comment = (!comments.is_empty()).then(|| comments.join("; "));
+    DraftField { name: name.to_owned(), options: options.join(", "), comment }
+}
+
+fn literal(value: &Value) -> Option<String> {
+    match value {
+        Value::Null | Value::Bytes(_) => None,
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Int(number) => Some(number.to_string()),
+        Value::Float(number) => Some(number.to_string()),
+        Value::Text(text) => Some(scalar(text)),
+    }
+}
+
+/// One line of text that cannot end a comment.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A name for each column: its own wherever a field may have it.
+fn field_names(shape: &TableShape) -> Vec<String> {
+    let mut taken = BTreeSet::new();
+    let mut names = Vec::new();
+    for column in &shape.columns {
+        let wanted = field_name(&column.name, shape.key.contains(&column.name));
+        let free = std::iter::once(wanted.clone())
+            .chain((2..).map(|n| format!("{wanted}_{n}")))
+            .find(|name| !taken.contains(&name.to_ascii_lowercase()))
+            .expect("the numbers do not end");
+        taken.insert(free.to_ascii_lowercase());
+        names.push(free);
+    }
+    names
+}
+
+fn field_name(column: &str, is_key: bool) -> String {
+    let folded = column.to_ascii_lowercase();
+    if folded == "id" {
+        return if is_key { "key".to_owned() } else { "row_id".to_owned() };
+    }
+    if SQL_WORDS.contains(&folded.as_str()) {
+        return format!("{column}_");
+    }
+    if is_field_name(column) {
+        return column.to_owned();
+    }
+    let plain: String = column.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(50).collect();
+    if is_field_name(&plain) { plain } else { format!("row_{}", plain.trim_start_matches('_')) }
+}
+
+/// A channel's name for a table: `PlaylistTrack` becomes `playlist_track`.
+pub(super) fn channel_name(table: &str) -> ChannelName {
+    let table = table.strip_prefix("main.").unwrap_or(table);
+    let letters: Vec<char> = table.chars().collect();
+    let mut name = String::new();
+    for (n, c) in letters.iter().enumerate() {
+        let before = n.checked_sub(1).map(|n| letters[n]);
+        let after = letters.get(n + 1);
+        let begins_word = c.is_uppercase()
+            && before.is_some_and(|b| {
+                b.is_lowercase() || b.is_ascii_digit() || (b.is_uppercase() && after.is_some_and(|a| a.is_lowercase()))
+            });
+        if begins_word {
+            name.push('_');
+        }
+        if c.is_ascii_alphanumeric() { name.push(c.to_ascii_lowercase()) } else { name.push('_') }
+    }
+    while name.contains("__") {
+        name = name.replace("__", "_");
+    }
+    let name: String = name.trim_matches('_').chars().take(50).collect();
+    if ChannelName::is_valid(&name) { name.into() } else { format!("t_{name}").trim_end_matches('_').into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_are_named_in_snake_case() {
+        for (table, channel) in [
+            ("PlaylistTrack", "playlist_track"),
+            ("HTTPLog2Entry", "http_log2_entry"),
+            ("Order Details", "order_details"),
+            ("main.tickets", "tickets"),
+            ("SQLITE_x", "t_sqlite_x"),
+            ("2024_sales", "t_2024_sales"),
+            ("___", "t"),
+            ("Straße", "stra_e"),
+        ] {
+            assert_eq!(channel_name(table).as_str(), channel);
+            assert!(ChannelName::is_valid(channel), "{channel}");
+        }
+    }
+
+    #[test]
+    fn columns_keep_their_names_unless_taken() {
+        let column = |name: &str| ColumnShape {
+            name: name.into(),
+            kind: FieldType::Text,
+            max_length: None,
+            required: false,
+            default: None,
+            read_only: false,
+            references: None,
+        };
+        let shape = TableShape {
+            name: "t".into(),
+            is_view: false,
+            key: vec!["no".into()],
+            assigned_by: AssignedBy::App,
+            columns: ["no", "ID", "Order", "om_x", "rowid", "First Name", "row_id", "Name"].map(column).into(),
+        };
+        assert_eq!(
+            field_names(&shape),
+            ["no", "row_id", "Order_", "row_om_x", "row_rowid", "First_Name", "row_id_2", "Name"]
+        );
+    }
+}

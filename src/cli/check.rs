@@ -1,0 +1,37 @@
+//! `omctl check`: everything that is wrong with the project's files, at once.
+
+use serde_json::json;
+
+use super::{Cli, CliError, Exit, diagnostic_json};
+
+/// The result's schema.
+pub(super) const SCHEMA: &str = "omctl.check/1";
+
+/// Find every mistake in the project's files
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl check --json | jq .channels")]
+pub(super) struct Args {
+    /// Whose overlay of `env:` to check with
+    #[arg(long = "env", value_name = "NAME")]
+    env_name: Option<String>,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
+    let root = cli.root()?;
+    let (catalog, warnings) = cli.diagnose(&root, args.env_name.as_deref())?;
+    cli.ui.diagnostics(&root, &warnings);
+    let (channels, backends) = (catalog.channels.len(), catalog.backends.len());
+    let text = format!("{}: {}, {}, no errors", catalog.name, count(channels, "channel"), count(backends, "backend"));
+    cli.ui.result(text, || {
+        json!({
+            "type": "result", "schema": SCHEMA, "ok": true, "project": catalog.name, "channels": channels,
+            "backends": backends, "diagnostics": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+        })
+    });
+    cli.ui.next(if channels == 0 { "omctl new channel --from 'sqlite:FILE' --all" } else { "omctl serve" });
+    Ok(Exit::Ok)
+}
+
+fn count(number: usize, word: &str) -> String {
+    format!("{number} {word}{}", if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,234 @@
+//! The command line: parses, calls a room, prints. One file per command.
+//!
+//! This is the only room that prints (`ui.rs`), prompts and reads the environment ([`environment`]). A new command is
+//! one `mod` line, one variant of [`Command`] and one arm of [`dispatch`]; its file has an `Args` struct and
+//! `run(&Cli, Args) -> Result<Exit, CliError>`.
+
+mod channel_draft;
+mod check;
+mod completions;
+mod error;
+mod exit;
+mod new;
+mod new_channel;
+mod ui;
+mod version;
+
+use std::ffi::OsString;
+use std::panic::AssertUnwindSafe;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+pub use error::CliError;
+pub use exit::Exit;
+pub use ui::{Ui, diagnostic_json};
+
+use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
+use crate::config::{self, FromFlags, FromProject, Settings};
+
+/// Offline-first mobile sync with the systems a company already has.
+#[derive(Debug, Parser)]
+#[command(name = "omctl", version, propagate_version = false, disable_help_subcommand = true)]
+#[command(after_help = "Example:\n  omctl new fieldwork && cd fieldwork && omctl check")]
+struct Arguments {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags that every command has.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Globals {
+    /// Print JSON for scripts; implies no questions
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The project folder; else the nearest one upwards from here
+    #[arg(short = 'C', long = "project", value_name = "DIR", global = true)]
+    pub project: Option<PathBuf>,
+    /// Answer every question with yes
+    #[arg(long, global = true)]
+    pub yes: bool,
+    /// Print results, warnings and errors only
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::Args),
+    Check(check::Args),
+    Completions(completions::Args),
+    Version(version::Args),
+}
+
+fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
+    match command {
+        Command::New(args) => new::run(cli, args),
+        Command::Check(args) => check::run(cli, &args),
+        Command::Completions(args) => completions::run(cli, &args),
+        Command::Version(args) => version::run(cli, &args),
+    }
+}
+
+/// What a command is given beside its own arguments.
+#[derive(Clone, Debug)]
+pub struct Cli {
+    /// How to talk.
+    pub ui: Ui,
+    /// The flags that every command has.
+    pub globals: Globals,
+}
+
+impl Cli {
+    /// The project's root: `--project`, or the nearest folder upwards with an `openmobster.yaml`. Absolute.
+    ///
+    /// # Errors
+    /// Exit 3 where there is none.
+    pub fn root(&self) -> Result<PathBuf, CliError> {
+        let here = std::env::current_dir()
+            .map_err(|error| CliError::new(Exit::Failed, "io", format!("no current folder: {error}")))?;
+        let missing = |place: &Path| {
+            CliError::new(Exit::Invalid, "no_project", format!("no {PROJECT_FILE} in `{}`", place.display()))
+                .hint("make a project: omctl new NAME, or name its folder: -C DIR")
+        };
+        match &self.globals.project {
+            Some(dir) => {
+                let root = here.join(dir);
+                if root.join(PROJECT_FILE).is_file() { Ok(root) } else { Err(missing(&root)) }
+            }
+            None => here
+                .ancestors()
+                .find(|dir| dir.join(PROJECT_FILE).is_file())
+                .map(Path::to_owned)
+                .ok_or_else(|| missing(&here)),
+        }
+    }
+
+    /// Loads the project; its warnings are printed, its errors too, and then they are the failure (exit 3).
+    ///
+    /// # Errors
+    /// Exit 3 with all diagnostics.
+    pub fn load(&self, root: &Path, env_name: Option<&str>) -> Result<Catalog, CliError> {
+        let (catalog, warnings) = self.diagnose(root, env_name)?;
+        self.ui.diagnostics(root, &warnings);
+        Ok(catalog)
+    }
+
+    /// The settings of this process for a loaded project.
+    ///
+    /// # Errors
+    /// Exit 3 where they cannot be used.
+    pub fn settings(&self, catalog: &Catalog, flags: FromFlags) -> Result<Settings, CliError> {
+        let server = catalog.server.clone();
+        let project =
+            FromProject { addr: server.addr, data_dir: server.data_dir, trusted_proxies: server.trusted_proxies };
+        Ok(Settings::resolve(&catalog.root, project, &environment, flags)?)
+    }
+
+    /// As [`Cli::load`], but the warnings are handed back unprinted.
+    fn diagnose(&self, root: &Path, env_name: Option<&str>) -> Result<(Catalog, Vec<Diagnostic>), CliError> {
+        let chosen = config::env_name(&environment, env_name).value;
+        let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, found)| {
+            // The seam for rules: what `live` says of the catalog goes into this list.
+            let of_rules: Vec<Diagnostic> = Vec::new();
+            judge(catalog, found, of_rules)
+        });
+        loaded.map_err(|found| {
+            self.ui.diagnostics(root, &found);
+            let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
+            let message = format!("the project has {errors} error{}", if errors == 1 { "" } else { "s" });
+            let found: Vec<_> = found.iter().map(diagnostic_json).collect();
+            CliError::new(Exit::Invalid, "invalid_project", message)
+                .hint("correct the files and run: omctl check")
+                .detail("schema", check::SCHEMA)
+                .detail("diagnostics", found)
+        })
+    }
+}
+
+/// A catalog with an error in `more` is none.
+fn judge(
+    catalog: Catalog,
+    mut found: Vec<Diagnostic>,
+    more: Vec<Diagnostic>,
+) -> Result<(Catalog, Vec<Diagnostic>), Vec<Diagnostic>> {
+    found.extend(more);
+    found.sort_by(|a, b| a.place.cmp(&b.place));
+    if found.iter().any(|one| one.severity == Severity::Error) { Err(found) } else { Ok((catalog, found)) }
+}
+
+/// Parses and runs one command line; the arguments include the program's name.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let no_colour = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let arguments = match Arguments::try_parse_from(&args) {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error, &args, no_colour).into(),
+    };
+    let globals = arguments.globals;
+    let cli = Cli { ui: Ui::new(globals.json, globals.quiet, no_colour), globals };
+    // A panic is our bug, and even then a script gets its JSON error.
+    let ended = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(&cli, arguments.command)));
+    let result = ended.unwrap_or_else(|_| {
+        Err(CliError::new(Exit::Bug, "bug", "omctl ended in a way it never should")
+            .hint("please report it, with the lines above"))
+    });
+    match result {
+        Ok(exit) => exit,
+        Err(error) => {
+            cli.ui.error(&error);
+            error.exit
+        }
+    }
+    .into()
+}
+
+/// Help is a result; everything else that clap says is a wrong command line.
+fn usage(error: &clap::Error, args: &[OsString], no_colour: bool) -> Exit {
+    if !error.use_stderr() {
+        // The reader may be gone (`omctl --help | head -1`).
+        drop(error.print());
+        return Exit::Ok;
+    }
+    if args.iter().any(|arg| arg == "--json") {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        Ui::new(true, false, no_colour)
+            .error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
+    } else {
+        drop(error.print());
+    }
+    Exit::Usage
+}
+
+/// One variable of the process's environment.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The whole command tree, for completions.
+fn command_tree() -> clap::Command {
+    Arguments::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound_and_each_command_shows_an_example() {
+        fn visit(command: &clap::Command) {
+            if command.get_subcommands().next().is_none() || command.get_name() == "omctl" {
+                let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("Example"), "`{}` has no example", command.get_name());
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        command_tree().debug_assert();
+        visit(&command_tree());
+    }
+}

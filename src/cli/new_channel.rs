@@ -1,0 +1,373 @@
+//! `omctl new channel`: channels from the live tables of a database.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use omctl_protocol::{AssignedBy, ChannelName};
+use serde_json::json;
+
+use super::channel_draft::{Draft, ScopeWish, channel_name};
+use super::new::{Writing, write};
+use super::{Cli, CliError, Exit};
+use crate::backend::introspect::{self, TableShape};
+use crate::catalog::{BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, with_sqlite_backend};
+use crate::scaffold::{Content, Plan, Wanted};
+
+/// Write channels from the live tables of a database
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  omctl new channel --from 'sqlite:crm.db' --all --scope public --write create,update\n  omctl new channel tickets --from 'sqlite:crm.db#Ticket' --scope Assignee=account.email"
+)]
+pub(super) struct Args {
+    /// The channel's name; else the table's in snake case
+    #[arg(conflicts_with = "all")]
+    name: Option<String>,
+    /// The database, and the table: sqlite:FILE#TABLE
+    #[arg(long, value_name = "URL")]
+    from: String,
+    /// All tables that have a key
+    #[arg(long)]
+    all: bool,
+    /// Who sees a record: public, or FIELD=account.email; else nobody
+    #[arg(long, value_name = "RULE")]
+    scope: Option<ScopeWish>,
+    /// What any account may do: create,update,delete; else nothing
+    #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
+    write: Vec<Operation>,
+    #[command(flatten)]
+    writing: Writing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Operation {
+    Create,
+    Update,
+    Delete,
+}
+
+pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
+    let root = cli.root()?;
+    let prepared = prepare(cli, args, &root)?;
+    for (table, reason) in &prepared.skipped {
+        cli.ui.warn(format!("skipped `{table}`: {reason}"));
+    }
+    let skipped: Vec<_> =
+        prepared.skipped.iter().map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
+    let members = json!({
+        "backend": prepared.backend, "channels": prepared.channels, "skipped": skipped,
+        "visible": prepared.unseen.is_empty(),
+    });
+    write(cli, &prepared.plan, args.writing, "omctl.new_channel/1", members)?;
+    warn_unseen(cli, args, &prepared.unseen);
+    if !args.writing.dry_run {
+        cli.ui.next("omctl check && omctl channel install --all");
+    }
+    Ok(Exit::Ok)
+}
+
+/// Everything that is known before anything is written.
+struct Prepared {
+    backend: String,
+    plan: Plan,
+    channels: Vec<String>,
+    /// Channels of which nobody will see anything.
+    unseen: Vec<String>,
+    skipped: Skipped,
+}
+
+fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
+    let (file, table) = source(&args.from)?;
+    if args.all && table.is_some() {
+        return Err(CliError::new(Exit::Usage, "usage", "`--all` and a table exclude each other")
+            .hint(format!("omctl new channel --from 'sqlite:{}' --all", file.display())));
+    }
+    if let Some(name) = args.name.as_deref().filter(|name| !ChannelName::is_valid(name)) {
+        return Err(CliError::new(Exit::Usage, "usage", format!("`{name}` cannot name a channel"))
+            .hint("lower-case letters, digits and `_`, beginning with a letter"));
+    }
+    // Warnings of other channels would only bury what is said of the new ones.
+    let (catalog, _warnings) = cli.diagnose(root, None)?;
+    if !file.is_file() {
+        let message = format!("there is no file `{}`", file.display());
+        return Err(CliError::new(Exit::NotFound, "not_found", message));
+    }
+    let shapes =
+        introspect::sqlite(&file).map_err(|error| CliError::new(Exit::Failed, "introspection", error.to_string()))?;
+    let (chosen, skipped) = choose(args, table.as_deref(), &shapes)?;
+    let (backend, project_file) = backend(root, &catalog, &file)?;
+    let names = names(args, &catalog, &backend, &chosen);
+    let channel_of = |table: &str| match shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(table)) {
+        Some(shape) if shape.key.len() == 1 => names.get(&shape.name).cloned(),
+        _ => None,
+    };
+    let edited = |text| Wanted { path: PROJECT_FILE.into(), content: Content::Edited(text) };
+    let mut wanted: Vec<Wanted> = project_file.map(edited).into_iter().collect();
+    let (mut channels, mut unseen) = (Vec::new(), Vec::new());
+    for shape in &chosen {
+        let Some(name) = names.get(&shape.name) else { continue };
+        let draft = Draft::new(shape, &backend, args.scope.as_ref(), operations(&args.write), channel_of);
+        if !draft.is_visible() {
+            unseen.push(name.to_string());
+        }
+        let context = tera::Context::from_serialize(&draft)
+            .map_err(|error| CliError::new(Exit::Bug, "template", error.to_string()))?;
+        let path = PathBuf::from(CHANNELS_DIR).join(format!("{name}.yaml"));
+        wanted.push(Wanted { path, content: Content::Template("channel/channel.yaml", context) });
+        channels.push(name.to_string());
+    }
+    let plan = Plan::new(root, wanted)?;
+    Ok(Prepared { backend, plan, channels, unseen, skipped })
+}
+
+/// Nothing is more puzzling than a channel that works and shows nothing: said loudly.
+fn warn_unseen(cli: &Cli, args: &Args, unseen: &[String]) {
+    if !unseen.is_empty() {
+        let reason = match &args.scope {
+            Some(ScopeWish::Field(field, _)) => format!("no field `{field}` there"),
+            _ => "no --scope was said".to_owned(),
+        };
+        cli.ui.warn(format!("NOBODY SEES ANYTHING YET of {}: {reason}", unseen.join(", ")));
+        cli.ui.note("  uncomment `scope:` in the file, or run again with --scope public --force");
+    }
+    if args.write.is_empty() {
+        cli.ui.warn("devices may only read: no --write was said");
+        cli.ui.note("  uncomment `write:` in the file, or run again with --write create,update,delete --force");
+    }
+}
+
+fn operations(wanted: &[Operation]) -> Option<String> {
+    let mut wanted = wanted.to_vec();
+    wanted.sort();
+    wanted.dedup();
+    let word = |operation: &Operation| match operation {
+        Operation::Create => "create: any",
+        Operation::Update => "update: any",
+        Operation::Delete => "delete: any",
+    };
+    (!wanted.is_empty()).then(|| wanted.iter().map(word).collect::<Vec<_>>().join(", "))
+}
+
+/// `sqlite:FILE`, `sqlite:FILE#TABLE`.
+fn source(from: &str) -> Result<(PathBuf, Option<String>), CliError> {
+    let Some(rest) = from.strip_prefix("sqlite:") else {
+        // The URL may hold a password: only its scheme is repeated.
+        let scheme = from.split(':').next().filter(|_| from.contains(':')).unwrap_or("what was given");
+        return Err(CliError::new(Exit::Usage, "usage", format!("channels cannot be written from `{scheme}`"))
+            .hint("give a SQLite file: --from 'sqlite:FILE#TABLE'"));
+    };
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let (file, table) = match rest.rsplit_once('#') {
+        Some((file, table)) if !table.is_empty() => (file, Some(table.to_owned())),
+        Some((file, _)) => (file, None),
+        None => (rest, None),
+    };
+    if file.is_empty() {
+        return Err(CliError::new(Exit::Usage, "usage", "`--from` names no file").hint("--from 'sqlite:FILE#TABLE'"));
+    }
+    Ok((PathBuf::from(file), table))
+}
+
+type Skipped = Vec<(String, &'static str)>;
+
+/// The tables to write, and those that are left out with the reason.
+fn choose<'s>(
+    args: &Args,
+    table: Option<&str>,
+    shapes: &'s [TableShape],
+) -> Result<(Vec<&'s TableShape>, Skipped), CliError> {
+    let unfit = |shape: &TableShape| match shape {
+        shape if shape.is_view => Some("it is a view"),
+        shape if shape.key.is_empty() => Some("it has no key"),
+        shape if shape.key.len() > 1 && shape.assigned_by != AssignedBy::App => Some("its key cannot be assigned"),
+        _ => None,
+    };
+    let all = || shapes.iter().map(|shape| shape.name.as_str()).collect::<Vec<_>>().join(", ");
+    if args.all {
+        let mut skipped = Skipped::new();
+        for shape in shapes {
+            if let Some(reason) = unfit(shape) {
+                skipped.push((shape.name.clone(), reason));
+            }
+        }
+        let chosen: Vec<_> = shapes.iter().filter(|shape| unfit(shape).is_none()).collect();
+        if chosen.is_empty() {
+            return Err(CliError::new(Exit::Failed, "no_tables", "the database has no table with a key"));
+        }
+        return Ok((chosen, skipped));
+    }
+    let Some(table) = table else {
+        return Err(
+            CliError::new(Exit::Usage, "usage", "no table was said").hint(format!("--all, or #TABLE: {}", all()))
+        );
+    };
+    let exact = shapes.iter().find(|shape| shape.name == table);
+    let Some(shape) = exact.or_else(|| shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(table))) else {
+        let message = format!("the database has no table `{table}`");
+        return Err(CliError::new(Exit::NotFound, "not_found", message).hint(format!("it has: {}", all())));
+    };
+    match unfit(shape) {
+        Some(reason) => {
+            Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name))
+                .hint("a channel needs a table with a primary key"))
+        }
+        None => Ok((vec![shape], Skipped::new())),
+    }
+}
+
+/// The channel of each table: those to be written, and those that the project has.
+fn names(args: &Args, catalog: &Catalog, backend: &str, chosen: &[&TableShape]) -> BTreeMap<String, ChannelName> {
+    let mut names: BTreeMap<String, ChannelName> = (catalog.channels.values())
+        .filter(|channel| channel.backend == backend)
+        .map(|channel| (channel.table.clone(), channel.name.clone()))
+        .collect();
+    for shape in chosen {
+        if names.contains_key(&shape.name) && args.name.is_none() {
+            continue;
+        }
+        let wanted = args.name.as_deref().map_or_else(|| channel_name(&shape.name), ChannelName::from);
+        // Two tables may differ in case or marks alone. A channel of another table is in the way, and that is said.
+        let taken = |name: &ChannelName| names.iter().any(|(table, known)| known == name && *table != shape.name);
+        let free = std::iter::once(wanted.clone())
+            .chain((2..).map(|n| ChannelName::from(format!("{wanted}_{n}"))))
+            .find(|name| !taken(name))
+            .expect("the numbers do not end");
+        names.insert(shape.name.clone(), free);
+    }
+    names
+}
+
+/// The backend's name and, where it has to be added, the new text of the project file.
+fn backend(root: &Path, catalog: &Catalog, file: &Path) -> Result<(String, Option<String>), CliError> {
+    let io = |error: std::io::Error| CliError::new(Exit::Failed, "io", format!("`{}`: {error}", file.display()));
+    let absolute = file.canonicalize().map_err(io)?;
+    for (name, BackendDecl::Sqlite { path }) in &catalog.backends {
+        if path.canonicalize().is_ok_and(|path| path == absolute) {
+            return Ok((name.clone(), None));
+        }
+    }
+    let stem = absolute.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let wanted = channel_name(&stem);
+    let name = std::iter::once(wanted.to_string())
+        .chain((2..).map(|n| format!("{wanted}_{n}")))
+        .find(|name| name != MANAGED && !catalog.backends.contains_key(name))
+        .expect("the numbers do not end");
+    // Below the root the path moves with the project; elsewhere it stays as given, where that means the same to the root.
+    let inside = root.canonicalize().ok().and_then(|root| absolute.strip_prefix(root).ok().map(Path::to_owned));
+    let same_from_root = || root.join(file).canonicalize().is_ok_and(|path| path == absolute);
+    let path = inside.unwrap_or_else(|| if same_from_root() { file.to_owned() } else { absolute.clone() });
+    let text = std::fs::read_to_string(root.join(PROJECT_FILE)).map_err(io)?;
+    let edited = with_sqlite_backend(&text, &name, &path.to_string_lossy()).ok_or_else(|| {
+        CliError::new(Exit::Failed, "edit", format!("{PROJECT_FILE} cannot be edited"))
+            .hint(format!("add it by hand: backends: {{ {name}: {{ kind: sqlite, path: … }} }}"))
+    })?;
+    Ok((name, Some(edited)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Globals, Ui};
+    use clap::Parser as _;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    const SCHEMA: &str = "
+        CREATE TABLE Artist (ArtistId INTEGER PRIMARY KEY, Name NVARCHAR(120));
+        CREATE TABLE Album (AlbumId INTEGER PRIMARY KEY, Title NVARCHAR(160) NOT NULL,
+            ArtistId INTEGER NOT NULL REFERENCES Artist, LogId INTEGER REFERENCES Log, CoverOf INTEGER REFERENCES Album);
+        CREATE TABLE PlaylistTrack (PlaylistId INTEGER NOT NULL, AlbumId INTEGER NOT NULL REFERENCES Album,
+            PRIMARY KEY (PlaylistId, AlbumId));
+        CREATE TABLE Odd (k TEXT PRIMARY KEY, id INTEGER, om_note TEXT, price NUMERIC(10,2), owner TEXT);
+        CREATE TABLE Log (line TEXT);
+        CREATE VIEW Names AS SELECT Name FROM Artist;";
+
+    fn project() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(PROJECT_FILE), "version: 1\nname: t # mine\n").unwrap();
+        rusqlite::Connection::open(folder.path().join("music.db")).unwrap().execute_batch(SCHEMA).unwrap();
+        folder
+    }
+
+    fn prepared(folder: &Path, line: &str) -> Result<Prepared, CliError> {
+        let from = format!("sqlite:{}/music.db", folder.display());
+        let line = line.replace("DB", &from);
+        let args = Line::parse_from(std::iter::once("x").chain(line.split(' '))).args;
+        let cli = Cli { ui: Ui::new(true, true, true), globals: Globals::default() };
+        prepare(&cli, &args, folder)
+    }
+
+    fn file(prepared: &Prepared, path: &str) -> String {
+        prepared.plan.files.iter().find(|file| file.path == Path::new(path)).unwrap().content.clone()
+    }
+
+    #[test]
+    fn all_tables_become_channels_that_load() {
+        let folder = project();
+        let all = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
+        assert_eq!(all.channels, ["album", "artist", "odd", "playlist_track"]);
+        assert_eq!(all.skipped, [("Log".to_owned(), "it has no key"), ("Names".to_owned(), "it is a view")]);
+        assert_eq!(
+            file(&all, PROJECT_FILE),
+            "version: 1\nname: t # mine\nbackends:\n  music: { kind: sqlite, path: music.db }\n"
+        );
+        let album = file(&all, "channels/album.yaml");
+        for line in [
+            "key: { columns: [AlbumId], assigned_by: backend }",
+            "write: { create: any, delete: any }",
+            "  AlbumId: { type: int }  # the key",
+            "  Title: { type: text, required: true, max_length: 160 }",
+            "  ArtistId: { type: ref, to: artist, required: true }",
+            "  LogId: { type: int }  # references Log, which is no channel",
+            "  CoverOf: { type: ref, to: album }",
+        ] {
+            assert!(album.lines().any(|one| one == line), "{line}\n{album}");
+        }
+        assert!(file(&all, "channels/odd.yaml").contains("row_id: { column: id, type: int }"));
+        all.plan.write(false).unwrap();
+        let (catalog, warnings) = crate::catalog::load(folder.path(), &|_| None, None).unwrap();
+        assert_eq!((catalog.channels.len(), warnings.len()), (4, 0));
+        // Again: the backend is known, nothing differs.
+        let again = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
+        assert_eq!((again.backend.as_str(), again.plan.diff().as_str()), ("music", ""));
+    }
+
+    #[test]
+    fn one_table_refers_to_what_the_project_has() {
+        let folder = project();
+        prepared(folder.path(), "singers --from DB#Artist --scope public").unwrap().plan.write(false).unwrap();
+        let album = prepared(folder.path(), "--from DB#album --scope public").unwrap();
+        assert!(file(&album, "channels/album.yaml").contains("ArtistId: { type: ref, to: singers, required: true }"));
+    }
+
+    #[test]
+    fn a_scope_by_a_field_needs_the_field() {
+        let folder = project();
+        let all = prepared(folder.path(), "--from DB --all --scope Owner=account.email").unwrap();
+        assert!(file(&all, "channels/odd.yaml").contains("\nscope: { owner: account.email }\n"));
+        assert_eq!(all.unseen, ["album", "artist", "playlist_track"]);
+    }
+
+    #[test]
+    fn what_cannot_be_a_channel_is_refused() {
+        let folder = project();
+        for (line, exit, code) in [
+            ("--from DB#Names", Exit::Failed, "no_key"),
+            ("--from DB#Log", Exit::Failed, "no_key"),
+            ("--from DB#Nobody", Exit::NotFound, "not_found"),
+            ("--from DB", Exit::Usage, "usage"),
+            ("--from DB#Album --all", Exit::Usage, "usage"),
+            ("Bad-Name --from DB#Album", Exit::Usage, "usage"),
+            ("--from postgres://u:hunter2@h/x", Exit::Usage, "usage"),
+            ("--from sqlite:nowhere.db#x", Exit::NotFound, "not_found"),
+        ] {
+            let error = prepared(folder.path(), line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            assert_eq!((error.exit, error.code), (exit, code), "{line}");
+            assert!(!error.to_json().to_string().contains("hunter2"));
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The only place that prints. stdout is data; everything else is stderr.
+//!
+//! A reader that went away (`omctl … | head`) is not an error: what it does not read is dropped.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::CliError;
+use crate::catalog::{Diagnostic, Severity};
+
+/// How this process talks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ui {
+    json: bool,
+    quiet: bool,
+    colour: bool,
+}
+
+/// The colours that stderr knows; meaning never hangs on them alone.
+#[derive(Clone, Copy, Debug)]
+enum Ink {
+    Red,
+    Yellow,
+    Blue,
+    Bold,
+}
+
+impl Ui {
+    /// `no_colour`: whether `NO_COLOR` is set to anything (<https://no-color.org>).
+    pub fn new(json: bool, quiet: bool, no_colour: bool) -> Self {
+        Self { json, quiet, colour: !no_colour && std::io::stderr().is_terminal() }
+    }
+
+    /// Whether output is for scripts.
+    pub fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Whether somebody can be asked: a person at a terminal who did not say `--json`.
+    pub fn can_ask(self) -> bool {
+        !self.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+    }
+
+    /// The result: `json` for scripts, `text` for people, on stdout.
+    pub fn result(self, text: impl AsRef<str>, json: impl FnOnce() -> Value) {
+        if self.json { self.out(&json().to_string()) } else { self.out(text.as_ref()) }
+    }
+
+    /// A line of data on stdout, whatever the mode.
+    pub fn out(self, line: &str) {
+        ignore_closed(writeln!(std::io::stdout().lock(), "{line}"));
+    }
+
+    /// A line on stderr, unless `--quiet`.
+    pub fn note(self, line: impl AsRef<str>) {
+        if !self.quiet {
+            err(line.as_ref());
+        }
+    }
+
+    /// A warning on stderr; `--quiet` does not silence it.
+    pub fn warn(self, line: impl AsRef<str>) {
+        err(&format!("{} {}", self.ink(Ink::Yellow, "warning:"), line.as_ref()));
+    }
+
+    /// Something long on stderr for people: a difference, a log. Scripts do not get it.
+    pub fn detail(self, text: &str) {
+        if !self.json {
+            err(printable(text).trim_end());
+        }
+    }
+
+    /// The next command to type.
+    pub fn next(self, command: impl AsRef<str>) {
+        if !self.json {
+            self.note(format!("{} {}", self.ink(Ink::Blue, "next:"), command.as_ref()));
+        }
+    }
+
+    /// Asks for a yes; anything else is a no. Ask only where [`Ui::can_ask`].
+    pub fn confirm(self, question: &str) -> bool {
+        let mut answer = String::new();
+        ignore_closed(write!(std::io::stderr().lock(), "{question} [y/N] "));
+        std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// The failure: the last thing on stderr.
+    pub fn error(self, error: &CliError) {
+        if self.json {
+            return err(&error.to_json().to_string());
+        }
+        err(&format!("{} {}", self.ink(Ink::Red, "error:"), printable(&error.message)));
+        if let Some(hint) = &error.hint {
+            err(&format!("{} {hint}", self.ink(Ink::Blue, "hint:")));
+        }
+    }
+
+    /// Diagnostics with the line they are about, on stderr. Scripts get them in the JSON instead.
+    pub fn diagnostics(self, root: &Path, found: &[Diagnostic]) {
+        if self.json {
+            return;
+        }
+        for one in found {
+            let (ink, word) = match one.severity {
+                Severity::Error => (Ink::Red, "error"),
+                Severity::Warning => (Ink::Yellow, "warning"),
+            };
+            let head = self.ink(ink, &format!("{word}[{}]:", one.code));
+            err(&format!("{head} {}", self.ink(Ink::Bold, &printable(&one.message))));
+            err(&format!("  {} {}", self.ink(Ink::Blue, "-->"), one.place));
+            if let Some((line, caret)) = excerpt(root, one) {
+                let number = one.place.line.to_string();
+                let margin = " ".repeat(number.len());
+                err(&format!(" {} {line}", self.ink(Ink::Blue, &format!("{number} |"))));
+                err(&format!(" {} {}", self.ink(Ink::Blue, &format!("{margin} |")), self.ink(ink, &caret)));
+            }
+            if let Some(hint) = &one.hint {
+                err(&format!("  {} {}", self.ink(Ink::Blue, "hint:"), printable(hint)));
+            }
+            err("");
+        }
+    }
+
+    fn ink(self, ink: Ink, text: &str) -> String {
+        if !self.colour {
+            return text.to_owned();
+        }
+        let code = match ink {
+            Ink::Red => "1;31",
+            Ink::Yellow => "1;33",
+            Ink::Blue => "34",
+            Ink::Bold => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// A diagnostic for scripts.
+pub fn diagnostic_json(one: &Diagnostic) -> Value {
+    json!({
+        "severity": match one.severity { Severity::Error => "error", Severity::Warning => "warning" },
+        "file": one.place.file.display().to_string(),
+        "line": one.place.line,
+        "column": one.place.column,
+        "code": one.code,
+        "message": one.message,
+        "hint": one.hint,
+    })
+}
+
+/// The line that a diagnostic is about, and carets below the word that it means. A line with a secret is never shown.
+fn excerpt(root: &Path, one: &Diagnostic) -> Option<(String, String)> {
+    if one.code == "secret_literal" || one.place.line == 0 {
+        return None;
+    }
+    let text = std::fs::read_to_string(root.join(&one.place.file)).ok()?;
+    let line = printable(text.lines().nth(one.place.line - 1)?);
+    // A URL with user information may hold a password, whatever the diagnostic is about.
+    if line.contains("://") && line.contains('@') {
+        return None;
+    }
+    let before = one.place.column.saturating_sub(1);
+    let word = line.chars().skip(before).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')).count();
+    Some((line, format!("{}{}", " ".repeat(before), "^".repeat(word.max(1)))))
+}
+
+/// The text without control characters: a file's content must not drive the terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\t' => ' ',
+            '\n' => '\n',
+            c if c.is_control() => '\u{fffd}',
+            c => c,
+        })
+        .collect()
+}
+
+fn err(line: &str) {
+    ignore_closed(writeln!(std::io::stderr().lock(), "{line}"));
+}
+
+/// There is nobody left to tell about a stream that cannot be written.
+fn ignore_closed(written: std::io::Result<()>) {
+    drop(written);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Place;
+
+    #[test]
+    fn the_caret_stands_below_the_word_and_secrets_stay_hidden() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("f.yaml"), "a: 1\n\tünï: txet, \u{1b}[31m\n").unwrap();
+        let place = Place { file: "f.yaml".into(), line: 2, column: 7 };
+        let mut one =
+            Diagnostic { severity: Severity::Error, code: "unknown_type", place, message: String::new(), hint: None };
+        let (line, caret) = excerpt(folder.path(), &one).unwrap();
+        assert_eq!((line.as_str(), caret.as_str()), (" ünï: txet, \u{fffd}[31m", "      ^^^^"));
+        one.code = "secret_literal";
+        assert_eq!(excerpt(folder.path(), &one), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! Drives one device's session over any transport: frames in, lines out, mail in between.
+//!
+//! `GET /v1/live` and the simulator use [`drive`]; `POST /v1/sync` uses [`exchange`]. Both register for live changes
+//! before the log is read, so that nothing falls between the two.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use omctl_protocol::Up;
+use omctl_protocol::frame::Hello;
+
+use crate::identity::Principal;
+use crate::push::{Frame, Mail, Mailbox, Push};
+use crate::store::Notice;
+use crate::sync::{Session, SessionEnd, Step, Sync, SyncError};
+
+/// One message to a device.
+#[derive(Clone, Debug)]
+pub enum Outgoing {
+    /// A line of this session alone.
+    Line(Bytes),
+    /// A frame that many sessions share.
+    Shared(Arc<Frame>),
+}
+
+/// A connection to a device.
+pub trait Transport: Send {
+    /// The next frame; `None` when the device is gone. Must be cancel-safe.
+    fn receive(&mut self) -> BoxFuture<'_, Option<Up>>;
+
+    /// Sends messages in their order; `false` when the device is gone.
+    fn send(&mut self, messages: Vec<Outgoing>) -> BoxFuture<'_, bool>;
+}
+
+/// How a driven session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// The device went away, or said goodbye.
+    Gone,
+    /// The session is over for this reason.
+    Session(SessionEnd),
+    /// What the device may see has changed: it is to connect again.
+    Resync,
+}
+
+/// Runs a session until it ends.
+///
+/// # Errors
+/// Those of the store and of settling at once; the device is to try again later.
+pub async fn drive(
+    sync: &Sync,
+    push: &Push,
+    who: &Principal,
+    hello: Hello,
+    transport: &mut dyn Transport,
+) -> Result<Ended, SyncError> {
+    let (mut session, step) = Session::begin(sync, who, hello).await?;
+    let mut mailbox = register(push, who, &session);
+    if let Some(ended) = say(transport, step).await {
+        return Ok(ended);
+    }
+    loop {
+        if session.is_catching_up() {
+            let step = session.catch_up().await?;
+            if let Some(ended) = say(transport, step).await {
+                return Ok(ended);
+            }
+            continue;
+        }
+        // Both arms are cancel-safe: a frame or a mail is only taken when its arm is chosen.
+        tokio::select! {
+            biased;
+            frame = transport.receive() => {
+                let Some(frame) = frame else { return Ok(Ended::Gone) };
+                let hello = matches!(frame, Up::Hello(_));
+                let step = session.on_frame(frame).await?;
+                if hello {
+                    mailbox = register(push, who, &session);
+                }
+                if let Some(ended) = say(transport, step).await {
+                    return Ok(ended);
+                }
+            }
+            mail = mailbox.next() => {
+                if let Some(ended) = deliver(&mut session, mail, transport).await? {
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+}
+
+async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transport) -> Result<Option<Ended>, SyncError> {
+    let (last, frames, receipts) = match mail {
+        Mail::Commit { last, frames, receipts } => (last, frames, receipts),
+        Mail::Lagged { receipts } => {
+            session.keep_receipts(receipts);
+            session.fall_behind();
+            return Ok(None);
+        }
+        Mail::Notice(Notice::Account(_)) => return Ok(Some(Ended::Resync)),
+        Mail::Notice(Notice::Device(_)) => {
+            let fenced = !session.holds_fence().await?;
+            return Ok(fenced.then_some(Ended::Session(SessionEnd::Fenced)));
+        }
+    };
+    let passed = session.live(last, receipts, !frames.is_empty());
+    let mut messages = Vec::with_capacity(frames.len() + 1);
+    if passed.send_frames {
+        messages.extend(frames.into_iter().map(Outgoing::Shared));
+    }
+    messages.extend(passed.commit.map(Outgoing::Line));
+    if !messages.is_empty() && !transport.send(messages).await {
+        return Ok(Some(Ended::Gone));
+    }
+    Ok(None)
+}
+
+/// Runs the frames of one `POST /v1/sync`: answers them all, waits a moment for what can still be settled, and ends with
+/// a commit.
+///
+/// # Errors
+/// Those of the store and of settling at once.
+pub async fn exchange(
+    sync: &Sync,
+    push: &Push,
+    who: &Principal,
+    hello: Hello,
+    frames: Vec<Up>,
+) -> Result<Vec<Bytes>, SyncError> {
+    let (mut session, step) = Session::begin(sync, who, hello).await?;
+    let mailbox = register(push, who, &session);
+    let mut lines = step.lines;
+    if step.end.is_some() {
+        return Ok(lines);
+    }
+    let mut open = session.incarnation().0 != 0 && !session.is_waiting();
+    if !open {
+        return Ok(lines);
+    }
+    // Mutations first: what they settle at once is then part of the catching up below.
+    for frame in frames {
+        let step = session.on_frame(frame).await?;
+        lines.extend(step.lines);
+        if step.end.is_some_and(|end| end != SessionEnd::Bye) {
+            open = false;
+            break;
+        }
+    }
+    while let Some(mail) = mailbox.try_next() {
+        if let Mail::Commit { receipts, .. } | Mail::Lagged { receipts } = mail {
+            session.keep_receipts(receipts);
+        }
+    }
+    while open && session.is_catching_up() {
+        lines.extend(session.catch_up().await?.lines);
+    }
+    Ok(lines)
+}
+
+fn register(push: &Push, who: &Principal, session: &Session) -> Mailbox {
+    push.register(who.device, who.account, session.incarnation(), session.scopes())
+}
+
+async fn say(transport: &mut dyn Transport, step: Step) -> Option<Ended> {
+    let messages: Vec<Outgoing> = step.lines.into_iter().map(Outgoing::Line).collect();
+    if !messages.is_empty() && !transport.send(messages).await {
+        return Some(Ended::Gone);
+    }
+    match step.end {
+        Some(SessionEnd::Bye) => Some(Ended::Gone),
+        Some(end) => Some(Ended::Session(end)),
+        None => None,
+    }
+}

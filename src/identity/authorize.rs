@@ -1,0 +1,74 @@
+//! The one decision about principals: who may do what. What is not named is refused.
+//!
+//! Rules about records are `rule`'s and are judged in `sync`; this is about routes and sessions.
+
+use std::sync::Arc;
+
+use super::{IdentityError, Principal};
+
+/// Who is calling.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Actor {
+    /// Nobody that we know.
+    Nobody,
+    /// A device with a valid access token.
+    Device(Arc<Principal>),
+    /// Who holds the admin token of this start.
+    Admin,
+}
+
+/// What can be asked of the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Whether the process lives and is ready.
+    ReadHealth,
+    /// Bind a device to an account.
+    Activate,
+    /// Bring the next tokens.
+    RefreshTokens,
+    /// Read the channels' fields.
+    ReadSchema,
+    /// Sync records, by either transport.
+    Sync,
+    /// Read accounts, devices and channels.
+    Administrate,
+    /// Change accounts and devices.
+    ChangeAccounts,
+    /// Read any record, past membership.
+    ReadAnyRecord,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 8] = [
+        Self::ReadHealth,
+        Self::Activate,
+        Self::RefreshTokens,
+        Self::ReadSchema,
+        Self::Sync,
+        Self::Administrate,
+        Self::ChangeAccounts,
+        Self::ReadAnyRecord,
+    ];
+}
+
+/// Whether the actor may do this.
+///
+/// # Errors
+/// [`IdentityError::Unauthenticated`] for nobody, [`IdentityError::Forbidden`] for somebody else.
+pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
+    let allowed = match (actor, action) {
+        // These carry their own credentials in the body, or need none.
+        (_, Action::ReadHealth | Action::Activate | Action::RefreshTokens) => true,
+        (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
+        (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts | Action::ReadAnyRecord) => {
+            true
+        }
+        _ => false,
+    };
+    match actor {
+        _ if allowed => Ok(()),
+        Actor::Nobody => Err(IdentityError::Unauthenticated),
+        Actor::Device(_) | Actor::Admin => Err(IdentityError::Forbidden),
+    }
+}

@@ -1,0 +1,124 @@
+//! The data directory: locked by one server at a time, and the place where it says where it is.
+//!
+//! The lock is the operating system's, on a file that is never deleted: a killed server's lock frees itself, and the
+//! process id in the file is only for people.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use omctl_protocol::admin::{SERVER_FILE, ServerFile};
+
+const LOCK_FILE: &str = "lock";
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("`{path}` is in use by another process{}", .pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The process, where it could be read.
+        pid: Option<u32>,
+    },
+    /// The file system refuses it.
+    #[error("cannot use `{path}`: {message}")]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system says.
+        message: String,
+    },
+}
+
+/// A locked data directory; dropping it frees the lock.
+#[derive(Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory where it is missing, for its owner alone, and locks it.
+    ///
+    /// # Errors
+    /// [`DataDirError::Locked`], [`DataDirError::Io`].
+    pub fn lock(path: &Path) -> Result<Self, DataDirError> {
+        let io = |path: &Path| {
+            let path = path.to_owned();
+            move |error: std::io::Error| DataDirError::Io { path, message: error.to_string() }
+        };
+        make_private(path).map_err(io(path))?;
+        let file = path.join(LOCK_FILE);
+        let mut lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&file).map_err(io(&file))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut holder = String::new();
+                let pid = lock.read_to_string(&mut holder).ok().and_then(|_| holder.trim().parse().ok());
+                return Err(DataDirError::Locked { path: path.to_owned(), pid });
+            }
+            Err(TryLockError::Error(error)) => return Err(io(&file)(error)),
+        }
+        let noted =
+            lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| writeln!(lock, "{}", std::process::id()));
+        noted.map_err(io(&file))?;
+        let dir = Self { path: path.to_owned(), _lock: lock };
+        // What a killed server left: its port may be somebody else's by now.
+        dir.forget_server();
+        Ok(dir)
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Tells the command line where the server is: readable by the owner alone, and never half-written.
+    ///
+    /// # Errors
+    /// [`DataDirError::Io`].
+    pub fn tell_server(&self, file: &ServerFile) -> Result<(), DataDirError> {
+        let (path, new) = (self.path.join(SERVER_FILE), self.path.join(format!("{SERVER_FILE}.new")));
+        let text = serde_json::to_vec_pretty(file).expect("the file always has a JSON form");
+        let told = || -> std::io::Result<()> {
+            // A left-over may have other permissions: those of an existing file are kept by the system.
+            if new.exists() {
+                std::fs::remove_file(&new)?;
+            }
+            let mut options = OpenOptions::new();
+            options.write(true).create_new(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let mut handle = options.open(&new)?;
+            handle.write_all(&text)?;
+            handle.sync_all()?;
+            std::fs::rename(&new, &path)
+        };
+        told().map_err(|error| DataDirError::Io { path: path.clone(), message: error.to_string() })
+    }
+
+    /// Removes what [`DataDir::tell_server`] wrote.
+    pub fn forget_server(&self) {
+        let path = self.path.join(SERVER_FILE);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "cannot remove the server's file");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn make_private(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(path)
+}

@@ -1,0 +1,141 @@
+//! Catching up: what changed in some scopes behind some cursors, in one snapshot.
+
+use std::sync::Arc;
+
+use omctl_protocol::{Life, Position, RowHash, SchemaVersion, ScopeSum};
+use rusqlite::{Connection, named_params};
+
+use super::feed::{Change, LogRow};
+use super::{ScopeNo, Store, StoreError, sqlite_error};
+
+/// A piece of what some scopes have behind their cursors.
+#[derive(Clone, Debug, Default)]
+pub struct CatchUp {
+    /// The log's newest position in the snapshot that this was read from.
+    pub head: Position,
+    /// For each scope with changes, in the order asked for.
+    pub scopes: Vec<ScopeRows>,
+    /// Whether every scope was read up to `head`. Otherwise ask again from the positions reached.
+    pub complete: bool,
+}
+
+/// The changes of one scope behind its cursor.
+#[derive(Clone, Debug)]
+pub struct ScopeRows {
+    /// The scope.
+    pub scope: ScopeNo,
+    /// In the order of their positions.
+    pub changes: Vec<Change>,
+    /// Everything of the scope up to here is in `changes`.
+    pub position: Position,
+    /// The scope's sum at `position`; absent where the scope was not read to its end.
+    pub sum: Option<ScopeSum>,
+}
+
+impl Store {
+    /// Reads what these scopes have behind their cursors, at most about this many bytes of bodies. A cursor of 0 is a
+    /// device that has nothing of the scope: it gets no tombstones and nothing that left.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn catch_up(&self, scopes: Vec<(ScopeNo, Position)>, bytes_max: usize) -> Result<CatchUp, StoreError> {
+        self.read(move |connection| {
+            let head = newest(connection)?;
+            let mut found = CatchUp { head, scopes: Vec::new(), complete: true };
+            let mut bytes_left = bytes_max;
+            for (scope, after) in scopes {
+                if bytes_left == 0 {
+                    found.complete = false;
+                    break;
+                }
+                let mut rows = ScopeRows { scope, changes: Vec::new(), position: head, sum: None };
+                let ended = read_scope(connection, after, &mut rows, &mut bytes_left)?;
+                if ended {
+                    rows.position = head;
+                    rows.sum = sum_of(connection, scope)?;
+                } else {
+                    found.complete = false;
+                }
+                if !rows.changes.is_empty() || !ended {
+                    found.scopes.push(rows);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
+/// The newest position that was ever given. Whatever left a scope did so at a position that some log row had, and rows
+/// only move up; compaction notes what it takes away at the top.
+pub(super) fn newest(connection: &Connection) -> Result<Position, StoreError> {
+    const SELECT: &str = "SELECT max(
+        coalesce((SELECT max(position) FROM log), 0),
+        coalesce((SELECT first_position - 1 FROM boot ORDER BY number DESC LIMIT 1), 0),
+        coalesce((SELECT value FROM meta WHERE name = 'position'), 0))";
+    connection
+        .prepare_cached(SELECT)
+        .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+        .map(Position)
+        .map_err(sqlite_error)
+}
+
+/// Reads one scope in the order of positions until it ends or the bytes are used up. Returns whether it ended.
+fn read_scope(
+    connection: &Connection,
+    after: Position,
+    rows: &mut ScopeRows,
+    bytes_left: &mut usize,
+) -> Result<bool, StoreError> {
+    // Two ordered streams, merged: what is in the scope, and what left it.
+    const IN: &str = "SELECT log.position, log.id, log.life, log.version, log.body, log.hash
+        FROM member JOIN log ON log.position = member.position
+        WHERE member.scope = :scope AND member.position > :after AND (:after > 0 OR log.body IS NOT NULL)
+        ORDER BY member.position";
+    const LEFT: &str = "SELECT position, id FROM departed
+        WHERE scope = :scope AND position > :after AND :after > 0 ORDER BY position";
+    let parameters = named_params! { ":scope": rows.scope, ":after": after.0 };
+    let mut left = connection.prepare_cached(LEFT).map_err(sqlite_error)?;
+    let left: Vec<(u64, String)> = left
+        .query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))
+        .and_then(Iterator::collect)
+        .map_err(sqlite_error)?;
+    let mut left = left.into_iter().peekable();
+    let mut statement = connection.prepare_cached(IN).map_err(sqlite_error)?;
+    let mut inside = statement.query(parameters).map_err(sqlite_error)?;
+    while let Some(row) = inside.next().map_err(sqlite_error)? {
+        let row = read_row(row).map_err(sqlite_error)?;
+        while let Some((position, id)) = left.next_if(|(position, _)| *position < row.position.0) {
+            rows.changes.push(Change::Left(id.into(), Position(position)));
+        }
+        let bytes = 64 + row.body.as_ref().map_or(0, String::len);
+        rows.position = row.position;
+        rows.changes.push(Change::Row(Arc::new(row)));
+        *bytes_left = bytes_left.saturating_sub(bytes);
+        if *bytes_left == 0 {
+            return Ok(false);
+        }
+    }
+    rows.changes.extend(left.map(|(position, id)| Change::Left(id.into(), Position(position))));
+    Ok(true)
+}
+
+fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<LogRow> {
+    Ok(LogRow {
+        position: Position(row.get(0)?),
+        id: row.get::<_, String>(1)?.into(),
+        life: Life(row.get(2)?),
+        version: SchemaVersion(row.get(3)?),
+        body: row.get(4)?,
+        hash: row.get::<_, Option<[u8; 16]>>(5)?.map(RowHash::from_bytes),
+    })
+}
+
+fn sum_of(connection: &Connection, scope: ScopeNo) -> Result<Option<ScopeSum>, StoreError> {
+    const SELECT: &str = "SELECT sum FROM scope WHERE number = ?1";
+    connection
+        .prepare_cached(SELECT)
+        .and_then(|mut statement| statement.query_row([scope], |row| row.get(0)))
+        .map(|bytes| Some(ScopeSum::from_bytes(bytes)))
+        .map_err(sqlite_error)
+}

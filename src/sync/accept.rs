@@ -1,0 +1,187 @@
+//! Accepting: a batch of mutations becomes durable, in one commit with everything that can be settled at once.
+
+use std::collections::HashMap;
+
+use omctl_protocol::{Mutation, MutationId, Seq};
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::settle::Item;
+use super::{Sync, SyncError};
+use crate::catalog::MANAGED;
+use crate::identity::Principal;
+use crate::store::{Accept, Accepted, Batch, IncarnationNo, NewMutation, PendingReceipt, Settled};
+
+/// The session in whose name mutations are accepted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Under {
+    pub(super) incarnation: IncarnationNo,
+    pub(super) fence: u64,
+    /// The watermark before this batch.
+    pub(super) accepted: Seq,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(super) enum Taken {
+    /// Durable up to here. Some were replays: their receipts are to be sent again.
+    Accepted { up_to: Seq, again: Vec<omctl_protocol::Receipt> },
+    /// There is a hole: nothing was taken.
+    Gap { expected: Seq },
+    /// A number came again with another payload: the device must begin a new incarnation.
+    Mismatch { seq: Seq },
+}
+
+impl Sync {
+    /// Takes a batch: all of it is durable when this returns, in the order of its seq, or nothing is.
+    pub(super) async fn accept(
+        &self,
+        who: &Principal,
+        under: Under,
+        mutations: Vec<Mutation>,
+    ) -> Result<Taken, SyncError> {
+        let mut expected = mutations.first().map_or(under.accepted.next(), |first| first.seq);
+        if expected > under.accepted.next() {
+            return Ok(Taken::Gap { expected: under.accepted.next() });
+        }
+        for mutation in &mutations {
+            if mutation.seq != expected {
+                return Ok(Taken::Gap { expected: under.accepted.next() });
+            }
+            expected = expected.next();
+        }
+        let digested: Vec<(Mutation, [u8; 16])> =
+            mutations.into_iter().map(|mutation| (mutation.payload_digest(), mutation)).map(|(d, m)| (m, d)).collect();
+        let ids =
+            digested.iter().flat_map(|(mutation, digest)| [mutation.id, other_id(mutation.id, *digest)]).collect();
+        let known = self.inner.store.known_mutations(ids).await?;
+        let mut again = Vec::new();
+        let mut fresh = Vec::new();
+        for (mutation, digest) in digested {
+            if mutation.seq > under.accepted {
+                fresh.push((mutation, digest));
+                continue;
+            }
+            match same_payload(&known, &mutation, digest) {
+                Some((_, accepted)) => again.extend(accepted.receipt.clone()),
+                None => return Ok(Taken::Mismatch { seq: mutation.seq }),
+            }
+        }
+        let Some((last, _)) = fresh.last() else {
+            return Ok(Taken::Accepted { up_to: under.accepted, again });
+        };
+        let up_to = last.seq;
+        self.take_fresh(who, under, fresh, &known, up_to).await?;
+        Ok(Taken::Accepted { up_to, again })
+    }
+
+    async fn take_fresh(
+        &self,
+        who: &Principal,
+        under: Under,
+        fresh: Vec<(Mutation, [u8; 16])>,
+        known: &HashMap<MutationId, Accepted>,
+        up_to: Seq,
+    ) -> Result<(), SyncError> {
+        let live = self.inner.live.current();
+        // Earlier ones of the same home that still wait must be settled first: then these wait behind them.
+        let waiting = self.inner.store.inbox(who.device, MANAGED.to_owned(), 1).await?;
+        let mut managed_waits = !waiting.is_empty();
+        let (mut now, mut later, mut settled_before) = (Vec::new(), Vec::new(), Vec::new());
+        for (mutation, digest) in fresh {
+            let mut moved_from = None;
+            let mut settled_as = mutation.id;
+            if let Some((id, accepted)) = same_payload(known, &mutation, digest) {
+                settled_as = id;
+                if let Some(receipt) = &accepted.receipt {
+                    // Offered again in a new incarnation: its answer stands.
+                    let receipt = omctl_protocol::Receipt { seq: mutation.seq, id: mutation.id, ..receipt.clone() };
+                    settled_before.push(PendingReceipt { receipt, settled_as, digest, journal: None });
+                    continue;
+                }
+                moved_from = Some((accepted.incarnation, accepted.seq));
+            } else if known.contains_key(&mutation.id) {
+                settled_as = other_id(mutation.id, digest);
+            }
+            let backend = live.channels.get(&mutation.channel).map_or(MANAGED, |channel| channel.backend_name());
+            let must_wait = moved_from.is_some() || self.ref_may_wait(&live, &mutation);
+            if backend == MANAGED && !managed_waits && !must_wait {
+                now.push(Item { incarnation: under.incarnation, settled_as, digest, mutation, tries: 0 });
+            } else {
+                managed_waits |= backend == MANAGED;
+                let payload = serde_json::to_string(&mutation).expect("a mutation always has a JSON form");
+                later.push(NewMutation {
+                    seq: mutation.seq,
+                    settled_as,
+                    digest,
+                    backend: backend.to_owned(),
+                    payload,
+                    moved_from,
+                });
+            }
+        }
+        let homes: std::collections::BTreeSet<String> = later.iter().map(|new| new.backend.clone()).collect();
+        let accept = Accept {
+            device: who.device,
+            fence: under.fence,
+            incarnation: under.incarnation,
+            mutations: later,
+            accepted: up_to,
+        };
+        if now.is_empty() && settled_before.is_empty() {
+            self.inner.store.accept(accept).await?;
+        } else {
+            let settled_before = Settled {
+                device: who.device,
+                incarnation: under.incarnation,
+                accepted: Some(up_to),
+                receipts: settled_before,
+            };
+            let base = Batch {
+                fence: Some((who.device, under.fence)),
+                accept: Some(accept),
+                settled: vec![settled_before],
+                ..Batch::default()
+            };
+            self.settle_managed(&live, who, &now, base).await?;
+        }
+        for backend in homes {
+            self.kick(who.device, &backend);
+        }
+        Ok(())
+    }
+
+    /// Whether a managed mutation names a record of another home that may not be created yet.
+    fn ref_may_wait(&self, live: &crate::live::Live, mutation: &Mutation) -> bool {
+        let Some(channel) = live.channels.get(&mutation.channel) else { return false };
+        channel.schema.fields.iter().any(|field| {
+            let target = field.to.as_ref().and_then(|to| live.channels.get(to));
+            target.is_some_and(|target| target.backend_name() != channel.backend_name())
+                && mutation.new.get(&field.name).is_some_and(|value| !value.is_null())
+        })
+    }
+}
+
+/// What is known of this very write: its id with this payload, or the id that another payload under its id was given.
+fn same_payload<'k>(
+    known: &'k HashMap<MutationId, Accepted>,
+    mutation: &Mutation,
+    digest: [u8; 16],
+) -> Option<(MutationId, &'k Accepted)> {
+    [mutation.id, other_id(mutation.id, digest)]
+        .into_iter()
+        .find_map(|id| known.get(&id).filter(|accepted| accepted.digest == digest).map(|accepted| (id, accepted)))
+}
+
+/// The id under which a mutation is settled whose own id is taken by another payload.
+fn other_id(id: MutationId, digest: [u8; 16]) -> MutationId {
+    let mixed = u128::from_be_bytes(*id.0.as_bytes()) ^ u128::from_be_bytes(digest);
+    MutationId(Uuid::from_u128(mixed))
+}
+
+impl Answer {
+    /// Whether the record that a create was to make does not exist because of it.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.outcome == omctl_protocol::Outcome::Rejected
+    }
+}

@@ -1,0 +1,106 @@
+//! From a judgement to what is told and kept of it: receipt, dedupe row, audit.
+
+use std::collections::BTreeMap;
+
+use omctl_protocol::{Fields, Mutation, MutationId, Outcome, Receipt, Value};
+use serde::{Deserialize, Serialize};
+
+use super::plan::{Judged, Rejection};
+use crate::store::{DeviceNo, PendingReceipt, Verdict};
+
+/// A judgement in the form that is kept in a backend's dedupe row: a receipt can be made from it again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Answer {
+    pub(super) outcome: Outcome,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) message: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) field: Option<String>,
+    /// Values that lost, by field.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) losing: Fields,
+}
+
+impl Answer {
+    pub(super) fn applied() -> Self {
+        Self { outcome: Outcome::Applied, code: None, message: None, field: None, losing: Fields::new() }
+    }
+
+    /// Nobody can tell whether it was applied, and it was not tried again.
+    pub(super) fn unknown() -> Self {
+        Self {
+            outcome: Outcome::Conflict,
+            code: Some("unknown".into()),
+            message: Some("the backend did not say whether this was done; look before you repeat it".into()),
+            ..Self::applied()
+        }
+    }
+
+    pub(super) fn judged(judged: &Judged) -> Self {
+        Self {
+            outcome: judged.outcome,
+            code: judged.code.map(Into::into),
+            losing: judged.losing.iter().map(|(name, value)| (name.clone(), Value::to_json(value))).collect(),
+            ..Self::applied()
+        }
+    }
+
+    pub(super) fn rejected(rejection: &Rejection) -> Self {
+        Self {
+            outcome: Outcome::Rejected,
+            code: Some(rejection.code.into()),
+            message: Some(rejection.message.clone()),
+            field: rejection.field.clone(),
+            losing: Fields::new(),
+        }
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("an answer always has a JSON form")
+    }
+
+    /// Reads [`Answer::to_text`] back; somebody else's text in a dedupe row means that it was applied.
+    pub(super) fn from_text(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self::applied())
+    }
+
+    /// The receipt of a mutation that was settled so.
+    pub(super) fn receipt(
+        &self,
+        mutation: &Mutation,
+        settled_as: MutationId,
+        digest: [u8; 16],
+        journal: Option<usize>,
+    ) -> PendingReceipt {
+        let receipt = Receipt {
+            seq: mutation.seq,
+            id: mutation.id,
+            outcome: self.outcome,
+            code: self.code.clone(),
+            message: self.message.clone(),
+            field: self.field.clone(),
+            position: None,
+        };
+        PendingReceipt { receipt, settled_as, digest, journal }
+    }
+
+    /// What is kept for audit, where something lost or was rejected.
+    pub(super) fn verdict(&self, mutation: &Mutation, device: DeviceNo) -> Option<Verdict> {
+        if matches!(self.outcome, Outcome::Applied | Outcome::Merged) {
+            return None;
+        }
+        let word = if self.outcome == Outcome::Rejected { "rejected" } else { "conflict" };
+        let detail = serde_json::json!({ "answer": self, "mutation": mutation });
+        Some(Verdict {
+            mutation: mutation.id,
+            device,
+            channel: mutation.channel.clone(),
+            id: mutation.record.clone(),
+            outcome: word.into(),
+            code: self.code.clone(),
+            detail: detail.to_string(),
+        })
+    }
+}

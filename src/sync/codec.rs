@@ -1,0 +1,208 @@
+//! Between what a backend spells and what devices hold: keys and references on one side, record ids on the other; and
+//! between the schema versions of both.
+
+use std::collections::{BTreeMap, HashMap};
+
+use omctl_protocol::value::decode_body;
+use omctl_protocol::{ChannelSchema, FieldType, Fields, RecordId, SchemaVersion, Value, ValueError};
+
+use super::plan::Rejection;
+use super::{Sync, SyncError};
+use crate::backend::{BackendRow, Collection, Key};
+use crate::live::{Home, Live, LiveChannel};
+use crate::store::{ChannelNo, Head, IdMapping};
+
+/// A record in the words of devices.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Record {
+    pub(super) id: RecordId,
+    /// In the order of the current schema's fields.
+    pub(super) values: Vec<Value>,
+}
+
+/// Reads the fields of a mutation that names schema version `v`, as values of the current version.
+pub(super) fn read_fields(
+    channel: &LiveChannel,
+    v: SchemaVersion,
+    fields: &Fields,
+) -> Result<BTreeMap<String, Value>, Rejection> {
+    let Some(written) = channel.versions.get(&v) else {
+        return Err(Rejection::new("schema_mismatch", format!("schema version {v} of this channel is not known")));
+    };
+    let mut values = BTreeMap::new();
+    for (name, json) in fields {
+        let Some((_, field)) = written.field(name) else {
+            return Err(Rejection::of("unknown_field", name, format!("there is no field `{name}`")));
+        };
+        let value = field.kind.from_json(json).map_err(|error| bad_value(name, &error))?;
+        let Some((_, current)) = channel.schema.field(name) else {
+            return Err(Rejection::of("schema_mismatch", name, format!("there is no field `{name}` any more")));
+        };
+        let value = if current.kind == field.kind {
+            value
+        } else {
+            convert(value, current.kind).ok_or_else(|| {
+                Rejection::of("schema_mismatch", name, format!("`{name}` is {} now", current.kind.word()))
+            })?
+        };
+        values.insert(name.clone(), value);
+    }
+    Ok(values)
+}
+
+fn bad_value(name: &str, error: &ValueError) -> Rejection {
+    let code = match error {
+        ValueError::OutOfRange(_) => "out_of_range",
+        _ => "bad_value",
+    };
+    Rejection::of(code, name, format!("`{name}`: {error}"))
+}
+
+/// A value of another type, where that is exact.
+fn convert(value: Value, kind: FieldType) -> Option<Value> {
+    let text = match value {
+        Value::Null => return Some(Value::Null),
+        other => other,
+    };
+    kind.canonical(text.clone()).or_else(|_| kind.canonical(Value::Text(text.to_key_text()))).ok()
+}
+
+/// The values of a live row of the log in the order of the current schema; `None` for a tombstone.
+pub(super) fn values_of(channel: &LiveChannel, head: &Head) -> Result<Option<Vec<Value>>, SyncError> {
+    let Some(body) = &head.row.body else { return Ok(None) };
+    let written = channel
+        .versions
+        .get(&head.row.version)
+        .ok_or_else(|| SyncError::Bug(format!("a row of `{}` names an unknown schema version", channel.name())))?;
+    let values = decode_body(body, written.types())
+        .map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))?;
+    if written.version == channel.schema.version {
+        return Ok(Some(values));
+    }
+    Ok(Some(reorder(written, values, &channel.schema)))
+}
+
+/// Values of one version in the order of another: by name, converted where that is exact, else the field's default.
+fn reorder(written: &ChannelSchema, values: Vec<Value>, current: &ChannelSchema) -> Vec<Value> {
+    let mut by_name: HashMap<&str, Value> =
+        written.fields.iter().map(|field| field.name.as_str()).zip(values).collect();
+    let pick = |field: &omctl_protocol::Field| {
+        let converted = by_name.remove(field.name.as_str()).and_then(|value| convert(value, field.kind));
+        let default = || field.default.as_ref().and_then(|json| field.kind.from_json(json).ok());
+        converted.or_else(default).unwrap_or(Value::Null)
+    };
+    current.fields.iter().map(pick).collect()
+}
+
+/// A getter of values by field name, for rules.
+pub(super) fn getter<'v>(schema: &'v ChannelSchema, values: &'v [Value]) -> impl Fn(&str) -> &'v Value {
+    const NULL: Value = Value::Null;
+    |name| schema.field(name).map_or(&NULL, |(place, _)| &values[place])
+}
+
+impl Sync {
+    /// The key of a record in its backend; `None` where the id is neither mapped nor a key's own text.
+    pub(super) fn key_of(&self, channel: &LiveChannel, collection: &Collection, id: &RecordId) -> Option<Key> {
+        match self.inner.names.key(channel.number, id) {
+            Some(text) => Key::parse(&text, &collection.key),
+            None => Key::parse(id.as_str(), &collection.key),
+        }
+    }
+
+    /// A field's value as the backend spells it. Only references differ.
+    pub(super) fn to_backend(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        collection: &Collection,
+        place: usize,
+        value: &Value,
+    ) -> Result<Value, Rejection> {
+        let field = &channel.schema.fields[place];
+        let (FieldType::Ref, Some(to), Value::Text(id)) = (field.kind, &field.to, value) else {
+            return Ok(value.clone());
+        };
+        let dangling =
+            || Rejection::of("depends_on", &field.name, format!("`{}` names a record that does not exist", field.name));
+        let target = live.channels.get(to).ok_or_else(dangling)?;
+        let key = match self.inner.names.key(target.number, &RecordId::from(id.as_str())) {
+            Some(text) => text,
+            None => id.clone(),
+        };
+        collection.columns[place].kind.canonical(Value::Text(key)).map_err(|_| dangling())
+    }
+
+    /// Rows of a backend in the words of devices. Keys that no map knows are looked up among what devices created, so
+    /// that a record never gets a second name; what is found is added to `mappings` for the next commit.
+    pub(super) async fn name_rows(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        rows: Vec<BackendRow>,
+        mappings: &mut Vec<IdMapping>,
+    ) -> Result<Vec<Record>, SyncError> {
+        self.look_up_born(live, channel, &rows, mappings).await?;
+        let names = &self.inner.names;
+        let id_of = |channel: u64, key: String| names.record(channel, &key).unwrap_or_else(|| RecordId::from(key));
+        let targets: Vec<Option<u64>> = channel
+            .schema
+            .fields
+            .iter()
+            .map(|field| field.to.as_ref().and_then(|to| live.channels.get(to)).map(|target| target.number))
+            .collect();
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let id = id_of(channel.number, row.key.to_text());
+                let values = row.values.into_iter().zip(&targets).map(|(value, target)| match (target, value) {
+                    (_, Value::Null) => Value::Null,
+                    (Some(target), value) => Value::Text(id_of(*target, value.to_key_text()).as_str().to_owned()),
+                    (None, value) => value,
+                });
+                Record { id, values: values.collect() }
+            })
+            .collect())
+    }
+
+    async fn look_up_born(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        rows: &[BackendRow],
+        mappings: &mut Vec<IdMapping>,
+    ) -> Result<(), SyncError> {
+        // A create of some device may be in the backend and not yet in our log: only then can an unknown key be one of
+        // its records. The dedupe rows say so, unless there never was a create.
+        let mut unknown: BTreeMap<u64, BTreeMap<String, Key>> = BTreeMap::new();
+        let mut ask = |target: &LiveChannel, key: Key| {
+            let text = key.to_text();
+            if self.inner.names.record(target.number, &text).is_none() {
+                unknown.entry(target.number).or_default().insert(text, key);
+            }
+        };
+        for row in rows {
+            if !channel.schema.key_is_id() {
+                ask(channel, row.key.clone());
+            }
+            for (field, value) in channel.schema.fields.iter().zip(&row.values) {
+                let target = field.to.as_ref().and_then(|to| live.channels.get(to));
+                if let (Some(target), false) = (target, value.is_null())
+                    && !target.schema.key_is_id()
+                {
+                    ask(target, Key(vec![value.clone()]));
+                }
+            }
+        }
+        for (number, keys) in unknown {
+            let Some(target) = live.channel_numbered(number) else { continue };
+            let Home::Backend(backend, collection) = &target.home else { continue };
+            let keys: Vec<Key> = keys.into_values().collect();
+            let born = backend.born(collection, &keys).await?;
+            let found: Vec<IdMapping> =
+                born.into_iter().map(|(key, id)| IdMapping { channel: ChannelNo(number), id, key }).collect();
+            self.inner.names.add(found.clone());
+            mappings.extend(found);
+        }
+        Ok(())
+    }
+}

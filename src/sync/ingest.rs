@@ -1,0 +1,418 @@
+//! Ingest: what others changed in a backend, found and journaled.
+//!
+//! One watcher a backend. Where triggers fill a change queue, it is consumed as a queue; else the table is read whole
+//! and compared, at the channel's poll interval. A slow sweep is the backstop of both. Deletes inferred from absence need
+//! a second look, and many of them at once are held.
+//!
+//! *Invariant:* nothing is journaled from a read that began before the record's last journaled one.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omctl_protocol::value::encode_body;
+use omctl_protocol::{ChannelName, Life, RecordId, RowHash};
+use tokio::time::Instant;
+
+use super::codec::Record;
+use super::settle::change_of;
+use super::{Sync, SyncError};
+use crate::backend::{Backend, BackendError, Collection, Delivery, Detection, Key, Page, Probe};
+use crate::limits;
+use crate::live::{Home, Live, LiveChannel};
+use crate::store::{Batch, ChannelNo, Committing, IdMapping, Journal, JournalChange, StoreError};
+
+/// What ingest knows of one channel.
+#[derive(Clone, Debug, Default)]
+pub struct ChannelHealth {
+    /// What the backend said of it last.
+    pub probe: Option<Probe>,
+    /// Whether every record was read at least once: before that, devices hold only a part.
+    pub synced: bool,
+    /// Why it is paused.
+    pub paused: Option<String>,
+    /// Rows that cannot be represented, as of the last sweep: column and reason.
+    pub bad_rows: Vec<String>,
+    /// Deletes inferred from absence that are held.
+    pub held_deletes: u64,
+    /// When a sweep ended last, in milliseconds since 1970.
+    pub swept_ms: Option<i64>,
+    /// From noticing a change to its being journaled, the last time, in milliseconds.
+    pub lag_ms: Option<u64>,
+    release_held: bool,
+}
+
+impl ChannelHealth {
+    /// What is promised for writes, as far as is known.
+    pub fn delivery(&self) -> Delivery {
+        self.probe.as_ref().map_or(Delivery::BestEffort, |probe| probe.delivery)
+    }
+
+    /// How foreign edits are noticed, as far as is known.
+    pub fn detection(&self) -> Detection {
+        self.probe.as_ref().map_or(Detection::HashDiff, |probe| probe.detection)
+    }
+}
+
+/// The backstop behind a change queue.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How often the live system is probed again: its tables may change under us.
+const PROBE_EVERY: Duration = Duration::from_secs(30);
+
+/// What a watcher remembers between its rounds.
+#[derive(Default)]
+struct Watch {
+    quiet_mark: Option<u64>,
+    probed: BTreeMap<ChannelName, Instant>,
+    swept: BTreeMap<ChannelName, (Instant, Option<u64>)>,
+}
+
+impl Sync {
+    /// Starts a watcher for every backend that has none.
+    pub(super) fn watch_backends(&self) {
+        for name in self.inner.live.current().backends.keys() {
+            let mut ingesting = self.inner.ingesting.lock().expect("nobody panics while starting ingest");
+            if ingesting.insert(name.clone()) {
+                let (sync, name) = (self.clone(), name.clone());
+                self.inner.tasks.start("ingest", async move { sync.watch_backend(name).await });
+            }
+        }
+    }
+
+    /// Lets held deletes of a channel go through at its next sweep.
+    pub fn release_held(&self, channel: &ChannelName) {
+        self.with_health(channel, |health| health.release_held = true);
+    }
+
+    async fn watch_backend(&self, name: String) {
+        let mut watch = Watch::default();
+        loop {
+            let live = self.inner.live.current();
+            let Some(backend) = live.backends.get(&name).cloned() else {
+                self.inner.ingesting.lock().expect("nobody panics while starting ingest").remove(&name);
+                return;
+            };
+            match self.watch_once(&live, &backend, &mut watch).await {
+                Ok(()) => tokio::time::sleep(limits::QUEUE_POLL_EVERY).await,
+                Err(SyncError::Store(StoreError::Closed)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    async fn watch_once(&self, live: &Live, backend: &Arc<dyn Backend>, watch: &mut Watch) -> Result<(), SyncError> {
+        let mut queued = Vec::new();
+        let mark = backend.quiet_mark().await?;
+        let quiet = mark.is_some() && mark == watch.quiet_mark;
+        for channel in channels_of(live, backend.name()) {
+            let due = watch.probed.get(channel.name()).is_none_or(|at| at.elapsed() >= PROBE_EVERY);
+            if due {
+                self.probe(channel, backend).await?;
+                watch.probed.insert(channel.name().clone(), Instant::now());
+            }
+            let health = self.health_of(channel.name());
+            if health.paused.is_some() {
+                continue;
+            }
+            let every = match health.detection() {
+                Detection::Queue => {
+                    queued.push(channel.clone());
+                    SWEEP_EVERY
+                }
+                Detection::HashDiff => channel.decl.poll_every.unwrap_or(limits::POLL_EVERY),
+            };
+            let due = match watch.swept.get(channel.name()) {
+                None => true,
+                // Nothing was committed since the last sweep began: it would find the same.
+                Some((at, seen)) => at.elapsed() >= every && !(seen.is_some() && *seen == mark),
+            };
+            if due || health.release_held {
+                self.sweep(live, channel).await?;
+                watch.swept.insert(channel.name().clone(), (Instant::now(), mark));
+            }
+        }
+        if !quiet && !queued.is_empty() {
+            self.drain_queue(live, backend, &queued, watch).await?;
+        }
+        watch.quiet_mark = mark;
+        Ok(())
+    }
+
+    async fn probe(&self, channel: &LiveChannel, backend: &Arc<dyn Backend>) -> Result<(), SyncError> {
+        let Home::Backend(_, collection) = &channel.home else { return Ok(()) };
+        match backend.probe(collection).await {
+            Ok(probe) => {
+                let paused =
+                    (!probe.missing.is_empty()).then(|| format!("not there any more: {}", probe.missing.join(", ")));
+                if let Some(reason) = &paused {
+                    tracing::warn!(channel = %channel.name(), "`{}` is paused: {reason}", channel.name());
+                }
+                self.with_health(channel.name(), |health| {
+                    health.paused = paused;
+                    health.probe = Some(probe);
+                });
+                Ok(())
+            }
+            Err(BackendError::Missing { what, .. }) => {
+                tracing::warn!(channel = %channel.name(), "`{}` is paused: there is no {what}", channel.name());
+                self.with_health(channel.name(), |health| health.paused = Some(format!("there is no {what}")));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Consumes the change queue: reads what it names, journals it, and only then forgets it.
+    async fn drain_queue(
+        &self,
+        live: &Live,
+        backend: &Arc<dyn Backend>,
+        channels: &[Arc<LiveChannel>],
+        watch: &mut Watch,
+    ) -> Result<(), SyncError> {
+        let collections: Vec<Arc<Collection>> = channels.iter().filter_map(|channel| collection_of(channel)).collect();
+        loop {
+            let began = Instant::now();
+            let changes = backend.changes(&collections, limits::INGEST_CHUNK_ROWS).await?;
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let numbers: Vec<i64> = changes.iter().map(|change| change.number).collect();
+            for (channel, collection) in channels.iter().zip(&collections) {
+                let mut keys: Vec<Key> = Vec::new();
+                let mut seen: HashSet<String> = HashSet::new();
+                for change in changes.iter().filter(|change| change.table == collection.table) {
+                    match &change.key {
+                        Some(key) if seen.insert(key.to_text()) => keys.push(key.clone()),
+                        Some(_) => {}
+                        // A key that cannot be read: only a sweep tells what became of it.
+                        None => drop(watch.swept.remove(channel.name())),
+                    }
+                }
+                if !keys.is_empty() {
+                    self.ingest_keys(live, channel, keys).await?;
+                    let lag = began.elapsed().as_millis() as u64;
+                    self.with_health(channel.name(), |health| health.lag_ms = Some(lag));
+                }
+            }
+            backend.forget_changes(&numbers).await?;
+        }
+    }
+
+    /// Reads these keys and journals what is there now; what is not there is gone.
+    pub(super) async fn ingest_keys(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        keys: Vec<Key>,
+    ) -> Result<(), SyncError> {
+        let Home::Backend(backend, collection) = &channel.home else { return Ok(()) };
+        let mut wanted = keys;
+        while !wanted.is_empty() {
+            let as_of = self.inner.store.newest_position().await?;
+            let rows = backend.read(collection, &wanted).await?;
+            let mut mappings = Vec::new();
+            let (mut present, mut absent) = (Vec::new(), Vec::new());
+            for (key, row) in wanted.iter().zip(rows) {
+                match row {
+                    Some(Ok(row)) => present.push(row),
+                    Some(Err(bad)) => {
+                        tracing::warn!(channel = %channel.name(), column = %bad.column, "a row cannot be represented");
+                    }
+                    None => absent.push(key.clone()),
+                }
+            }
+            let records = self.name_rows(live, channel, present, &mut mappings).await?;
+            let mut batch = Batch { mappings, ..Batch::default() };
+            self.journal_records(channel, records, as_of, &mut batch).await?;
+            for key in absent {
+                let id = self.record_of(channel, &key);
+                batch.journal.push(Journal {
+                    channel: ChannelNo(channel.number),
+                    id,
+                    as_of,
+                    change: JournalChange::Gone,
+                });
+            }
+            wanted = self.commit_ingest(channel, collection, batch).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds those of these records to a batch whose log row is not what they are now.
+    async fn journal_records(
+        &self,
+        channel: &LiveChannel,
+        records: Vec<Record>,
+        as_of: omctl_protocol::Position,
+        batch: &mut Batch,
+    ) -> Result<(), SyncError> {
+        let number = ChannelNo(channel.number);
+        let ids = records.iter().map(|record| (number, record.id.clone())).collect();
+        let (_, heads) = self.inner.store.heads(ids).await?;
+        for (record, head) in records.into_iter().zip(heads) {
+            let same = head.as_ref().is_some_and(|head| {
+                head.row.version == channel.schema.version
+                    && head.row.body.as_deref().map(str::as_bytes) == Some(&encode_body(&record.values)[..])
+            });
+            if same {
+                continue;
+            }
+            let id = record.id.clone();
+            let change = change_of(channel, head.as_ref(), Some(record), None);
+            batch.journal.push(Journal { channel: number, id, as_of, change });
+        }
+        Ok(())
+    }
+
+    /// Commits what is not stale; the keys of what is are returned, to be read again.
+    async fn commit_ingest(
+        &self,
+        channel: &LiveChannel,
+        collection: &Collection,
+        mut batch: Batch,
+    ) -> Result<Vec<Key>, SyncError> {
+        if batch.journal.is_empty() && batch.mappings.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut again = Vec::new();
+        loop {
+            match self.inner.store.commit_batch(batch.clone()).await? {
+                Committing::Done(_) => return Ok(again),
+                Committing::Stale(places) => {
+                    for place in places.into_iter().rev() {
+                        let entry = batch.journal.remove(place);
+                        again.extend(self.key_of(channel, collection, &entry.id));
+                    }
+                }
+            }
+        }
+    }
+
+    fn record_of(&self, channel: &LiveChannel, key: &Key) -> RecordId {
+        let text = key.to_text();
+        self.inner.names.record(channel.number, &text).unwrap_or_else(|| RecordId::from(text))
+    }
+
+    /// Reads a channel whole and journals every difference.
+    async fn sweep(&self, live: &Live, channel: &LiveChannel) -> Result<(), SyncError> {
+        let Home::Backend(backend, collection) = &channel.home else { return Ok(()) };
+        let mut seen: HashSet<u128> = HashSet::new();
+        let mut bad_rows = Vec::new();
+        let mut unnamed_bad = false;
+        let mut after: Option<Key> = None;
+        loop {
+            let as_of = self.inner.store.newest_position().await?;
+            let Page { rows, bad, next } = backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
+            for bad in bad {
+                match &bad.key {
+                    Some(key) => drop(seen.insert(fingerprint(channel, &self.record_of(channel, key)))),
+                    None => unnamed_bad = true,
+                }
+                bad_rows.push(format!("{}: {}", bad.column, bad.message));
+            }
+            let mut mappings: Vec<IdMapping> = Vec::new();
+            let records = self.name_rows(live, channel, rows, &mut mappings).await?;
+            seen.extend(records.iter().map(|record| fingerprint(channel, &record.id)));
+            let mut batch = Batch { mappings, ..Batch::default() };
+            self.journal_records(channel, records, as_of, &mut batch).await?;
+            let again = self.commit_ingest(channel, collection, batch).await?;
+            self.ingest_keys(live, channel, again).await?;
+            match next {
+                Some(key) => after = Some(key),
+                None => break,
+            }
+        }
+        // A row without a readable key counts as any record: nothing is inferred from absence then.
+        let absent = if unnamed_bad { Vec::new() } else { self.absent(channel, collection, &seen).await? };
+        let held = self.bury_absent(live, channel, absent).await?;
+        let now = self.inner.store.clock().now_ms();
+        self.with_health(channel.name(), |health| {
+            if !health.synced {
+                tracing::info!(channel = %channel.name(), records = seen.len(), "`{}` is synced", channel.name());
+            }
+            health.synced = true;
+            health.swept_ms = Some(now);
+            health.bad_rows = bad_rows;
+            health.held_deletes = held;
+            health.release_held = false;
+        });
+        Ok(())
+    }
+
+    /// The keys of live records that a complete scan did not meet.
+    async fn absent(
+        &self,
+        channel: &LiveChannel,
+        collection: &Collection,
+        seen: &HashSet<u128>,
+    ) -> Result<Vec<Key>, SyncError> {
+        let mut absent = Vec::new();
+        let mut after = None;
+        loop {
+            let number = ChannelNo(channel.number);
+            let ids = self.inner.store.live_ids(number, after, limits::INGEST_CHUNK_ROWS).await?;
+            let Some(last) = ids.last() else { return Ok(absent) };
+            after = Some(last.clone());
+            for id in ids.iter().filter(|id| !seen.contains(&fingerprint(channel, id))) {
+                absent.extend(self.key_of(channel, collection, id));
+            }
+        }
+    }
+
+    /// Looks a second time at what was absent, and journals what still is; unless it is suspiciously much. Returns how
+    /// many deletes are held.
+    async fn bury_absent(&self, live: &Live, channel: &LiveChannel, absent: Vec<Key>) -> Result<u64, SyncError> {
+        if absent.is_empty() {
+            return Ok(0);
+        }
+        let count = absent.len() as u64;
+        let known = self.inner.store.live_count(ChannelNo(channel.number)).await?;
+        let many = count > limits::MASS_DELETE_RECORDS
+            || (count >= limits::MASS_DELETE_PERCENT_FLOOR && count * 100 > known * limits::MASS_DELETE_PERCENT)
+            || (count >= known && known > limits::MASS_DELETE_EMPTY_ABOVE);
+        if many && !self.health_of(channel.name()).release_held {
+            tracing::warn!(
+                channel = %channel.name(), count, known,
+                "{count} of {known} records of `{}` are not in the backend any more: their deletes are held",
+                channel.name()
+            );
+            return Ok(count);
+        }
+        self.ingest_keys(live, channel, absent).await?;
+        Ok(0)
+    }
+
+    fn health_of(&self, channel: &ChannelName) -> ChannelHealth {
+        let health = self.inner.health.lock().expect("nobody panics while noting health");
+        health.get(channel).cloned().unwrap_or_default()
+    }
+
+    fn with_health(&self, channel: &ChannelName, change: impl FnOnce(&mut ChannelHealth)) {
+        let mut health = self.inner.health.lock().expect("nobody panics while noting health");
+        change(health.entry(channel.clone()).or_default());
+    }
+}
+
+fn channels_of<'l>(live: &'l Live, backend: &'l str) -> impl Iterator<Item = &'l Arc<LiveChannel>> {
+    live.channels.values().filter(move |channel| channel.backend_name() == backend)
+}
+
+fn collection_of(channel: &LiveChannel) -> Option<Arc<Collection>> {
+    match &channel.home {
+        Home::Backend(_, collection) => Some(collection.clone()),
+        Home::Managed => None,
+    }
+}
+
+/// 16 bytes stand for an id, so that a sweep of a million records remembers 16 MB of them.
+fn fingerprint(channel: &LiveChannel, id: &RecordId) -> u128 {
+    RowHash::of(channel.name(), id, Life(0), &[]).0
+}

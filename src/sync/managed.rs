@@ -1,0 +1,271 @@
+//! Records whose home is the state log itself: their write is the same commit as their receipt.
+
+use std::collections::{HashMap, HashSet};
+
+use omctl_protocol::value::encode_body;
+use omctl_protocol::{ChannelName, Mutation, Operation, RecordId, Value};
+
+use super::answer::Answer;
+use super::codec::{self, getter};
+use super::plan::{Current, Plan, Rejection, Wish, plan};
+use super::settle::{Item, subject};
+use super::{Sync, SyncError};
+use crate::catalog::Roles;
+use crate::identity::Principal;
+use crate::limits;
+use crate::live::{Live, LiveChannel};
+use crate::rule::Subject;
+use crate::store::{Batch, ChannelNo, Committing, Journal, JournalChange, Settled, Writers};
+
+/// What a run has made of one record so far.
+struct Working {
+    /// `None`: it does not exist.
+    values: Option<Vec<Value>>,
+    writers: Writers,
+    /// Its place in the batch's journal, once something changed it.
+    journal: Option<usize>,
+}
+
+impl Sync {
+    /// Settles managed mutations in one commit. `base` carries what else is to be in it; where its first `settled`
+    /// moves the watermark, the receipts join it, else they take their mutations out of the inbox.
+    pub(super) async fn settle_managed(
+        &self,
+        live: &Live,
+        who: &Principal,
+        items: &[Item],
+        base: Batch,
+    ) -> Result<(), SyncError> {
+        loop {
+            let batch = self.plan_managed(live, who, items, base.clone()).await?;
+            match self.inner.store.commit_batch(batch).await? {
+                Committing::Done(_) => return Ok(()),
+                // Another device was faster with some record: read and plan again.
+                Committing::Stale(_) => {}
+            }
+        }
+    }
+
+    async fn plan_managed(
+        &self,
+        live: &Live,
+        who: &Principal,
+        items: &[Item],
+        mut batch: Batch,
+    ) -> Result<Batch, SyncError> {
+        let subject = subject(who);
+        let rejected_creates = self.rejected_creates(live, items.iter().map(|item| &item.mutation)).await?;
+        let mut orphans = rejected_creates;
+        let keys: Vec<(ChannelNo, RecordId)> = items
+            .iter()
+            .filter_map(|item| {
+                let channel = live.channels.get(&item.mutation.channel)?;
+                Some((ChannelNo(channel.number), item.mutation.record.clone()))
+            })
+            .collect();
+        let (as_of, heads) = self.inner.store.heads(keys.clone()).await?;
+        let mut working: HashMap<(ChannelNo, RecordId), Working> = HashMap::with_capacity(keys.len());
+        for (key, head) in keys.into_iter().zip(heads) {
+            let channel =
+                live.channel_numbered(key.0.0).ok_or_else(|| SyncError::Bug("a channel has no name".into()))?;
+            let (values, writers) = match head {
+                None => (None, Writers::default()),
+                Some(head) => (codec::values_of(channel, &head)?, head.writers),
+            };
+            working.entry(key).or_insert(Working { values, writers, journal: None });
+        }
+        for item in items {
+            let answer = match prepare(live, &subject, &item.mutation, &orphans) {
+                Err(rejection) => (Answer::rejected(&rejection), None),
+                Ok((channel, wish)) => {
+                    let key = (ChannelNo(channel.number), item.mutation.record.clone());
+                    let record = working.get_mut(&key).ok_or_else(|| SyncError::Bug("an unread record".into()))?;
+                    apply(&channel, &subject, item, &wish, record, as_of, &mut batch)
+                }
+            };
+            let (answer, journal) = answer;
+            if answer.is_rejected() && item.mutation.op == Operation::Create {
+                orphans.insert((item.mutation.channel.clone(), item.mutation.record.clone()));
+            }
+            batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+            add_receipt(&mut batch, who, item, &answer, journal);
+        }
+        Ok(batch)
+    }
+
+    /// Which records that these mutations name were to be made by a create that was rejected.
+    pub(super) async fn rejected_creates(
+        &self,
+        live: &Live,
+        mutations: impl Iterator<Item = &Mutation>,
+    ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
+        let mut named: HashSet<(ChannelName, RecordId)> = HashSet::new();
+        for mutation in mutations {
+            if mutation.op != Operation::Create {
+                named.insert((mutation.channel.clone(), mutation.record.clone()));
+            }
+            let Some(channel) = live.channels.get(&mutation.channel) else { continue };
+            for field in &channel.schema.fields {
+                let (Some(to), Some(value)) = (&field.to, mutation.new.get(&field.name)) else { continue };
+                if let Some(id) = value.as_str() {
+                    named.insert((to.clone(), RecordId::from(id)));
+                }
+            }
+        }
+        Ok(self.inner.store.rejected_creates(named.into_iter().collect()).await?)
+    }
+}
+
+/// What does not depend on the record: the channel, the role, the values.
+pub(super) fn prepare(
+    live: &Live,
+    subject: &Subject,
+    mutation: &Mutation,
+    orphans: &HashSet<(ChannelName, RecordId)>,
+) -> Result<(std::sync::Arc<LiveChannel>, Wish), Rejection> {
+    let no_channel = || Rejection::new("unknown_channel", format!("there is no channel `{}`", mutation.channel));
+    let channel = live.channels.get(&mutation.channel).ok_or_else(no_channel)?.clone();
+    if channel.rule.keys_for(channel.name(), channel.epoch, subject).is_empty() {
+        // A channel of which the account may see nothing is not told apart from one that is not there.
+        return Err(no_channel());
+    }
+    let write = &channel.decl.write;
+    let (roles, word): (&Roles, _) = match mutation.op {
+        Operation::Create => (&write.create, "create"),
+        Operation::Update => (&write.update, "update"),
+        Operation::Delete => (&write.delete, "delete"),
+    };
+    if !roles.contain(subject.role.as_deref()) {
+        return Err(Rejection::new(
+            "not_allowed",
+            format!("this account may not {word} records of `{}`", channel.name()),
+        ));
+    }
+    let depends = |channel: &ChannelName, id: &str| orphans.contains(&(channel.clone(), RecordId::from(id)));
+    if mutation.op == Operation::Create {
+        let id = mutation.record.as_str();
+        if uuid::Uuid::parse_str(id).is_err() {
+            return Err(Rejection::new("bad_id", "a record that a device creates has a UUID for its id"));
+        }
+    } else if depends(&mutation.channel, mutation.record.as_str()) {
+        return Err(Rejection::new("depends_on", "the record was not created: its create was rejected"));
+    }
+    let wish = Wish {
+        op: mutation.op,
+        old: codec::read_fields(&channel, mutation.v, &mutation.old)?,
+        new: codec::read_fields(&channel, mutation.v, &mutation.new)?,
+    };
+    for field in &channel.schema.fields {
+        if let (Some(to), Some(Value::Text(id))) = (&field.to, wish.new.get(&field.name))
+            && depends(to, id)
+        {
+            let message = format!("`{}` names a record whose create was rejected", field.name);
+            return Err(Rejection::of("depends_on", &field.name, message));
+        }
+    }
+    Ok((channel, wish))
+}
+
+/// Whether the account may see the record so.
+pub(super) fn sees(channel: &LiveChannel, subject: &Subject, values: &[Value]) -> bool {
+    channel.rule.sees(subject, getter(&channel.schema, values))
+}
+
+/// Refuses an image that the account would not see (or that is in more scopes than a record may be).
+pub(super) fn check_after(channel: &LiveChannel, subject: &Subject, values: &[Value]) -> Result<(), Rejection> {
+    if !sees(channel, subject, values) {
+        return Err(Rejection::new("scope_write", "this would put the record outside of what the account may see"));
+    }
+    let scopes = channel.rule.keys_of(channel.name(), channel.epoch, getter(&channel.schema, values));
+    if scopes.len() > limits::SCOPES_PER_RECORD_MAX {
+        let most = limits::SCOPES_PER_RECORD_MAX;
+        return Err(Rejection::new("too_many_scopes", format!("a record may be in at most {most} scopes")));
+    }
+    Ok(())
+}
+
+/// A record's journal entry for what it looks like now.
+pub(super) fn put(channel: &LiveChannel, values: &[Value], writers: Writers) -> JournalChange {
+    let mut scopes = channel.rule.keys_of(channel.name(), channel.epoch, getter(&channel.schema, values));
+    if scopes.len() > limits::SCOPES_PER_RECORD_MAX {
+        tracing::warn!(channel = %channel.name(), "a record of `{}` is in too many scopes; some are left out", channel.name());
+        scopes.truncate(limits::SCOPES_PER_RECORD_MAX);
+    }
+    JournalChange::Put { version: channel.schema.version, body: encode_body(values), scopes, writers }
+}
+
+fn apply(
+    channel: &LiveChannel,
+    subject: &Subject,
+    item: &Item,
+    wish: &Wish,
+    record: &mut Working,
+    as_of: omctl_protocol::Position,
+    batch: &mut Batch,
+) -> (Answer, Option<usize>) {
+    let visible =
+        record.values.as_ref().filter(|values| wish.op == Operation::Create || sees(channel, subject, values));
+    let own: Vec<bool> =
+        channel.schema.fields.iter().map(|field| record.writers.wrote(item.incarnation, &field.name)).collect();
+    let current = visible.map(|values| Current { values, own: &own });
+    let planned = plan(&channel.schema, channel.decl.delete_vs_update, wish, current);
+    let (answer, after) = match planned {
+        Plan::Reject(rejection) => return (Answer::rejected(&rejection), None),
+        Plan::Nothing(judged) => return (Answer::judged(&judged), record.journal),
+        Plan::Insert(values) => {
+            record.writers = Writers::all(item.incarnation);
+            (Answer::applied(), Some(values))
+        }
+        Plan::Update { set, verdict, .. } => {
+            let mut values = record.values.clone().unwrap_or_default();
+            for (place, value) in set {
+                values[place] = value;
+            }
+            (Answer::judged(&verdict), Some(values))
+        }
+        Plan::Delete { .. } => (Answer::applied(), None),
+    };
+    if let Some(values) = &after {
+        if let Err(rejection) = check_after(channel, subject, values) {
+            return (Answer::rejected(&rejection), None);
+        }
+        let before = record.values.as_deref().unwrap_or_default();
+        for (place, field) in channel.schema.fields.iter().enumerate() {
+            if before.get(place).is_some_and(|before| *before != values[place]) {
+                record.writers.note(item.incarnation, &field.name);
+            }
+        }
+    }
+    let change = match &after {
+        Some(values) => put(channel, values, record.writers.clone()),
+        None => JournalChange::Gone,
+    };
+    record.values = after;
+    let place = match record.journal {
+        Some(place) => {
+            batch.journal[place].change = change;
+            place
+        }
+        None => {
+            let id = item.mutation.record.clone();
+            batch.journal.push(Journal { channel: ChannelNo(channel.number), id, as_of, change });
+            batch.journal.len() - 1
+        }
+    };
+    record.journal = Some(place);
+    (answer, Some(place))
+}
+
+/// Adds a receipt to the batch, among those of its incarnation.
+pub(super) fn add_receipt(batch: &mut Batch, who: &Principal, item: &Item, answer: &Answer, journal: Option<usize>) {
+    let receipt = answer.receipt(&item.mutation, item.settled_as, item.digest, journal);
+    match batch.settled.iter_mut().find(|settled| settled.incarnation == item.incarnation) {
+        Some(settled) => settled.receipts.push(receipt),
+        None => batch.settled.push(Settled {
+            device: who.device,
+            incarnation: item.incarnation,
+            accepted: None,
+            receipts: vec![receipt],
+        }),
+    }
+}

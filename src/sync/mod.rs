@@ -1,0 +1,120 @@
+//! The heart: devices' mutations into backends, and everybody's changes out to devices.
+//!
+//! - [`Session`] (`session.rs`): one device's conversation: hello, catching up, live changes, receipts. Transport-free.
+//! - `accept.rs`: mutations become durable; what can be settled at once is.
+//! - `settle.rs`: accepted mutations meet their backend, in device order: authorize, read, plan, write, journal.
+//! - `plan.rs`: what a mutation means for a record as it is now. Pure.
+//! - `managed.rs`: records whose home is the state log itself.
+//! - `ingest.rs`: what others changed in a backend, found and journaled.
+//! - `codec.rs`, `names.rs`: between backends' keys and record ids.
+//!
+//! *Invariant:* no transport and no SQL. A record is journaled only from a read that began after its last journaled one
+//! ended (`docs/adr/0003`).
+
+mod accept;
+mod answer;
+mod codec;
+mod ingest;
+mod managed;
+mod names;
+mod plan;
+mod schema;
+mod session;
+mod settle;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_backend;
+mod view;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use omctl_protocol::ChannelName;
+
+pub use self::ingest::ChannelHealth;
+use self::names::Names;
+pub use self::session::{Passed, Session, SessionEnd, Step};
+pub use self::view::{BackendView, ViewRow};
+use crate::backend::BackendError;
+use crate::identity::{Identity, IdentityError};
+use crate::live::LiveHandle;
+use crate::store::{DeviceNo, Store, StoreError};
+use crate::tasks::Tasks;
+
+/// The room. Cheap to clone.
+#[derive(Clone)]
+pub struct Sync {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    live: LiveHandle,
+    identity: Identity,
+    tasks: Tasks,
+    names: Names,
+    /// Which (device, backend) pairs are being settled now; `true`: somebody asked again meanwhile.
+    settling: Mutex<HashMap<(DeviceNo, String), bool>>,
+    /// What ingest knows of each channel.
+    health: Mutex<BTreeMap<ChannelName, ChannelHealth>>,
+    /// Backends whose ingest runs.
+    ingesting: Mutex<HashSet<String>>,
+}
+
+/// What goes wrong in the room as a whole. What concerns one mutation is a receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum SyncError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A backend.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// Who is calling cannot be told.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// Something that cannot be.
+    #[error("internal error: {0}")]
+    Bug(String),
+}
+
+impl Sync {
+    /// Opens the room over a store. [`Sync::start`] sets it to work.
+    ///
+    /// # Errors
+    /// Those of reading the id map.
+    pub async fn open(store: Store, live: LiveHandle, identity: Identity, tasks: Tasks) -> Result<Self, SyncError> {
+        let names = Names::new(store.id_map().await?);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                live,
+                identity,
+                tasks,
+                names,
+                settling: Mutex::default(),
+                health: Mutex::default(),
+                ingesting: Mutex::default(),
+            }),
+        })
+    }
+
+    /// Recovers what was accepted and not settled, and starts watching the backends.
+    ///
+    /// # Errors
+    /// Those of reading the inbox.
+    pub async fn start(&self) -> Result<(), SyncError> {
+        for (device, backend, waiting) in self.inner.store.inbox_backlog().await? {
+            tracing::info!(waiting, backend = %backend, "settling what was accepted before");
+            self.kick(device, &backend);
+        }
+        self.watch_backends();
+        Ok(())
+    }
+
+    /// What ingest knows of each channel of a backend.
+    pub fn health(&self) -> BTreeMap<ChannelName, ChannelHealth> {
+        self.inner.health.lock().expect("nobody panics while noting health").clone()
+    }
+}

@@ -1,0 +1,20 @@
+//! Which channels an account may see, for apps that ask before they sync.
+
+use omctl_protocol::api::SchemaReply;
+
+use super::Sync;
+use super::settle::subject;
+use crate::identity::Principal;
+
+impl Sync {
+    /// The fields of the channels that this device may hold scopes of; of all of them for an administrator (`None`).
+    pub fn schemas(&self, who: Option<&Principal>) -> SchemaReply {
+        let live = self.inner.live.current();
+        let subject = who.map(subject);
+        let seen = live.channels.values().filter(|channel| {
+            let keys = |subject| channel.rule.keys_for(channel.name(), channel.epoch, subject);
+            subject.as_ref().is_none_or(|subject| !keys(subject).is_empty())
+        });
+        SchemaReply { generation: live.generation, channels: seen.map(|channel| (*channel.schema).clone()).collect() }
+    }
+}

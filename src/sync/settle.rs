@@ -1,0 +1,734 @@
+//! Settling: mutations that wait meet their backend, in device order.
+//!
+//! One settler a device and backend: devices and backends never wait for each other. A run is authorized, planned from
+//! one read, written in one backend transaction with a savepoint each, and journaled with its receipts in one store
+//! commit. What lost a race is read and planned again; a backend that is down is tried again later; what keeps failing
+//! alone is set aside.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, Position, RecordId, Value};
+
+use super::answer::Answer;
+use super::codec::{self, Record};
+use super::managed::{add_receipt, check_after, prepare, put, sees};
+use super::plan::{Current, Plan, Rejection, Wish, plan};
+use super::{Sync, SyncError};
+use crate::backend::{Backend, BackendError, Collection, Delivery, Effect, Key, Write, Written};
+use crate::catalog::MANAGED;
+use crate::identity::Principal;
+use crate::limits;
+use crate::live::{Home, Live, LiveChannel};
+use crate::rule::Subject;
+use crate::store::{
+    Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal, JournalChange, Writers,
+};
+
+/// A mutation to settle.
+#[derive(Clone, Debug)]
+pub(super) struct Item {
+    pub(super) incarnation: IncarnationNo,
+    pub(super) settled_as: MutationId,
+    pub(super) digest: [u8; 16],
+    pub(super) mutation: Mutation,
+    /// How often it was tried before.
+    pub(super) tries: u32,
+}
+
+/// The account as rules see it.
+pub(super) fn subject(who: &Principal) -> Subject {
+    Subject { email: who.email.clone(), role: who.role.clone(), claims: who.claims.clone() }
+}
+
+/// Pauses between tries of a backend that is down.
+const RETRY_FROM: Duration = Duration::from_millis(250);
+const RETRY_TO: Duration = Duration::from_secs(10);
+
+/// How a run of one device ended.
+enum Ran {
+    /// Nothing waits any more.
+    Done,
+    /// There is more, or something must be read again.
+    More,
+    /// What is next waits for a mutation in another backend.
+    Blocked,
+}
+
+impl Sync {
+    /// Wakes the settler of a device and backend, or starts it.
+    pub(super) fn kick(&self, device: DeviceNo, backend: &str) {
+        let key = (device, backend.to_owned());
+        let mut settling = self.inner.settling.lock().expect("nobody panics while kicking");
+        if let Some(again) = settling.get_mut(&key) {
+            *again = true;
+            return;
+        }
+        settling.insert(key, false);
+        drop(settling);
+        let (sync, backend) = (self.clone(), backend.to_owned());
+        self.inner.tasks.start("settle", async move { sync.settle_until_done(device, backend).await });
+    }
+
+    async fn settle_until_done(&self, device: DeviceNo, backend: String) {
+        let mut pause = RETRY_FROM;
+        loop {
+            match self.settle_next(device, &backend).await {
+                Ok(Ran::More) => pause = RETRY_FROM,
+                Ok(Ran::Done) => {
+                    if self.may_rest(device, &backend) {
+                        return;
+                    }
+                }
+                Ok(Ran::Blocked) => tokio::time::sleep(RETRY_FROM).await,
+                Err(SyncError::Store(crate::store::StoreError::Closed)) => return,
+                Err(error) => {
+                    tracing::warn!(%error, backend = %backend, "settling is tried again");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(RETRY_TO);
+                }
+            }
+        }
+    }
+
+    /// Ends the settler, unless somebody asked again meanwhile.
+    fn may_rest(&self, device: DeviceNo, backend: &str) -> bool {
+        let key = (device, backend.to_owned());
+        let mut settling = self.inner.settling.lock().expect("nobody panics while kicking");
+        match settling.get_mut(&key) {
+            Some(again) if *again => {
+                *again = false;
+                false
+            }
+            _ => {
+                settling.remove(&key);
+                true
+            }
+        }
+    }
+
+    async fn settle_next(&self, device: DeviceNo, backend: &str) -> Result<Ran, SyncError> {
+        let entries = self.inner.store.inbox(device, backend.to_owned(), limits::RUN_MUTATIONS_MAX).await?;
+        if entries.is_empty() {
+            return Ok(Ran::Done);
+        }
+        // Rights are judged by the claims at apply time.
+        let Some(who) = self.inner.identity.principal_of(device).await? else { return Ok(Ran::Done) };
+        let items = entries.into_iter().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+        let live = self.inner.live.current();
+        let run = self.run_of(&live, &who, items).await?;
+        if run.is_empty() {
+            return Ok(Ran::Blocked);
+        }
+        match live.backends.get(backend) {
+            Some(home) if backend != MANAGED => self.settle_run(&live, &who, home, run).await?,
+            // A backend that is not declared any more: its channels are unknown, which is what the plan says.
+            _ => self.settle_managed(&live, &who, &run, Batch::default()).await?,
+        }
+        Ok(Ran::More)
+    }
+
+    /// The longest beginning of these that can be planned from one read: no record twice, no reference to a record that
+    /// is created in it, and nothing that waits for another backend.
+    async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
+        let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
+        let mut run = Vec::new();
+        for item in items {
+            let key = (item.mutation.channel.clone(), item.mutation.record.clone());
+            let refs = references(live, &item.mutation);
+            if taken.contains(&key) || refs.iter().any(|named| taken.contains(named)) {
+                break;
+            }
+            if self.waits_elsewhere(live, who, &item.mutation, &refs).await? {
+                break;
+            }
+            taken.insert(key);
+            run.push(item);
+        }
+        Ok(run)
+    }
+
+    /// Whether a reference names a record whose create by this device waits for another backend.
+    async fn waits_elsewhere(
+        &self,
+        live: &Live,
+        who: &Principal,
+        mutation: &Mutation,
+        refs: &[(ChannelName, RecordId)],
+    ) -> Result<bool, SyncError> {
+        let Some(channel) = live.channels.get(&mutation.channel) else { return Ok(false) };
+        for (to, id) in refs {
+            let Some(target) = live.channels.get(to) else { continue };
+            if target.backend_name() == channel.backend_name() {
+                continue;
+            }
+            let waiting = self
+                .inner
+                .store
+                .inbox(who.device, target.backend_name().to_owned(), limits::INBOX_PER_DEVICE_MAX)
+                .await?;
+            for entry in waiting {
+                let earlier = read_entry(entry)?.mutation;
+                if earlier.op == Operation::Create && earlier.channel == *to && earlier.record == *id {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    async fn settle_run(
+        &self,
+        live: &Live,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        run: Vec<Item>,
+    ) -> Result<(), SyncError> {
+        let several = run.len() > 1;
+        match self.try_run(live, who, backend, &run).await {
+            Err(SyncError::Backend(error)) if several && !matches!(error, BackendError::Unavailable { .. }) => {
+                // One of them poisons the run: each alone.
+                for item in run {
+                    self.settle_alone(live, who, backend, item).await?;
+                }
+                Ok(())
+            }
+            Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
+                match run.into_iter().next() {
+                    Some(item) => self.set_aside_or_fail(live, who, item, error).await,
+                    None => Ok(()),
+                }
+            }
+            other => other,
+        }
+    }
+
+    async fn settle_alone(
+        &self,
+        live: &Live,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        item: Item,
+    ) -> Result<(), SyncError> {
+        match self.try_run(live, who, backend, std::slice::from_ref(&item)).await {
+            Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
+                self.set_aside_or_fail(live, who, item, error).await
+            }
+            other => other,
+        }
+    }
+
+    /// Counts a failure; with the last try the mutation becomes a dead letter and the rest goes on.
+    async fn set_aside_or_fail(
+        &self,
+        _live: &Live,
+        who: &Principal,
+        item: Item,
+        error: BackendError,
+    ) -> Result<(), SyncError> {
+        if item.tries + 1 < limits::TRIES_MAX {
+            self.inner.store.note_tries(vec![(item.incarnation, item.mutation.seq)]).await?;
+            return Err(error.into());
+        }
+        tracing::warn!(%error, mutation = %item.mutation.id, "a mutation is set aside");
+        let answer = match error {
+            BackendError::Ambiguous { .. } => Answer::unknown(),
+            _ => Answer::rejected(&Rejection::new("backend_failed", "the backend keeps failing on this write")),
+        };
+        let mut batch = Batch::default();
+        batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+        add_receipt(&mut batch, who, &item, &answer, None);
+        self.inner.store.commit_batch(batch).await?;
+        Ok(())
+    }
+
+    /// Settles a run: everything in it has its receipt when this returns well.
+    async fn try_run(
+        &self,
+        live: &Live,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        run: &[Item],
+    ) -> Result<(), SyncError> {
+        let subject = subject(who);
+        let mut settling = Settling { batch: Batch::default(), rereads: Vec::new() };
+        let mut orphans = self.rejected_creates(live, run.iter().map(|item| &item.mutation)).await?;
+        let ids: Vec<MutationId> = run.iter().map(|item| item.settled_as).collect();
+        let applied = backend.applied(&ids).await?;
+        let mut open: Vec<Wanted> = Vec::new();
+        for item in run {
+            if let Some(done) = applied.get(&item.settled_as).filter(|done| done.digest == item.digest) {
+                // Done before a crash: the answer stands, the record is read as it is now.
+                let answer = Answer::from_text(&done.outcome);
+                settling.rereads.push((item.mutation.channel.clone(), item.mutation.record.clone(), done.key.clone()));
+                settling.answer(who, item, &answer, None);
+                continue;
+            }
+            match prepare(live, &subject, &item.mutation, &orphans) {
+                Ok((channel, wish)) => open.push(Wanted { item, channel, wish }),
+                Err(rejection) => {
+                    if item.mutation.op == Operation::Create {
+                        orphans.insert((item.mutation.channel.clone(), item.mutation.record.clone()));
+                    }
+                    settling.answer(who, item, &Answer::rejected(&rejection), None);
+                }
+            }
+        }
+        let best_effort = self.note_best_effort_tries(&open).await?;
+        let mut rounds = 0;
+        while !open.is_empty() {
+            open = self.round(live, &subject, who, backend, open, &best_effort, &mut settling).await?;
+            rounds += 1;
+            if rounds > 50 && !open.is_empty() {
+                // Somebody rewrites these rows faster than we plan: let others go first and come back.
+                let backend = backend.name().to_owned();
+                return Err(BackendError::Unavailable { backend, message: "the rows keep changing".into() }.into());
+            }
+        }
+        self.commit_settled(live, settling).await
+    }
+
+    /// Where writes cannot be deduplicated: notes that these are about to be tried, and tells which may have been done
+    /// before.
+    async fn note_best_effort_tries(&self, open: &[Wanted<'_>]) -> Result<HashSet<MutationId>, SyncError> {
+        let unsure: Vec<&Item> = {
+            let health = self.inner.health.lock().expect("nobody panics while noting health");
+            let best_effort = |channel: &ChannelName| {
+                health.get(channel).is_none_or(|health| health.delivery() == Delivery::BestEffort)
+            };
+            open.iter().filter(|wanted| best_effort(wanted.channel.name())).map(|wanted| wanted.item).collect()
+        };
+        if unsure.is_empty() {
+            return Ok(HashSet::new());
+        }
+        self.inner.store.note_tries(unsure.iter().map(|item| (item.incarnation, item.mutation.seq)).collect()).await?;
+        Ok(unsure.iter().filter(|item| item.tries > 0).map(|item| item.settled_as).collect())
+    }
+
+    /// Reads, plans and writes once; returns what lost a race.
+    #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off for its length")]
+    async fn round<'i>(
+        &self,
+        live: &Live,
+        subject: &Subject,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        open: Vec<Wanted<'i>>,
+        maybe_done: &HashSet<MutationId>,
+        settling: &mut Settling,
+    ) -> Result<Vec<Wanted<'i>>, SyncError> {
+        let records =
+            open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
+        // The log is read first: what is read from the backend after it is newer than anything journaled until then.
+        let (as_of, heads) = self.inner.store.heads(records).await?;
+        let currents = self.read_currents(live, &open, &mut settling.batch.mappings).await?;
+        let mut writes: Vec<(Arc<Collection>, Write)> = Vec::new();
+        let mut written: Vec<(Wanted<'i>, Option<Head>, Answer, Vec<usize>)> = Vec::new();
+        for ((wanted, head), current) in open.into_iter().zip(heads).zip(currents) {
+            let judged = self.judge(live, subject, &wanted, head.as_ref(), current.as_ref(), maybe_done);
+            match judged {
+                Ok(Judgement::Write { write, answer }) => {
+                    let places = write.1.effect.places();
+                    writes.push(write);
+                    written.push((wanted, head, answer, places));
+                }
+                Ok(Judgement::Answer(answer)) => {
+                    // The log may not show yet what this was judged by.
+                    let change = journal_of(&wanted, head.as_ref(), current, as_of, &[]);
+                    let place = settling.journal(change);
+                    settling.answer(who, wanted.item, &answer, place);
+                }
+                Err(rejection) => settling.answer(who, wanted.item, &Answer::rejected(&rejection), None),
+            }
+        }
+        let results = if writes.is_empty() { Vec::new() } else { backend.write(&writes).await? };
+        let mut lost = Vec::new();
+        for ((wanted, head, answer, places), result) in written.into_iter().zip(results) {
+            match result {
+                Written::Lost => lost.push(wanted),
+                Written::Exists => {
+                    let rejection = Rejection::new("exists", "a record with this key exists");
+                    settling.answer(who, wanted.item, &Answer::rejected(&rejection), None);
+                }
+                Written::Refused { code, column, message } => {
+                    let field = column.and_then(|column| field_of(&wanted.channel, &column));
+                    settling.answer(who, wanted.item, &Answer::rejected(&Rejection { code, message, field }), None);
+                }
+                Written::Already(done) => {
+                    let answer = Answer::from_text(&done.outcome);
+                    let record = wanted.item.mutation.record.clone();
+                    settling.rereads.push((wanted.channel.name().clone(), record, done.key));
+                    settling.answer(who, wanted.item, &answer, None);
+                }
+                Written::Done { key, row } => {
+                    self.map_created(&wanted, key.as_ref(), settling);
+                    let record = match row {
+                        Some(row) => self
+                            .name_rows(live, &wanted.channel, vec![row], &mut settling.batch.mappings)
+                            .await?
+                            .into_iter()
+                            .next(),
+                        None => None,
+                    };
+                    let change = journal_of(&wanted, head.as_ref(), record, as_of, &places);
+                    let place = settling.journal(change);
+                    settling.answer(who, wanted.item, &answer, place);
+                }
+            }
+        }
+        Ok(lost)
+    }
+
+    /// The records as their backend has them now, one read a channel.
+    async fn read_currents(
+        &self,
+        live: &Live,
+        open: &[Wanted<'_>],
+        mappings: &mut Vec<IdMapping>,
+    ) -> Result<Vec<Option<Record>>, SyncError> {
+        let mut by_channel: HashMap<u64, Vec<(usize, Key)>> = HashMap::new();
+        for (place, wanted) in open.iter().enumerate() {
+            let Home::Backend(_, collection) = &wanted.channel.home else { continue };
+            if let Some(key) = self.key_of(&wanted.channel, collection, &wanted.item.mutation.record) {
+                by_channel.entry(wanted.channel.number).or_default().push((place, key));
+            }
+        }
+        let mut currents: Vec<Option<Record>> = vec![None; open.len()];
+        for (number, asked) in by_channel {
+            let Some(channel) = live.channel_numbered(number) else { continue };
+            let Home::Backend(backend, collection) = &channel.home else { continue };
+            let keys: Vec<Key> = asked.iter().map(|(_, key)| key.clone()).collect();
+            let rows = backend.read(collection, &keys).await?;
+            let (mut places, mut found) = (Vec::new(), Vec::new());
+            for ((place, _), row) in asked.into_iter().zip(rows) {
+                match row {
+                    Some(Ok(row)) => {
+                        places.push(place);
+                        found.push(row);
+                    }
+                    Some(Err(bad)) => {
+                        let backend = backend.name().to_owned();
+                        let message = format!("column `{}`: {}", bad.column, bad.message);
+                        return Err(BackendError::BadResponse { backend, message }.into());
+                    }
+                    None => {}
+                }
+            }
+            for (place, record) in places.into_iter().zip(self.name_rows(live, channel, found, mappings).await?) {
+                currents[place] = Some(record);
+            }
+        }
+        Ok(currents)
+    }
+
+    fn judge(
+        &self,
+        live: &Live,
+        subject: &Subject,
+        wanted: &Wanted<'_>,
+        head: Option<&Head>,
+        current: Option<&Record>,
+        maybe_done: &HashSet<MutationId>,
+    ) -> Result<Judgement, Rejection> {
+        let channel = &wanted.channel;
+        let Home::Backend(_, collection) = &channel.home else {
+            return Err(Rejection::new("unknown_channel", "the channel has moved to another backend"));
+        };
+        let visible =
+            current.filter(|record| wanted.wish.op == Operation::Create || sees(channel, subject, &record.values));
+        if maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
+            return Ok(Judgement::Answer(Answer::unknown()));
+        }
+        let own = own_fields(wanted, head, visible);
+        let currently = visible.map(|record| Current { values: &record.values, own: &own });
+        let spelled = |place: usize, value: &Value| self.to_backend(live, channel, collection, place, value);
+        let key = || {
+            self.key_of(channel, collection, &wanted.item.mutation.record)
+                .ok_or_else(|| Rejection::new("bad_id", "this id is no key of the channel"))
+        };
+        let (effect, answer, after) =
+            match plan(&channel.schema, channel.decl.delete_vs_update, &wanted.wish, currently) {
+                Plan::Reject(rejection) => return Err(rejection),
+                Plan::Nothing(judged) => return Ok(Judgement::Answer(Answer::judged(&judged))),
+                Plan::Insert(values) => {
+                    let (key, set) = self.insert_of(live, wanted, collection, &values)?;
+                    (Effect::Insert { key, set }, Answer::applied(), values)
+                }
+                Plan::Update { set, expect, verdict } => {
+                    let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
+                    let mut after = before.clone();
+                    let mut spelled_set = Vec::with_capacity(set.len());
+                    for (place, value) in set {
+                        spelled_set.push((place, spelled(place, &value)?));
+                        after[place] = value;
+                    }
+                    let expect = expect
+                        .into_iter()
+                        .map(|place| Ok((place, spelled(place, &before[place])?)))
+                        .collect::<Result<_, Rejection>>()?;
+                    (Effect::Update { key: key()?, expect, set: spelled_set }, Answer::judged(&verdict), after)
+                }
+                Plan::Delete { expect } => {
+                    let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
+                    let expect = expect
+                        .into_iter()
+                        .map(|place| Ok((place, spelled(place, &before[place])?)))
+                        .collect::<Result<_, Rejection>>()?;
+                    (Effect::Delete { key: key()?, expect }, Answer::applied(), Vec::new())
+                }
+            };
+        if !matches!(effect, Effect::Delete { .. }) {
+            check_after(channel, subject, &after)?;
+        }
+        let write = Write {
+            mutation: wanted.item.settled_as,
+            digest: wanted.item.digest,
+            record: wanted.item.mutation.record.clone(),
+            outcome: answer.to_text(),
+            effect,
+        };
+        Ok(Judgement::Write { write: (collection.clone(), write), answer })
+    }
+
+    /// The key and the columns of a new row.
+    fn insert_of(
+        &self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        collection: &Collection,
+        values: &[Value],
+    ) -> Result<(Option<Key>, Vec<(usize, Value)>), Rejection> {
+        use omctl_protocol::AssignedBy;
+        let channel = &wanted.channel;
+        let mut set = Vec::with_capacity(values.len());
+        let mut key = Vec::new();
+        for (place, value) in values.iter().enumerate() {
+            let field = &channel.schema.fields[place];
+            // What the app left out is left to the backend's own default.
+            let left_out = value.is_null() && !wanted.wish.new.contains_key(&field.name);
+            if field.read_only || left_out {
+                continue;
+            }
+            let spelled = self.to_backend(live, channel, collection, place, value)?;
+            if !channel.schema.is_key_field(&field.name) {
+                set.push((place, spelled));
+            }
+        }
+        if channel.schema.key.assigned_by == AssignedBy::Backend {
+            return Ok((None, set));
+        }
+        for column in &channel.schema.key.columns {
+            let value = match column.field.as_deref().and_then(|name| channel.schema.field(name)) {
+                Some((place, _)) => self.to_backend(live, channel, collection, place, &values[place])?,
+                None => Value::Text(wanted.item.mutation.record.as_str().to_owned()),
+            };
+            key.push(value);
+        }
+        Ok((Some(Key(key)), set))
+    }
+
+    /// Notes the key of a record that a device created, where its id is not the key's own text.
+    fn map_created(&self, wanted: &Wanted<'_>, key: Option<&Key>, settling: &mut Settling) {
+        let record = &wanted.item.mutation.record;
+        let (Operation::Create, Some(key)) = (wanted.wish.op, key) else { return };
+        let text = key.to_text();
+        if wanted.channel.schema.key_is_id() || text == record.as_str() {
+            return;
+        }
+        let mapping = IdMapping { channel: ChannelNo(wanted.channel.number), id: record.clone(), key: text };
+        self.inner.names.add(vec![mapping.clone()]);
+        settling.batch.mappings.push(mapping);
+    }
+
+    /// Commits receipts with the rows that show their effects; rows that went stale meanwhile are read again.
+    async fn commit_settled(&self, live: &Live, mut settling: Settling) -> Result<(), SyncError> {
+        loop {
+            let rereads = std::mem::take(&mut settling.rereads);
+            for (channel, id, key) in rereads {
+                let Some(channel) = live.channels.get(&channel) else { continue };
+                if let Some(key) = key {
+                    let text = key.to_text();
+                    if !channel.schema.key_is_id() && text != id.as_str() {
+                        let mapping = IdMapping { channel: ChannelNo(channel.number), id: id.clone(), key: text };
+                        self.inner.names.add(vec![mapping.clone()]);
+                        settling.batch.mappings.push(mapping);
+                    }
+                }
+                if let Some(entry) = self.read_again(live, channel, &id, &mut settling.batch.mappings).await? {
+                    settling.batch.journal.push(entry);
+                }
+            }
+            match self.inner.store.commit_batch(settling.batch.clone()).await? {
+                Committing::Done(_) => return Ok(()),
+                Committing::Stale(places) => {
+                    for place in places {
+                        let (channel, id) = {
+                            let entry = &settling.batch.journal[place];
+                            (entry.channel, entry.id.clone())
+                        };
+                        let Some(channel) = live.channel_numbered(channel.0) else { continue };
+                        let mut mappings = Vec::new();
+                        if let Some(entry) = self.read_again(live, channel, &id, &mut mappings).await? {
+                            settling.batch.journal[place] = entry;
+                        }
+                        settling.batch.mappings.extend(mappings);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A journal entry for a record as its backend has it now.
+    pub(super) async fn read_again(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        id: &RecordId,
+        mappings: &mut Vec<IdMapping>,
+    ) -> Result<Option<Journal>, SyncError> {
+        let Home::Backend(backend, collection) = &channel.home else { return Ok(None) };
+        let number = ChannelNo(channel.number);
+        let (as_of, heads) = self.inner.store.heads(vec![(number, id.clone())]).await?;
+        let row = match self.key_of(channel, collection, id) {
+            Some(key) => backend.read(collection, &[key]).await?.into_iter().next().flatten(),
+            None => None,
+        };
+        let record = match row {
+            Some(Ok(row)) => self.name_rows(live, channel, vec![row], mappings).await?.into_iter().next(),
+            Some(Err(_)) => return Ok(None),
+            None => None,
+        };
+        let head = heads.into_iter().next().flatten();
+        Ok(Some(Journal {
+            channel: number,
+            id: id.clone(),
+            as_of,
+            change: change_of(channel, head.as_ref(), record, None),
+        }))
+    }
+}
+
+/// A mutation that may be written.
+struct Wanted<'i> {
+    item: &'i Item,
+    channel: Arc<LiveChannel>,
+    wish: Wish,
+}
+
+enum Judgement {
+    Write { write: (Arc<Collection>, Write), answer: Answer },
+    Answer(Answer),
+}
+
+/// What a run has come to so far.
+struct Settling {
+    batch: Batch,
+    /// Records whose state must be read before the commit.
+    rereads: Vec<(ChannelName, RecordId, Option<Key>)>,
+}
+
+impl Settling {
+    fn journal(&mut self, entry: Journal) -> Option<usize> {
+        self.batch.journal.push(entry);
+        Some(self.batch.journal.len() - 1)
+    }
+
+    fn answer(&mut self, who: &Principal, item: &Item, answer: &Answer, journal: Option<usize>) {
+        self.batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+        add_receipt(&mut self.batch, who, item, answer, journal);
+    }
+}
+
+fn read_entry(entry: InboxEntry) -> Result<Item, SyncError> {
+    let mutation: Mutation = serde_json::from_str(&entry.payload)
+        .map_err(|error| SyncError::Bug(format!("a stored mutation does not read back: {error}")))?;
+    Ok(Item {
+        incarnation: entry.incarnation,
+        settled_as: entry.settled_as,
+        digest: mutation.payload_digest(),
+        mutation: Mutation { seq: entry.seq, ..mutation },
+        tries: entry.tries,
+    })
+}
+
+/// The records that a mutation's new values name.
+fn references(live: &Live, mutation: &Mutation) -> Vec<(ChannelName, RecordId)> {
+    let Some(channel) = live.channels.get(&mutation.channel) else { return Vec::new() };
+    let named = |field: &omctl_protocol::Field| {
+        let id = mutation.new.get(&field.name)?.as_str()?;
+        Some((field.to.clone()?, RecordId::from(id)))
+    };
+    channel.schema.fields.iter().filter_map(named).collect()
+}
+
+/// For each field, whether this incarnation wrote it last and the journaled value still stands.
+fn own_fields(wanted: &Wanted<'_>, head: Option<&Head>, current: Option<&Record>) -> Vec<bool> {
+    let none = vec![false; wanted.channel.schema.fields.len()];
+    let (Some(head), Some(current)) = (head, current) else { return none };
+    let Ok(Some(journaled)) = codec::values_of(&wanted.channel, head) else { return none };
+    let fields = wanted.channel.schema.fields.iter().enumerate();
+    fields
+        .map(|(place, field)| {
+            head.writers.wrote(wanted.item.incarnation, &field.name) && journaled[place] == current.values[place]
+        })
+        .collect()
+}
+
+/// Whether a write that was tried before, and cannot be deduplicated, may have been done then: where the record is not
+/// as the device saw it. Only then it is not repeated.
+fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
+    let schema = &wanted.channel.schema;
+    match (wanted.wish.op, current) {
+        (Operation::Create, None) => schema.key.assigned_by == omctl_protocol::AssignedBy::Backend,
+        (Operation::Create, Some(_)) => true,
+        (Operation::Update, Some(record)) => wanted
+            .wish
+            .old
+            .iter()
+            .any(|(name, old)| schema.field(name).is_some_and(|(place, _)| record.values[place] != *old)),
+        // Deleting what is gone, or changing what is gone, has one answer whoever did it.
+        (Operation::Update | Operation::Delete, _) => false,
+    }
+}
+
+fn journal_of(
+    wanted: &Wanted<'_>,
+    head: Option<&Head>,
+    record: Option<Record>,
+    as_of: Position,
+    wrote: &[usize],
+) -> Journal {
+    let change = change_of(&wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
+    Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
+}
+
+/// What the log is to say of a record, with its writers: those who left what still stands, and the one who just wrote
+/// these fields (by their places).
+pub(super) fn change_of(
+    channel: &LiveChannel,
+    head: Option<&Head>,
+    record: Option<Record>,
+    wrote: Option<(IncarnationNo, &[usize])>,
+) -> JournalChange {
+    let Some(record) = record else { return JournalChange::Gone };
+    let journaled = head.and_then(|head| codec::values_of(channel, head).ok().flatten());
+    let mut writers = match (&journaled, head) {
+        (Some(_), Some(head)) => head.writers.clone(),
+        _ => Writers::default(),
+    };
+    for (place, field) in channel.schema.fields.iter().enumerate() {
+        let changed = journaled.as_ref().is_none_or(|journaled| journaled[place] != record.values[place]);
+        let writer = wrote.filter(|(_, places)| places.contains(&place)).map(|(incarnation, _)| incarnation);
+        match (changed, writer) {
+            (true, Some(incarnation)) => writers.note(incarnation, &field.name),
+            (true, None) => writers.forget(&field.name),
+            (false, _) => {}
+        }
+    }
+    put(channel, &record.values, writers)
+}
+
+fn field_of(channel: &LiveChannel, column: &str) -> Option<String> {
+    channel.schema.fields.iter().find(|field| field.column() == column).map(|field| field.name.clone())
+}
