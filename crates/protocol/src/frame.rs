@@ -2,7 +2,8 @@
 //!
 //! A frame is a JSON object with one member, whose name is the frame's kind: `{"hello":{…}}`. A WebSocket message holds
 //! one frame, or (from a server) several separated by a line feed; a binary message is the same, compressed by zstd (from
-//! a server only where `hello` asked for it). Rows are kept as raw JSON on the way through, so that a server encodes each change once for everybody.
+//! a server only where `hello` asked for it). Rows are kept as raw JSON on the way through, so that a server encodes each
+//! change once for everybody.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
