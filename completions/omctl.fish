@@ -32,6 +32,9 @@ complete -c omctl -n "__fish_omctl_needs_command" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_needs_command" -s V -l version -d 'Print version'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "new" -d 'Make a project, or a channel of a project'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every mistake in the project\'s files'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make and list accounts'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -69,6 +72,91 @@ complete -c omctl -n "__fish_omctl_using_subcommand check" -l json -d 'Print JSO
 complete -c omctl -n "__fish_omctl_using_subcommand check" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l addr -d 'Where to listen' -r
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l data-dir -d 'Where to keep accounts, devices and the state log' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l log -d 'What to log, as `warn,omctl=debug`' -r
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "add" -d 'Make an account'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "list" -d 'List accounts'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l role -d 'Its role, as `write:` and `scope:` of channels name it' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: name=text, or name=[text,text]; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l password-stdin -d 'Read a password from stdin; without one its devices are activated by codes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "list" -d 'List the channels that a server has live'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "show" -d 'Show one live channel with its fields'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l all -d 'Every channel'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l all -d 'Every channel'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l print-sql -d 'Print the statements and run none'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l remove -d 'Remove it again'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

@@ -4,6 +4,8 @@
 //! one `mod` line, one variant of [`Command`] and one arm of [`dispatch`]; its file has an `Args` struct and
 //! `run(&Cli, Args) -> Result<Exit, CliError>`.
 
+mod account;
+mod channel;
 mod channel_draft;
 mod check;
 mod completions;
@@ -11,6 +13,8 @@ mod error;
 mod exit;
 mod new;
 mod new_channel;
+mod remote;
+mod serve;
 mod ui;
 mod version;
 
@@ -60,6 +64,9 @@ pub struct Globals {
 enum Command {
     New(new::Args),
     Check(check::Args),
+    Serve(serve::Args),
+    Account(account::Args),
+    Channel(channel::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -68,6 +75,9 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
     match command {
         Command::New(args) => new::run(cli, args),
         Command::Check(args) => check::run(cli, &args),
+        Command::Serve(args) => serve::run(cli, args),
+        Command::Account(args) => account::run(cli, args),
+        Command::Channel(args) => channel::run(cli, args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
@@ -213,6 +223,18 @@ pub fn environment(name: &str) -> Option<String> {
 /// The whole command tree, for completions.
 fn command_tree() -> clap::Command {
     Arguments::command()
+}
+
+/// A table for people: columns as wide as their widest cell, the last one as it is.
+fn columns<const N: usize>(head: [String; N], rows: impl Iterator<Item = [String; N]>) -> String {
+    let rows: Vec<[String; N]> = std::iter::once(head).chain(rows).collect();
+    let width = |n: usize| rows.iter().map(|row| row[n].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]

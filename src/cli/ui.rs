@@ -38,6 +38,11 @@ impl Ui {
         self.json
     }
 
+    /// Whether stderr shows colours.
+    pub fn has_colour(self) -> bool {
+        self.colour
+    }
+
     /// Whether somebody can be asked: a person at a terminal who did not say `--json`.
     pub fn can_ask(self) -> bool {
         !self.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal()

@@ -1,0 +1,306 @@
+//! `omctl channel`: what is live (asked of the server), and what its backends can do (looked at here, without one).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use omctl_protocol::admin::ChannelView;
+use serde_json::{Value, json};
+
+use super::remote::{Remote, block_on};
+use super::{Cli, CliError, Exit};
+use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
+use crate::catalog::{Catalog, Channel, MANAGED};
+use crate::{live, server};
+
+/// Look at channels and prepare their backends
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    List(ListArgs),
+    Show(ShowArgs),
+    Probe(ProbeArgs),
+    Install(InstallArgs),
+}
+
+/// List the channels that a server has live
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl channel list")]
+struct ListArgs {
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Show one live channel with its fields
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl channel show tickets")]
+struct ShowArgs {
+    /// The channel
+    name: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Which channels of the project are meant.
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct Chosen {
+    /// The channel
+    name: Option<String>,
+    /// Every channel
+    #[arg(long)]
+    all: bool,
+}
+
+/// Look at a channel's table, by reading only
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl channel probe --all")]
+struct ProbeArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Whose overlay of `env:` to use
+    #[arg(long = "env", value_name = "NAME")]
+    env_name: Option<String>,
+}
+
+/// Create what exactly-once delivery needs in a channel's database
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  omctl channel install tickets --print-sql\n  omctl channel install --all --yes")]
+struct InstallArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Print the statements and run none
+    #[arg(long, conflicts_with = "remove")]
+    print_sql: bool,
+    /// Remove it again
+    #[arg(long)]
+    remove: bool,
+    /// Whose overlay of `env:` to use
+    #[arg(long = "env", value_name = "NAME")]
+    env_name: Option<String>,
+}
+
+pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
+    match args.what {
+        What::List(args) => list(cli, &args),
+        What::Show(args) => show(cli, &args),
+        What::Probe(args) => probe(cli, &args),
+        What::Install(args) => install(cli, &args),
+    }
+}
+
+fn list(cli: &Cli, args: &ListArgs) -> Result<Exit, CliError> {
+    let client = args.remote.connect(cli)?;
+    let list = block_on(async { Ok(client.channels().await?) })?;
+    let head = ["CHANNEL", "BACKEND", "TABLE", "DELIVERY", "STATE", "SCOPE"].map(str::to_owned);
+    let rows = list.channels.iter().map(|channel| {
+        let state = if channel.paused.is_some() { "paused" } else { "live" };
+        let delivery = channel.delivery.clone().unwrap_or_else(|| "-".to_owned());
+        let (name, backend) = (channel.name.to_string(), channel.backend.clone());
+        [name, backend, channel.table.clone(), delivery, state.to_owned(), channel.scope.clone()]
+    });
+    cli.ui.result(super::columns(head, rows), || {
+        json!({
+            "type": "result", "schema": "omctl.channel.list/1", "generation": list.generation,
+            "channels": list.channels,
+        })
+    });
+    Ok(Exit::Ok)
+}
+
+fn show(cli: &Cli, args: &ShowArgs) -> Result<Exit, CliError> {
+    let client = args.remote.connect(cli)?;
+    let channel = block_on(async { Ok(client.channel(&args.name).await?) })?;
+    cli.ui.result(page(&channel), || json!({ "type": "result", "schema": "omctl.channel.show/1", "channel": channel }));
+    Ok(Exit::Ok)
+}
+
+fn page(channel: &ChannelView) -> String {
+    let mut text = format!("channel    {}\nbackend    {} {}\n", channel.name, channel.backend, channel.table);
+    text.push_str(&format!("delivery   {}\n", channel.delivery.as_deref().unwrap_or("not known yet")));
+    if let Some(detection) = &channel.detection {
+        text.push_str(&format!("detection  {detection}\n"));
+    }
+    if let Some(rows) = channel.rows {
+        text.push_str(&format!("rows       {rows}\n"));
+    }
+    if let Some(reason) = &channel.paused {
+        text.push_str(&format!("paused     {reason}\n"));
+    }
+    if channel.held_deletes > 0 {
+        text.push_str(&format!("held       {} deletes\n", channel.held_deletes));
+    }
+    text.push_str(&format!("scope      {}\nversion    {}\n", channel.scope, channel.schema.version));
+    let head = ["FIELD", "TYPE", "COLUMN", "CONFLICT"].map(str::to_owned);
+    let rows = channel.schema.fields.iter().map(|field| {
+        let kind = serde_json::to_value(field.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+        let kind = kind.unwrap_or_default();
+        let kind = field.to.as_ref().map_or(kind.clone(), |to| format!("{kind} → {to}"));
+        let kind = if field.required { format!("{kind}, required") } else { kind };
+        [field.name.clone(), kind, field.column().to_owned(), field.conflict.word().to_owned()]
+    });
+    text.push_str(&super::columns(head, rows));
+    text
+}
+
+/// The chosen channels of the project, with their backends opened.
+struct Local {
+    catalog: Catalog,
+    backends: BTreeMap<String, Arc<dyn Backend>>,
+    channels: Vec<Arc<Channel>>,
+}
+
+impl Local {
+    async fn open(cli: &Cli, chosen: &Chosen, env_name: Option<&str>) -> Result<Self, CliError> {
+        let root = cli.root()?;
+        let mut catalog = cli.load(&root, env_name)?;
+        let channels: Vec<Arc<Channel>> = match &chosen.name {
+            None => catalog.channels.values().cloned().collect(),
+            Some(name) => vec![catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
+                let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
+                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`"))
+                    .hint(format!("it has: {}", known.join(", ")))
+            })?],
+        };
+        // A backend that is not asked about need not answer.
+        catalog.backends.retain(|name, _| channels.iter().any(|channel| channel.backend == *name));
+        let backends = server::open_backends(&catalog)
+            .await
+            .map_err(|error| CliError::new(Exit::Failed, "backend", error.to_string()))?;
+        Ok(Self { catalog, backends, channels })
+    }
+
+    fn collection(&self, channel: &Channel) -> Arc<Collection> {
+        Arc::new(live::collection(&self.catalog, channel))
+    }
+
+    /// The chosen collections of each backend; `managed` channels need nothing.
+    fn by_backend(&self) -> Vec<(&Arc<dyn Backend>, Vec<Arc<Collection>>)> {
+        let found = self.backends.iter().map(|(name, backend)| {
+            let of = self.channels.iter().filter(|channel| channel.backend == *name);
+            (backend, of.map(|channel| self.collection(channel)).collect::<Vec<_>>())
+        });
+        found.filter(|(_, collections)| !collections.is_empty()).collect()
+    }
+
+    async fn probe(&self, channel: &Channel) -> Result<Option<Probe>, CliError> {
+        match self.backends.get(&channel.backend) {
+            Some(backend) => Ok(Some(backend.probe(&self.collection(channel)).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+fn probe(cli: &Cli, args: &ProbeArgs) -> Result<Exit, CliError> {
+    block_on(async {
+        let local = Local::open(cli, &args.chosen, args.env_name.as_deref()).await?;
+        report(cli, &local, "omctl.channel.probe/1").await
+    })
+}
+
+/// Probes and prints; a channel that lacks something is a failure.
+async fn report(cli: &Cli, local: &Local, schema: &str) -> Result<Exit, CliError> {
+    let (mut lines, mut results, mut missing, mut weak) = (Vec::new(), Vec::new(), false, false);
+    for channel in &local.channels {
+        let Some(probe) = local.probe(channel).await? else {
+            lines.push(format!("{:<24} {MANAGED}, {}", channel.name.as_str(), Delivery::ExactlyOnce.word()));
+            results.push(json!({
+                "name": channel.name, "backend": MANAGED, "table": channel.table,
+                "delivery": Delivery::ExactlyOnce.word(), "missing": [], "notes": [],
+            }));
+            continue;
+        };
+        let (delivery, detection) = (probe.delivery.word(), probe.detection.word());
+        lines.push(format!("{:<24} {} rows, {delivery}, changes by {detection}", channel.name.as_str(), probe.rows));
+        lines.extend(probe.missing.iter().map(|what| format!("  missing: {what}")));
+        lines.extend(probe.notes.iter().map(|note| format!("  {note}")));
+        missing |= !probe.missing.is_empty();
+        weak |= probe.delivery != Delivery::ExactlyOnce;
+        results.push(json!({
+            "name": channel.name, "backend": channel.backend, "table": channel.table, "rows": probe.rows,
+            "delivery": delivery, "detection": detection, "missing": probe.missing, "notes": probe.notes,
+        }));
+    }
+    if missing {
+        let lacking = CliError::new(Exit::Failed, "missing", "a channel lacks what it declares")
+            .hint("correct the channel's file, or the table")
+            .detail("channels", results);
+        lines.iter().for_each(|line| cli.ui.detail(line));
+        return Err(lacking);
+    }
+    cli.ui.result(lines.join("\n"), || json!({ "type": "result", "schema": schema, "channels": results }));
+    cli.ui.next(if weak { "omctl channel install --all" } else { "omctl serve" });
+    Ok(Exit::Ok)
+}
+
+fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, CliError> {
+    block_on(async {
+        let local = Local::open(cli, &args.chosen, args.env_name.as_deref()).await?;
+        if args.print_sql {
+            return print_sql(cli, &local);
+        }
+        let work = local.by_backend();
+        if work.is_empty() {
+            cli.ui.note("managed channels need nothing installed");
+        }
+        for (backend, collections) in work {
+            let tables: Vec<&str> = collections.iter().map(|collection| collection.table.as_str()).collect();
+            consent(cli, backend.name(), &tables, args.remove)?;
+            match args.remove {
+                true => backend.remove(&collections).await?,
+                false => backend.install(&collections).await?,
+            }
+        }
+        let schema = if args.remove { "omctl.channel.remove/1" } else { "omctl.channel.install/1" };
+        report(cli, &local, schema).await
+    })
+}
+
+fn print_sql(cli: &Cli, local: &Local) -> Result<Exit, CliError> {
+    let work = local.by_backend();
+    let sql: Vec<(String, String)> =
+        work.iter().map(|(backend, all)| (backend.name().to_owned(), backend.install_sql(all))).collect();
+    let text: Vec<String> = sql.iter().map(|(name, sql)| format!("-- backend {name}\n{}", sql.trim_end())).collect();
+    cli.ui.result(text.join("\n\n"), || {
+        let sql: Value = sql.iter().map(|(name, sql)| json!({ "backend": name, "sql": sql })).collect();
+        json!({ "type": "result", "schema": "omctl.channel.install_sql/1", "backends": sql })
+    });
+    Ok(Exit::Ok)
+}
+
+/// Somebody's database is changed only with somebody's yes.
+fn consent(cli: &Cli, backend: &str, tables: &[&str], remove: bool) -> Result<(), CliError> {
+    let (verb, undo) = match remove {
+        true => ("remove om_applied, om_changes and their triggers from", "omctl channel install --all"),
+        false => ("create om_applied, om_changes and triggers in", "omctl channel install --all --remove"),
+    };
+    let what = format!("{verb} backend `{backend}` (tables {})", tables.join(", "));
+    if cli.globals.yes {
+        cli.ui.note(format!("{what}; undo: {undo}"));
+        return Ok(());
+    }
+    if !cli.ui.can_ask() {
+        return Err(CliError::new(Exit::NotAllowed, "needs_yes", format!("this would {what}"))
+            .hint("look at it with --print-sql, then say --yes"));
+    }
+    match cli.ui.confirm(&format!("{what}?")) {
+        true => Ok(()),
+        false => Err(CliError::new(Exit::NotAllowed, "declined", "nothing was changed")),
+    }
+}
+
+impl From<BackendError> for CliError {
+    fn from(error: BackendError) -> Self {
+        let (code, exit) = match &error {
+            BackendError::Missing { .. } => ("missing", Exit::NotFound),
+            BackendError::Unavailable { .. } => ("backend_unavailable", Exit::Failed),
+            BackendError::BadResponse { .. } => ("backend_bad_response", Exit::Failed),
+            BackendError::Ambiguous { .. } => ("ambiguous", Exit::Failed),
+        };
+        Self::new(exit, code, error.to_string())
+    }
+}

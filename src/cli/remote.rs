@@ -1,0 +1,116 @@
+//! How a command reaches a running server: the one of this project, or any by its URL.
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use super::{Cli, CliError, Exit, environment};
+use crate::catalog::{self, ServerDecl};
+use crate::client::{Client, ClientError};
+use crate::config::{self, FromFlags, FromProject, Settings};
+
+/// The variable with the token for `--server`.
+const TOKEN: &str = "OMCTL_TOKEN";
+
+/// Which server to speak to.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Remote {
+    /// A server elsewhere; its token is read from OMCTL_TOKEN
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The data directory of the server on this machine
+    #[arg(long, value_name = "DIR", conflicts_with = "server")]
+    data_dir: Option<PathBuf>,
+    /// Whose overlay of `env:` names the data directory
+    #[arg(long = "env", value_name = "NAME", conflicts_with = "server")]
+    env_name: Option<String>,
+}
+
+impl Remote {
+    /// Finds the server. Nothing is sent yet.
+    pub(super) fn connect(&self, cli: &Cli) -> Result<Client, CliError> {
+        if let Some(url) = &self.server {
+            let token = environment(TOKEN).filter(|token| !token.is_empty()).ok_or_else(|| {
+                CliError::new(Exit::NotAllowed, "no_token", format!("{TOKEN} is not set"))
+                    .hint(format!("take the token from the server's `server.json`: export {TOKEN}=…"))
+            })?;
+            return Ok(Client::of_url(url, token.into())?);
+        }
+        if let Some(dir) = &self.data_dir {
+            return Ok(Client::of_data_dir(dir)?);
+        }
+        let root = cli.root()?;
+        let chosen = config::env_name(&environment, self.env_name.as_deref()).value;
+        // A project with mistakes may still have a server that runs on its last good definitions.
+        let (declared, mistakes) = match catalog::load(&root, &environment, Some(&chosen)) {
+            Ok((catalog, _)) => (catalog.server, false),
+            Err(_) => (ServerDecl::default(), true),
+        };
+        let flags = FromFlags { env_name: self.env_name.clone(), ..FromFlags::default() };
+        let settings = Settings::resolve(&root, from_project(declared), &environment, flags)?;
+        match Client::of_data_dir(&settings.data_dir.value) {
+            // Then the mistakes are what to tell.
+            Err(ClientError::NoServer { .. }) if mistakes => {
+                cli.load(&root, self.env_name.as_deref())?;
+                Err(ClientError::NoServer { data_dir: settings.data_dir.value }.into())
+            }
+            found => Ok(found?),
+        }
+    }
+}
+
+/// What the project file says about the server, for [`Settings::resolve`].
+pub(super) fn from_project(declared: ServerDecl) -> FromProject {
+    let ServerDecl { addr, data_dir, trusted_proxies } = declared;
+    FromProject { addr, data_dir, trusted_proxies }
+}
+
+/// Runs a command's conversation with a server or a backend.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::new(Exit::Failed, "io", format!("no async runtime: {error}")))?;
+    runtime.block_on(work)
+}
+
+impl From<ClientError> for CliError {
+    fn from(error: ClientError) -> Self {
+        let text = error.to_string();
+        match error {
+            ClientError::NoServer { .. } => {
+                Self::new(Exit::Unreachable, "no_server", text).hint("start one: omctl serve")
+            }
+            ClientError::Unreachable { message, .. } => {
+                Self::new(Exit::Unreachable, "unreachable", format!("{text}: {message}")).hint("start it: omctl serve")
+            }
+            ClientError::ServerFile { .. } => {
+                Self::new(Exit::Unreachable, "server_file", text).hint("start the server again: omctl serve")
+            }
+            ClientError::TimedOut { .. } => Self::new(Exit::Timeout, "timeout", text),
+            ClientError::BadUrl { .. } => {
+                Self::new(Exit::Usage, "bad_url", text).hint("for example --server http://127.0.0.1:7400")
+            }
+            ClientError::BadAnswer { .. } => {
+                Self::new(Exit::Failed, "bad_answer", text).hint("is it an omctl server of this version?")
+            }
+            ClientError::Refused(problem) => {
+                let exit = match problem.status {
+                    401 | 403 | 421 => Exit::NotAllowed,
+                    404 => Exit::NotFound,
+                    408 | 504 => Exit::Timeout,
+                    409 => Exit::Exists,
+                    _ => Exit::Failed,
+                };
+                let mut refused = Self::new(exit, "refused", text).detail("problem", problem.code.as_str());
+                refused.hint = problem.hint.clone();
+                for (name, value) in [("field", &problem.field), ("request_id", &problem.request_id)] {
+                    if let Some(value) = value {
+                        refused = refused.detail(name, value.as_str());
+                    }
+                }
+                if let Some(field) = &problem.field {
+                    refused.message = format!("{}: {}", field, refused.message);
+                }
+                refused
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `omctl serve`: the server, until it is told to end.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::remote::from_project;
+use super::{Cli, CliError, Exit, environment};
+use crate::catalog::MANAGED;
+use crate::clock::{Clock, Entropy};
+use crate::config::{FromFlags, Settings};
+use crate::server::{self, DataDirError, Running, ServerError, ServerSettings};
+use crate::store::StoreError;
+use crate::telemetry::{self, LogFormat};
+
+/// Serve the project to devices
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl serve --addr 127.0.0.1:7400")]
+pub(super) struct Args {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR:PORT")]
+    addr: Option<String>,
+    /// Where to keep accounts, devices and the state log
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Whose overlay of `env:` to use
+    #[arg(long = "env", value_name = "NAME")]
+    env_name: Option<String>,
+    /// What to log, as `warn,omctl=debug`
+    #[arg(long, value_name = "FILTER")]
+    log: Option<String>,
+}
+
+pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
+    let root = cli.root()?;
+    let catalog = cli.load(&root, args.env_name.as_deref())?;
+    let Args { addr, data_dir, env_name, log } = args;
+    let flags = FromFlags { addr, data_dir, env_name, log };
+    let settings = Settings::resolve(&root, from_project(catalog.server.clone()), &environment, flags)?;
+    let format = if cli.ui.is_json() { LogFormat::Json } else { LogFormat::Text };
+    telemetry::start(Some(&settings.log.value), format, cli.ui.has_colour()).map_err(|error| {
+        CliError::new(Exit::Invalid, "bad_log", error.to_string()).hint("for example --log warn,omctl=debug")
+    })?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::new(Exit::Failed, "io", format!("no async runtime: {error}")))?;
+    runtime.block_on(async {
+        // Before the start, so that a signal during it is not lost.
+        let signal = Signals::listen()?;
+        let server =
+            ServerSettings { addr: settings.addr.value, data_dir: settings.data_dir.value.clone(), hosts: Vec::new() };
+        let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
+        let running = started.map_err(|error| refused(cli, &root, error))?;
+        announce(cli, &catalog.name, &running, &settings);
+        Ok(end(cli, running, signal).await)
+    })
+}
+
+/// What is live, where, and what to do next.
+fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings) {
+    let (live, url) = (running.live.current(), format!("http://{}", running.addr));
+    let channels: Vec<_> = live.channels.values().collect();
+    let mut text = format!("{name} is live at {url}");
+    for channel in &channels {
+        let home = if channel.backend_name() == MANAGED {
+            MANAGED.to_owned()
+        } else {
+            format!("{} {}", channel.backend_name(), channel.decl.table)
+        };
+        text.push_str(&format!("\n  {:<24} {home}; {}", channel.name().as_str(), channel.rule));
+    }
+    cli.ui.result(text, || {
+        json!({
+            "type": "ready", "schema": "omctl.serve/1", "project": name, "url": url, "pid": std::process::id(),
+            "addr": running.addr.to_string(), "addr_origin": settings.addr.origin.to_string(),
+            "data_dir": settings.data_dir.value.display().to_string(), "generation": live.generation,
+            "channels": channels.iter().map(|channel| json!({
+                "name": channel.name(), "backend": channel.backend_name(), "table": channel.decl.table,
+                "scope": channel.rule.to_string(),
+            })).collect::<Vec<_>>(),
+        })
+    });
+    cli.ui.next("in another terminal: omctl account add you@example.com");
+}
+
+/// Waits for a signal, then drains. A second signal ends it at once.
+async fn end(cli: &Cli, running: Running, mut signal: Signals) -> Exit {
+    let first = signal.next().await;
+    if !cli.ui.is_json() {
+        cli.ui.note("stopping; once more to stop at once");
+    }
+    // Both arms are cancel-safe: an unfinished drain leaves what a crash would leave, and that is recovered.
+    tokio::select! {
+        drained = running.stop() => if drained { Exit::Ok } else { first },
+        second = signal.next() => second,
+    }
+}
+
+/// The signals that end a server.
+struct Signals {
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    #[cfg(unix)]
+    fn listen() -> Result<Self, CliError> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let on = |kind| {
+            signal(kind)
+                .map_err(|error| CliError::new(Exit::Failed, "io", format!("cannot listen to signals: {error}")))
+        };
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    #[cfg(unix)]
+    async fn next(&mut self) -> Exit {
+        tokio::select! {
+            _ = self.terminate.recv() => Exit::Terminated,
+            _ = self.interrupt.recv() => Exit::Interrupted,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn listen() -> Result<Self, CliError> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn next(&mut self) -> Exit {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => Exit::Interrupted,
+            // Nothing can tell it to end but the system itself.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
+    let text = error.to_string();
+    match error {
+        ServerError::DataDir(DataDirError::Locked { pid, .. }) => {
+            let stop =
+                pid.map_or("stop the other server".to_owned(), |pid| format!("stop the other server: kill {pid}"));
+            let locked =
+                CliError::new(Exit::Exists, "locked", text).hint(format!("{stop}, or choose another --data-dir"));
+            pid.map_or(locked.clone(), |pid| locked.detail("pid", pid))
+        }
+        ServerError::DataDir(DataDirError::Io { .. }) => CliError::new(Exit::Failed, "io", text),
+        ServerError::Listen { addr, taken: true, .. } => {
+            CliError::new(Exit::Failed, "port_taken", format!("another program listens on {addr}"))
+                .hint("choose another port: omctl serve --addr 127.0.0.1:0 takes a free one")
+        }
+        ServerError::Listen { .. } => CliError::new(Exit::Failed, "cannot_listen", text),
+        ServerError::Store(StoreError::Newer { .. }) => {
+            CliError::new(Exit::Exists, "newer_store", text).hint("use the newer omctl, or another --data-dir")
+        }
+        ServerError::Project(found) => {
+            cli.ui.diagnostics(root, &found);
+            let found: Vec<_> = found.iter().map(super::diagnostic_json).collect();
+            CliError::new(Exit::Invalid, "invalid_project", text)
+                .hint("correct the files and run: omctl check")
+                .detail("diagnostics", found)
+        }
+        ServerError::Backend(_) => {
+            CliError::new(Exit::Failed, "backend", text).hint("look at it: omctl channel probe --all")
+        }
+        ServerError::Store(_) | ServerError::Identity(_) | ServerError::Sync(_) => {
+            CliError::new(Exit::Failed, "store", text)
+        }
+    }
+}
