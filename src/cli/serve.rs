@@ -10,7 +10,6 @@ use crate::catalog::MANAGED;
 use crate::clock::{Clock, Entropy};
 use crate::config::{FromFlags, Settings};
 use crate::server::{self, DataDirError, Running, ServerError, ServerSettings};
-use crate::store::StoreError;
 use crate::telemetry::{self, LogFormat};
 
 /// Serve the project to devices
@@ -153,7 +152,7 @@ fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
                 .hint("choose another port: omctl serve --addr 127.0.0.1:0 takes a free one")
         }
         ServerError::Listen { .. } => CliError::new(Exit::Failed, "cannot_listen", text),
-        ServerError::Store(StoreError::Newer { .. }) => {
+        ServerError::Newer(_) => {
             CliError::new(Exit::Exists, "newer_store", text).hint("use the newer omctl, or another --data-dir")
         }
         ServerError::Project(found) => {

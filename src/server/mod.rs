@@ -60,9 +60,12 @@ pub enum ServerError {
         /// What the system says.
         message: String,
     },
+    /// A newer binary wrote the store.
+    #[error(transparent)]
+    Newer(StoreError),
     /// The store.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// Identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -75,6 +78,15 @@ pub enum ServerError {
     /// The definitions have no meaning.
     #[error("the project has {} errors", .0.len())]
     Project(Vec<Diagnostic>),
+}
+
+impl From<StoreError> for ServerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Newer { .. } => Self::Newer(error),
+            other => Self::Store(other),
+        }
+    }
 }
 
 /// A server that runs.
