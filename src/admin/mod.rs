@@ -5,14 +5,17 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
-use omctl_protocol::admin::{AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, CodeView, DeviceView};
-use omctl_protocol::{ChannelName, DeviceId};
+use omctl_protocol::admin::{
+    AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, CodeView, DeviceView,
+};
+use omctl_protocol::{ChannelName, DeviceId, Value};
 
 use crate::backend::Delivery;
 use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
 use crate::live::{Home, LiveChannel, LiveHandle};
+use crate::rule::Subject;
 use crate::store::{AccountRow, Store, StoreError};
-use crate::sync::{ChannelHealth, Sync};
+use crate::sync::{ChannelHealth, Sync, SyncError, ViewRow};
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,9 @@ pub enum AdminError {
     /// Identity refuses it.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// The records cannot be read.
+    #[error(transparent)]
+    Sync(#[from] SyncError),
 }
 
 impl From<StoreError> for AdminError {
@@ -141,6 +147,19 @@ impl Admin {
         Ok(channel_view(channel, self.sync.health().get(channel.name())))
     }
 
+    /// What an account should see of a channel, past log, membership and compiled keys: for the convergence checker.
+    ///
+    /// # Errors
+    /// [`AdminError::NotFound`]; those of the backend.
+    pub async fn backend_view(&self, name: &str, email: &str) -> Result<BackendReply, AdminError> {
+        self.channel(name)?;
+        let account = self.account(email).await?;
+        let subject = Subject { email: account.email, role: account.role, claims: account.claims };
+        let view = self.sync.backend_view(&ChannelName::from(name), &subject).await?;
+        let json = |row: ViewRow| (row.id, row.values.iter().map(Value::to_json).collect());
+        Ok(BackendReply { fields: view.fields, rows: view.rows.into_iter().map(json).collect(), settled: view.settled })
+    }
+
     /// Takes a device out of service: its sessions end, its tokens open nothing.
     ///
     /// # Errors
@@ -169,6 +188,8 @@ fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> Channe
         detection: detection.map(|detection| detection.word().to_owned()),
         rows: probe.map(|probe| probe.rows),
         paused: health.and_then(|health| health.paused.clone()),
+        synced: matches!(channel.home, Home::Managed) || health.is_some_and(|health| health.synced),
+        bad_rows: health.map_or_else(Vec::new, |health| health.bad_rows.clone()),
         held_deletes: health.map_or(0, |health| health.held_deletes),
         scope: channel.rule.to_string(),
         schema: (*channel.schema).clone(),

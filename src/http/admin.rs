@@ -1,10 +1,10 @@
 //! `/v1/admin`: accounts, devices and channels. What each does is in `admin`; here is only how it is asked.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use omctl_protocol::DeviceId;
-use omctl_protocol::admin::{AccountList, AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, DeviceList};
+use omctl_protocol::admin::{AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, DeviceList};
 
 use super::{ApiError, AppState, Json, created};
 
@@ -53,6 +53,21 @@ pub(super) async fn revoke_device(
     let id: DeviceId = id.parse().map_err(|_| ApiError::not_found())?;
     state.admin.revoke_device(id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whose eyes to look through.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct As {
+    r#as: String,
+}
+
+pub(super) async fn backend_view(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Query(As { r#as: email }): Query<As>,
+) -> Result<axum::Json<BackendReply>, ApiError> {
+    Ok(axum::Json(state.admin.backend_view(&name, &email).await?))
 }
 
 pub(super) async fn list_channels(State(state): State<AppState>) -> axum::Json<ChannelList> {

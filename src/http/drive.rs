@@ -11,8 +11,7 @@ use omctl_protocol::Up;
 use omctl_protocol::frame::Hello;
 
 use crate::identity::Principal;
-use crate::push::{Frame, Mail, Mailbox, Push};
-use crate::store::Notice;
+use crate::push::{Frame, Mail, Mailbox, Notice, Push};
 use crate::sync::{Session, SessionEnd, Step, Sync, SyncError};
 
 /// One message to a device.

@@ -178,6 +178,7 @@ impl From<AdminError> for ApiError {
         match error {
             AdminError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
             AdminError::Identity(inner) => inner.into(),
+            AdminError::Sync(inner) => inner.into(),
         }
     }
 }

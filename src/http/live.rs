@@ -286,7 +286,7 @@ impl From<crate::sync::SyncError> for ApiError {
     fn from(error: crate::sync::SyncError) -> Self {
         use crate::sync::SyncError;
         match error {
-            SyncError::Store(error) => error.into(),
+            SyncError::Store(error) => crate::identity::IdentityError::Store(error).into(),
             SyncError::Identity(error) => error.into(),
             error => {
                 tracing::error!(%error, "sync failed");

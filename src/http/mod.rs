@@ -13,6 +13,7 @@ mod error;
 mod guard;
 mod health;
 mod json;
+mod live;
 mod serve;
 
 use std::net::{IpAddr, SocketAddr};
@@ -104,6 +105,8 @@ pub fn routes() -> Vec<Route> {
         Route::post("/v1/activate", Action::Activate, device::activate),
         Route::post("/v1/token", Action::RefreshTokens, device::token),
         Route::get("/v1/schema", Action::ReadSchema, device::schema),
+        Route::get("/v1/live", Action::Sync, live::live),
+        Route::post("/v1/sync", Action::Sync, live::sync),
         Route::get("/v1/admin/accounts", Action::Administrate, admin::list_accounts),
         Route::post("/v1/admin/accounts", Action::ChangeAccounts, admin::create_account),
         Route::get("/v1/admin/accounts/{email}", Action::Administrate, admin::show_account),
@@ -113,6 +116,7 @@ pub fn routes() -> Vec<Route> {
         Route::post("/v1/admin/devices/{id}/revoke", Action::ChangeAccounts, admin::revoke_device),
         Route::get("/v1/admin/channels", Action::Administrate, admin::list_channels),
         Route::get("/v1/admin/channels/{channel}", Action::Administrate, admin::show_channel),
+        Route::get("/v1/admin/channels/{channel}/backend", Action::ReadAnyRecord, admin::backend_view),
     ]
 }
 

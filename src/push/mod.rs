@@ -15,7 +15,8 @@ use omctl_protocol::{Position, Receipt};
 use tokio::sync::Notify;
 
 use crate::limits;
-use crate::store::feed::{Committed, Notice, encode_frames};
+pub use crate::store::feed::Notice;
+use crate::store::feed::{Committed, encode_frames};
 use crate::store::{CommitFeed, DeviceNo, IncarnationNo, ScopeNo};
 use crate::tasks::Tasks;
 

@@ -18,6 +18,7 @@ use tokio::net::TcpListener;
 
 pub use self::data_dir::{DataDir, DataDirError};
 use crate::admin::Admin;
+use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, BackendError};
 use crate::catalog::{BackendDecl, Catalog, Diagnostic};
 use crate::clock::{Clock, Entropy};
@@ -215,10 +216,7 @@ pub async fn open_backends(catalog: &Catalog) -> Result<BTreeMap<String, Arc<dyn
 
 fn open_backend(name: &str, decl: &BackendDecl) -> Result<Arc<dyn Backend>, BackendError> {
     match decl {
-        BackendDecl::Sqlite { path } => Err(BackendError::Unavailable {
-            backend: name.to_owned(),
-            message: format!("this build cannot open `{}`", path.display()),
-        }),
+        BackendDecl::Sqlite { path } => Ok(Arc::new(SqliteBackend::open(name, path)?)),
     }
 }
 

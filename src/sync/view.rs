@@ -5,12 +5,11 @@ use omctl_protocol::{ChannelName, RecordId, Value};
 
 use super::codec::{self, Record};
 use super::managed::sees;
-use super::settle::subject;
 use super::{Sync, SyncError};
 use crate::backend::Key;
-use crate::identity::Principal;
 use crate::limits;
 use crate::live::Home;
+use crate::rule::Subject;
 use crate::store::ChannelNo;
 
 /// The records of a channel that an account should see.
@@ -38,10 +37,9 @@ impl Sync {
     ///
     /// # Errors
     /// Those of the backend; [`crate::store::StoreError::NotFound`] where there is no such channel.
-    pub async fn backend_view(&self, name: &ChannelName, who: &Principal) -> Result<BackendView, SyncError> {
+    pub async fn backend_view(&self, name: &ChannelName, subject: &Subject) -> Result<BackendView, SyncError> {
         let live = self.inner.live.current();
         let channel = live.channels.get(name).ok_or(crate::store::StoreError::NotFound("channel"))?;
-        let subject = subject(who);
         let mut view = BackendView {
             fields: channel.schema.fields.iter().map(|field| field.name.clone()).collect(),
             rows: Vec::new(),
@@ -57,7 +55,7 @@ impl Sync {
                     after = Some(last.row.id.clone());
                     for head in heads {
                         let Some(values) = codec::values_of(channel, &head)? else { continue };
-                        if sees(channel, &subject, &values) {
+                        if sees(channel, subject, &values) {
                             view.rows.push(ViewRow { id: head.row.id, values });
                         }
                     }
@@ -72,7 +70,7 @@ impl Sync {
                 loop {
                     let page = backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
                     let records = self.name_rows(&live, channel, page.rows, &mut Vec::new()).await?;
-                    let seen = records.into_iter().filter(|record| sees(channel, &subject, &record.values));
+                    let seen = records.into_iter().filter(|record| sees(channel, subject, &record.values));
                     view.rows.extend(seen.map(|Record { id, values }| ViewRow { id, values }));
                     after = page.next;
                     if after.is_none() {

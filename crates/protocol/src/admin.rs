@@ -5,7 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ids::{AccountId, ChannelName, DeviceId};
+use crate::ids::{AccountId, ChannelName, DeviceId, RecordId};
 use crate::schema::ChannelSchema;
 
 /// One account.
@@ -129,6 +129,12 @@ pub struct ChannelView {
     /// Why it is paused; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// Whether every record was read from the backend at least once; before that devices hold only a part.
+    #[serde(default)]
+    pub synced: bool,
+    /// Rows of the backend that cannot be represented: column and reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_rows: Vec<String>,
     /// Deletes that were inferred from absence and are held for an operator.
     #[serde(default)]
     pub held_deletes: u64,
@@ -145,6 +151,18 @@ pub struct ChannelList {
     pub generation: u64,
     /// In the order of their names.
     pub channels: Vec<ChannelView>,
+}
+
+/// `GET /v1/admin/channels/{channel}/backend?as=EMAIL`: what the account should see, by the backend's own scan and the
+/// scope rule interpreted row by row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BackendReply {
+    /// The names of the values, in their order.
+    pub fields: Vec<String>,
+    /// Each record's id and values, in their JSON forms.
+    pub rows: Vec<(RecordId, Vec<Value>)>,
+    /// Whether the answer stands: nothing of the channel is paused, held or not yet read.
+    pub settled: bool,
 }
 
 /// `GET /readyz` and `GET /healthz`
