@@ -4,7 +4,9 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use omctl_protocol::DeviceId;
-use omctl_protocol::admin::{AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, DeviceList};
+use omctl_protocol::admin::{
+    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, DeviceList,
+};
 
 use super::{ApiError, AppState, Json, created};
 

@@ -96,18 +96,11 @@ fn proves(
     nonce: Option<&str>,
 ) -> bool {
     let Some(proof) = &hello.proof else { return false };
-    nonce.is_none_or(|nonce| nonce == proof.nonce)
-        && state.identity.verify_proof(purpose, who, token, proof).is_ok()
+    nonce.is_none_or(|nonce| nonce == proof.nonce) && state.identity.verify_proof(purpose, who, token, proof).is_ok()
 }
 
 async fn refuse(transport: &mut Socket, code: &str, message: &str) -> Ended {
-    let frame = ErrorFrame {
-        code: code.into(),
-        message: message.into(),
-        hint: None,
-        expected: None,
-        fatal: true,
-    };
+    let frame = ErrorFrame { code: code.into(), message: message.into(), hint: None, expected: None, fatal: true };
     transport.send(vec![line(&Down::Error(frame))]).await;
     Ended::Session(SessionEnd::Refused)
 }
@@ -250,9 +243,8 @@ pub(super) async fn sync(
     }
     let text = std::str::from_utf8(&body)
         .map_err(|_| ApiError::new(axum::http::StatusCode::BAD_REQUEST, "invalid_utf8", "the body is not UTF-8"))?;
-    let frames: Vec<Up> = parse_frames(text).map_err(|error| {
-        ApiError::new(axum::http::StatusCode::BAD_REQUEST, error.code(), error.to_string())
-    })?;
+    let frames: Vec<Up> = parse_frames(text)
+        .map_err(|error| ApiError::new(axum::http::StatusCode::BAD_REQUEST, error.code(), error.to_string()))?;
     let mut frames = frames.into_iter();
     let Some(Up::Hello(hello)) = frames.next() else {
         let status = axum::http::StatusCode::BAD_REQUEST;

@@ -100,6 +100,8 @@ pub struct Running {
     pub live: LiveHandle,
     /// Records and sessions.
     pub sync: Sync,
+    /// Who is calling.
+    pub identity: Identity,
     tasks: Tasks,
     data_dir: DataDir,
 }
@@ -133,12 +135,23 @@ pub async fn start(
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let tasks = Tasks::new();
     match compose(&settings, catalog, clock, entropy, &tasks, &data_dir).await {
-        Ok((addr, admin_token, live, sync)) => Ok(Running { addr, admin_token, live, sync, tasks, data_dir }),
+        Ok(Composed { addr, live, sync, identity }) => {
+            let admin_token = identity.admin_token().to_owned();
+            Ok(Running { addr, admin_token, live, sync, identity, tasks, data_dir })
+        }
         Err(error) => {
             tasks.stop(limits::DRAIN).await;
             Err(error)
         }
     }
+}
+
+/// What [`compose`] has built.
+struct Composed {
+    addr: SocketAddr,
+    live: LiveHandle,
+    sync: Sync,
+    identity: Identity,
 }
 
 async fn compose(
@@ -148,7 +161,7 @@ async fn compose(
     entropy: Entropy,
     tasks: &Tasks,
     data_dir: &DataDir,
-) -> Result<(SocketAddr, String, LiveHandle, Sync), ServerError> {
+) -> Result<Composed, ServerError> {
     // Before anything is written: whoever has the port wins, and no half-started server waits behind it.
     let listener = listen(settings.addr).await?;
     let addr = listener.local_addr().map_err(|error| not_listening(settings.addr, &error))?;
@@ -162,10 +175,9 @@ async fn compose(
     sync.start().await?;
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
-    let admin_token = identity.admin_token().to_owned();
     let state = AppState {
         admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
-        identity,
+        identity: identity.clone(),
         sync: sync.clone(),
         push,
         hosts: Arc::new(hosts),
@@ -177,11 +189,11 @@ async fn compose(
     data_dir.tell_server(&ServerFile {
         addr: reachable(addr).to_string(),
         pid: std::process::id(),
-        token: admin_token.clone(),
+        token: identity.admin_token().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     tracing::debug!(%addr, channels = catalog.channels.len(), "the server is ready");
-    Ok((addr, admin_token, live, sync))
+    Ok(Composed { addr, live, sync, identity })
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, ServerError> {

@@ -2,5 +2,6 @@
 //!
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
+mod bad_input;
 mod source;
 mod tidy;
