@@ -22,7 +22,7 @@ use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, BackendError};
 use crate::catalog::{BackendDecl, Catalog, Diagnostic};
 use crate::clock::{Clock, Entropy};
-use crate::http::{self, AppState, Hosts};
+use crate::http::{self, AppState, Hosts, Proxies};
 use crate::identity::{Identity, IdentityError};
 use crate::limits;
 use crate::live::{self, Live, LiveHandle, Numbered};
@@ -43,6 +43,8 @@ pub struct ServerSettings {
     pub data_dir: PathBuf,
     /// Names beside the loopback ones that it answers to.
     pub hosts: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Why a server does not start.
@@ -61,6 +63,9 @@ pub enum ServerError {
         /// What the system says.
         message: String,
     },
+    /// What is said about trusted proxies is no network.
+    #[error("`{0}` is not a network of trusted proxies")]
+    BadProxy(String),
     /// A newer binary wrote the store.
     #[error(transparent)]
     Newer(StoreError),
@@ -162,6 +167,8 @@ async fn compose(
     tasks: &Tasks,
     data_dir: &DataDir,
 ) -> Result<Composed, ServerError> {
+    let proxies = settings.trusted_proxies.iter().map(String::as_str);
+    let proxies = Proxies::new(proxies).map_err(ServerError::BadProxy)?;
     // Before anything is written: whoever has the port wins, and no half-started server waits behind it.
     let listener = listen(settings.addr).await?;
     let addr = listener.local_addr().map_err(|error| not_listening(settings.addr, &error))?;
@@ -181,6 +188,7 @@ async fn compose(
         sync: sync.clone(),
         push,
         hosts: Arc::new(hosts),
+        proxies: Arc::new(proxies),
         tasks: tasks.clone(),
         clock,
         entropy,

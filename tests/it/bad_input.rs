@@ -3,6 +3,8 @@
 //! A whole server on a free port is spoken to in raw HTTP, because a well-behaved client cannot misbehave. Rows of
 //! features that are not built yet are ignored, with the reason: the list is never shorter than the page.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::net::SocketAddr;
 
 use base64::Engine as _;
@@ -116,8 +118,12 @@ impl World {
 }
 
 async fn start(folder: &TempDir) -> Result<Running, ServerError> {
-    let settings =
-        ServerSettings { addr: ([127, 0, 0, 1], 0).into(), data_dir: folder.path().to_owned(), hosts: Vec::new() };
+    let settings = ServerSettings {
+        addr: ([127, 0, 0, 1], 0).into(),
+        data_dir: folder.path().to_owned(),
+        hosts: Vec::new(),
+        trusted_proxies: Vec::new(),
+    };
     server::start(settings, &Catalog::default(), Clock::System, Entropy::System).await
 }
 
