@@ -33,6 +33,9 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('new', 'new', [CompletionResultType]::ParameterValue, 'Make a project, or a channel of a project')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Find every mistake in the project''s files')
+            [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Serve the project to devices')
+            [CompletionResult]::new('account', 'account', [CompletionResultType]::ParameterValue, 'Make and list accounts')
+            [CompletionResult]::new('channel', 'channel', [CompletionResultType]::ParameterValue, 'Look at channels and prepare their backends')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print a script that completes commands in your shell')
             [CompletionResult]::new('version', 'version', [CompletionResultType]::ParameterValue, 'Print the version')
             break
@@ -86,6 +89,151 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to check with')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;serve' {
+            [CompletionResult]::new('--addr', '--addr', [CompletionResultType]::ParameterName, 'Where to listen')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'Where to keep accounts, devices and the state log')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('--log', '--log', [CompletionResultType]::ParameterName, 'What to log, as `warn,omctl=debug`')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;account' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Make an account')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List accounts')
+            [CompletionResult]::new('code', 'code', [CompletionResultType]::ParameterValue, 'Make a code that activates one device within ten minutes')
+            break
+        }
+        'omctl;account;add' {
+            [CompletionResult]::new('--role', '--role', [CompletionResultType]::ParameterName, 'Its role, as `write:` and `scope:` of channels name it')
+            [CompletionResult]::new('--claim', '--claim', [CompletionResultType]::ParameterName, 'A claim for scope rules: name=text, or name=[text,text]; repeatable')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--password-stdin', '--password-stdin', [CompletionResultType]::ParameterName, 'Read a password from stdin; without one its devices are activated by codes')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;account;list' {
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;account;code' {
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the channels that a server has live')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show one live channel with its fields')
+            [CompletionResult]::new('probe', 'probe', [CompletionResultType]::ParameterValue, 'Look at a channel''s table, by reading only')
+            [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Create what exactly-once delivery needs in a channel''s database')
+            break
+        }
+        'omctl;channel;list' {
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;show' {
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;probe' {
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every channel')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;install' {
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every channel')
+            [CompletionResult]::new('--print-sql', '--print-sql', [CompletionResultType]::ParameterName, 'Print the statements and run none')
+            [CompletionResult]::new('--remove', '--remove', [CompletionResultType]::ParameterName, 'Remove it again')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
             [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')

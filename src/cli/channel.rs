@@ -147,6 +147,9 @@ fn page(channel: &ChannelView) -> String {
     text
 }
 
+/// What is to be done in one backend.
+type Work<'a> = (&'a Arc<dyn Backend>, Vec<Arc<Collection>>);
+
 /// The chosen channels of the project, with their backends opened.
 struct Local {
     catalog: Catalog,
@@ -179,7 +182,7 @@ impl Local {
     }
 
     /// The chosen collections of each backend; `managed` channels need nothing.
-    fn by_backend(&self) -> Vec<(&Arc<dyn Backend>, Vec<Arc<Collection>>)> {
+    fn by_backend(&self) -> Vec<Work<'_>> {
         let found = self.backends.iter().map(|(name, backend)| {
             let of = self.channels.iter().filter(|channel| channel.backend == *name);
             (backend, of.map(|channel| self.collection(channel)).collect::<Vec<_>>())

@@ -10,7 +10,6 @@ use crate::catalog::MANAGED;
 use crate::clock::{Clock, Entropy};
 use crate::config::{FromFlags, Settings};
 use crate::server::{self, DataDirError, Running, ServerError, ServerSettings};
-use crate::store::StoreError;
 use crate::telemetry::{self, LogFormat};
 
 /// Serve the project to devices
@@ -46,8 +45,12 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     runtime.block_on(async {
         // Before the start, so that a signal during it is not lost.
         let signal = Signals::listen()?;
-        let server =
-            ServerSettings { addr: settings.addr.value, data_dir: settings.data_dir.value.clone(), hosts: Vec::new() };
+        let server = ServerSettings {
+            addr: settings.addr.value,
+            data_dir: settings.data_dir.value.clone(),
+            hosts: Vec::new(),
+            trusted_proxies: settings.trusted_proxies.value.clone(),
+        };
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
         announce(cli, &catalog.name, &running, &settings);
@@ -153,7 +156,9 @@ fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
                 .hint("choose another port: omctl serve --addr 127.0.0.1:0 takes a free one")
         }
         ServerError::Listen { .. } => CliError::new(Exit::Failed, "cannot_listen", text),
-        ServerError::Store(StoreError::Newer { .. }) => {
+        ServerError::BadProxy(_) => CliError::new(Exit::Invalid, "bad_proxy", text)
+            .hint("for example server: { trusted_proxies: [10.0.0.0/8] }"),
+        ServerError::Newer(_) => {
             CliError::new(Exit::Exists, "newer_store", text).hint("use the newer omctl, or another --data-dir")
         }
         ServerError::Project(found) => {

@@ -1,6 +1,7 @@
 //! What devices ask outside of a session: activation, tokens and schemas.
 
 use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use omctl_protocol::api::{ActivateRequest, SchemaReply, TokenRequest, Tokens};
 
@@ -10,9 +11,11 @@ use crate::identity::Actor;
 pub(super) async fn activate(
     State(state): State<AppState>,
     peer: Option<Extension<Peer>>,
+    headers: HeaderMap,
     Json(request): Json<ActivateRequest>,
 ) -> Result<Response, ApiError> {
-    Ok(created(state.identity.activate(request, caller(peer)).await?))
+    let caller = caller(&state, peer, &headers);
+    Ok(created(state.identity.activate(request, caller).await?))
 }
 
 pub(super) async fn token(

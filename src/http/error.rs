@@ -15,6 +15,12 @@ use crate::identity::IdentityError;
 pub struct ApiError {
     status: StatusCode,
     code: &'static str,
+    /// Boxed, because every handler's result has room for an error.
+    more: Box<More>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct More {
     title: String,
     hint: Option<String>,
     nonce: Option<String>,
@@ -27,8 +33,7 @@ pub struct ApiError {
 impl ApiError {
     /// An error with a code and a sentence that outsiders may read.
     pub fn new(status: StatusCode, code: &'static str, title: impl Into<String>) -> Self {
-        let (hint, nonce, field, retry_after_s, cause) = (None, None, None, None, None);
-        Self { status, code, title: title.into(), hint, nonce, field, retry_after_s, cause }
+        Self { status, code, more: Box::new(More { title: title.into(), ..More::default() }) }
     }
 
     /// Something of ours failed: outsiders learn nothing of it, the log has the cause.
@@ -44,19 +49,21 @@ impl ApiError {
 
     /// Adds what to do next.
     #[must_use]
-    pub fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.more.hint = Some(hint.into());
+        self
     }
 
     /// Names the field it is about.
     #[must_use]
-    pub fn field(self, field: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..self }
+    pub fn field(mut self, field: impl Into<String>) -> Self {
+        self.more.field = Some(field.into());
+        self
     }
 
     /// Adds the chain of causes, for the log.
     #[must_use]
-    pub fn because(self, cause: &dyn std::error::Error) -> Self {
+    pub fn because(mut self, cause: &dyn std::error::Error) -> Self {
         let mut chain = cause.to_string();
         let mut source = cause.source();
         while let Some(error) = source {
@@ -64,7 +71,8 @@ impl ApiError {
             chain.push_str(&error.to_string());
             source = error.source();
         }
-        Self { cause: Some(chain), ..self }
+        self.more.cause = Some(chain);
+        self
     }
 
     /// The code.
@@ -75,29 +83,30 @@ impl ApiError {
     /// The field it is about.
     #[cfg(test)]
     pub(super) fn into_field(self) -> Option<String> {
-        self.field
+        self.more.field
     }
 
     /// The finished answer.
     pub(super) fn render(&self, request_id: &str) -> Response {
+        let more = &self.more;
         if self.status.is_server_error() {
-            let cause = self.cause.as_deref().unwrap_or("-");
-            tracing::error!(request_id, code = self.code, cause, "a request failed: {}", self.title);
+            let cause = more.cause.as_deref().unwrap_or("-");
+            tracing::error!(request_id, code = self.code, cause, "a request failed: {}", more.title);
         }
         let problem = Problem {
             kind: format!("urn:omctl:problem:{}", self.code),
             status: self.status.as_u16(),
             code: self.code.to_owned(),
-            title: self.title.clone(),
-            hint: self.hint.clone(),
+            title: more.title.clone(),
+            hint: more.hint.clone(),
             request_id: Some(request_id.to_owned()),
-            nonce: self.nonce.clone(),
-            field: self.field.clone(),
+            nonce: more.nonce.clone(),
+            field: more.field.clone(),
         };
         let body = serde_json::to_vec(&problem).expect("a problem always has a JSON form");
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = (self.status, [(header::CONTENT_TYPE, kind)], body).into_response();
-        if let Some(seconds) = self.retry_after_s {
+        if let Some(seconds) = more.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
@@ -152,14 +161,15 @@ impl From<IdentityError> for ApiError {
             E::Store(_) => Some("free space on the server's disk; nothing was written"),
             _ => None,
         };
-        let (nonce, field, retry_after_s) = match &error {
-            E::NonceRequired { nonce } => (Some(nonce.clone()), None, None),
-            E::BadValue { field, .. } => (None, Some((*field).to_owned()), None),
-            E::RateLimited { retry_after_s } => (None, None, Some(*retry_after_s)),
-            _ => (None, None, None),
-        };
-        let known = Self::new(status, code, error.to_string());
-        Self { hint: hint.map(str::to_owned), nonce, field, retry_after_s, ..known.because(&error) }
+        let mut known = Self::new(status, code, error.to_string()).because(&error);
+        known.more.hint = hint.map(str::to_owned);
+        match error {
+            E::NonceRequired { nonce } => known.more.nonce = Some(nonce),
+            E::BadValue { field, .. } => known.more.field = Some(field.to_owned()),
+            E::RateLimited { retry_after_s } => known.more.retry_after_s = Some(retry_after_s),
+            _ => {}
+        }
+        known
     }
 }
 

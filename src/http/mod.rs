@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod json;
 mod live;
+mod proxies;
 mod serve;
 
 use std::net::{IpAddr, SocketAddr};
@@ -30,6 +31,7 @@ use axum::routing::MethodRouter;
 pub use self::error::ApiError;
 pub use self::guard::Hosts;
 pub use self::json::Json;
+pub use self::proxies::Proxies;
 pub use self::serve::serve;
 use crate::admin::Admin;
 use crate::clock::{Clock, Entropy};
@@ -52,6 +54,8 @@ pub struct AppState {
     pub push: Push,
     /// Which names this server answers to.
     pub hosts: Arc<Hosts>,
+    /// Whose word about callers it takes.
+    pub proxies: Arc<Proxies>,
     /// The tasks of this server; its token tells that it is stopping.
     pub tasks: Tasks,
     /// For request ids.
@@ -183,9 +187,10 @@ async fn finish(State(state): State<AppState>, request: Request, next: Next) -> 
     response
 }
 
-/// The address that misses are counted by. `X-Forwarded-For` is not read: nobody is trusted to write it yet.
-fn caller(peer: Option<Extension<Peer>>) -> IpAddr {
-    peer.map_or(IpAddr::from([0, 0, 0, 0]), |Extension(Peer(address))| address.ip())
+/// The address that misses are counted by.
+fn caller(state: &AppState, peer: Option<Extension<Peer>>, headers: &HeaderMap) -> IpAddr {
+    let peer = peer.map_or(IpAddr::from([0, 0, 0, 0]), |Extension(Peer(address))| address.ip());
+    state.proxies.caller(peer, headers)
 }
 
 /// A document that is not an error.

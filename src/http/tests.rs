@@ -35,6 +35,7 @@ impl Edge {
             push: Push::new(),
             identity,
             hosts: Arc::new(Hosts::new([])),
+            proxies: Arc::default(),
             tasks,
             clock,
             entropy,

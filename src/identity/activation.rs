@@ -10,7 +10,7 @@ use super::proof::public_key;
 use super::{Identity, IdentityError, hash_of};
 use crate::clock::Entropy;
 use crate::limits;
-use crate::store::{AccountRow, CodeUse, NewDevice, SecretHash, TokenHashes};
+use crate::store::{AccountNo, AccountRow, CodeUse, NewDevice, SecretHash, TokenHashes};
 
 /// Letters and digits that nobody mistakes for each other: no 0 O, 1 I L, U V.
 const ALPHABET: &[u8; 29] = b"23456789ABCDEFGHJKMNPQRSTWXYZ";
@@ -41,6 +41,8 @@ impl Identity {
                 message: "either a code, or an e-mail address and a password".to_owned(),
             }),
         };
+        // Counted once the answer is known: tries that run at the same moment may exceed the limit by their number, which
+        // 48 bits of a code and two passwords at a time forgive.
         // A used or expired code was once known to the caller: that is no guess, and a fleet that shares an address may
         // race for one.
         if matches!(result, Err(IdentityError::InvalidCode | IdentityError::InvalidCredentials)) {
@@ -58,9 +60,9 @@ impl Identity {
         let target = match email {
             None => None,
             Some(email) => {
-                // An unknown address is answered as a wrong code is.
+                // An unknown address goes the same way as a known one, to an account that never is.
                 let account = self.inner.store.account(&email.trim().to_lowercase()).await?;
-                Some(account.ok_or(IdentityError::InvalidCode)?.number)
+                Some(account.map_or(AccountNo(0), |account| account.number))
             }
         };
         let (id, (access, refresh, tokens)) = (device.id, self.new_tokens());

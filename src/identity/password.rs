@@ -70,7 +70,10 @@ impl Passwords {
                 Some(Err(_)) | None => {
                     let mut nowhere = [0; 32];
                     let done = Argon2::default().hash_password_into(password, &[0; 16], &mut nowhere);
-                    std::hint::black_box(done.is_ok() && nowhere == [0; 32]) && false
+                    // The compiler must not see that nobody looks at the result.
+                    let looked_at = std::hint::black_box(done.is_ok() && nowhere != [0; 32]);
+                    debug_assert!(looked_at, "the same work is done");
+                    false
                 }
             }
         })

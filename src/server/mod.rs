@@ -22,7 +22,7 @@ use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, BackendError};
 use crate::catalog::{BackendDecl, Catalog, Diagnostic};
 use crate::clock::{Clock, Entropy};
-use crate::http::{self, AppState, Hosts};
+use crate::http::{self, AppState, Hosts, Proxies};
 use crate::identity::{Identity, IdentityError};
 use crate::limits;
 use crate::live::{self, Live, LiveHandle, Numbered};
@@ -43,6 +43,8 @@ pub struct ServerSettings {
     pub data_dir: PathBuf,
     /// Names beside the loopback ones that it answers to.
     pub hosts: Vec<String>,
+    /// Networks of proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Why a server does not start.
@@ -61,9 +63,15 @@ pub enum ServerError {
         /// What the system says.
         message: String,
     },
+    /// What is said about trusted proxies is no network.
+    #[error("`{0}` is not a network of trusted proxies")]
+    BadProxy(String),
+    /// A newer binary wrote the store.
+    #[error(transparent)]
+    Newer(StoreError),
     /// The store.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// Identity.
     #[error(transparent)]
     Identity(#[from] IdentityError),
@@ -78,6 +86,15 @@ pub enum ServerError {
     Project(Vec<Diagnostic>),
 }
 
+impl From<StoreError> for ServerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Newer { .. } => Self::Newer(error),
+            other => Self::Store(other),
+        }
+    }
+}
+
 /// A server that runs.
 pub struct Running {
     /// Where it listens.
@@ -88,6 +105,8 @@ pub struct Running {
     pub live: LiveHandle,
     /// Records and sessions.
     pub sync: Sync,
+    /// Who is calling.
+    pub identity: Identity,
     tasks: Tasks,
     data_dir: DataDir,
 }
@@ -121,12 +140,23 @@ pub async fn start(
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let tasks = Tasks::new();
     match compose(&settings, catalog, clock, entropy, &tasks, &data_dir).await {
-        Ok((addr, admin_token, live, sync)) => Ok(Running { addr, admin_token, live, sync, tasks, data_dir }),
+        Ok(Composed { addr, live, sync, identity }) => {
+            let admin_token = identity.admin_token().to_owned();
+            Ok(Running { addr, admin_token, live, sync, identity, tasks, data_dir })
+        }
         Err(error) => {
             tasks.stop(limits::DRAIN).await;
             Err(error)
         }
     }
+}
+
+/// What [`compose`] has built.
+struct Composed {
+    addr: SocketAddr,
+    live: LiveHandle,
+    sync: Sync,
+    identity: Identity,
 }
 
 async fn compose(
@@ -136,7 +166,9 @@ async fn compose(
     entropy: Entropy,
     tasks: &Tasks,
     data_dir: &DataDir,
-) -> Result<(SocketAddr, String, LiveHandle, Sync), ServerError> {
+) -> Result<Composed, ServerError> {
+    let proxies = settings.trusted_proxies.iter().map(String::as_str);
+    let proxies = Proxies::new(proxies).map_err(ServerError::BadProxy)?;
     // Before anything is written: whoever has the port wins, and no half-started server waits behind it.
     let listener = listen(settings.addr).await?;
     let addr = listener.local_addr().map_err(|error| not_listening(settings.addr, &error))?;
@@ -150,13 +182,13 @@ async fn compose(
     sync.start().await?;
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
-    let admin_token = identity.admin_token().to_owned();
     let state = AppState {
         admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
-        identity,
+        identity: identity.clone(),
         sync: sync.clone(),
         push,
         hosts: Arc::new(hosts),
+        proxies: Arc::new(proxies),
         tasks: tasks.clone(),
         clock,
         entropy,
@@ -165,11 +197,11 @@ async fn compose(
     data_dir.tell_server(&ServerFile {
         addr: reachable(addr).to_string(),
         pid: std::process::id(),
-        token: admin_token.clone(),
+        token: identity.admin_token().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     tracing::debug!(%addr, channels = catalog.channels.len(), "the server is ready");
-    Ok((addr, admin_token, live, sync))
+    Ok(Composed { addr, live, sync, identity })
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, ServerError> {

@@ -8,7 +8,12 @@ use super::*;
 use crate::client::{Client, ClientError};
 
 fn settings(data_dir: &Path) -> ServerSettings {
-    ServerSettings { addr: ([127, 0, 0, 1], 0).into(), data_dir: data_dir.to_owned(), hosts: Vec::new() }
+    ServerSettings {
+        addr: ([127, 0, 0, 1], 0).into(),
+        data_dir: data_dir.to_owned(),
+        hosts: Vec::new(),
+        trusted_proxies: Vec::new(),
+    }
 }
 
 async fn started(data_dir: &Path) -> Result<Running, ServerError> {
