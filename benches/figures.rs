@@ -2,7 +2,13 @@
 //!
 //! `cargo bench --bench figures [NAME]`. Prints one JSON line a figure. Nothing here asserts a time.
 
-#![allow(missing_docs, clippy::print_stdout, clippy::unwrap_used)]
+#![expect(
+    missing_docs,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a program of our own that prints, and may stop"
+)]
 
 mod support;
 
@@ -22,7 +28,7 @@ fn main() {
     }
 }
 
-pub fn report(figure: &str, values: serde_json::Value) {
+fn report(figure: &str, values: serde_json::Value) {
     println!("{}", serde_json::json!({ "figure": figure, "values": values }));
 }
 

@@ -103,6 +103,9 @@ pub struct BadRow {
     pub message: String,
 }
 
+/// What is found under one key: nothing that matches the filter, a row, or one that cannot be represented.
+pub type Found = Option<Result<BackendRow, BadRow>>;
+
 /// A piece of a key-ordered scan.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Page {
@@ -335,7 +338,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         &'a self,
         collection: &'a Collection,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<BackendRow, BadRow>>>, BackendError>>;
+    ) -> BoxFuture<'a, Result<Vec<Found>, BackendError>>;
 
     /// Rows in key order, beginning behind `after`.
     fn scan<'a>(

@@ -228,10 +228,11 @@ fn unpack(packed: &[u8]) -> Option<String> {
 pub(super) async fn sync(
     State(state): State<AppState>,
     Extension(actor): Extension<Actor>,
-    headers: HeaderMap,
-    body: Bytes,
+    request: axum::extract::Request,
 ) -> Result<Response, ApiError> {
     let who = device(actor)?;
+    let headers = request.headers().clone();
+    let body = super::json::read_body(request, limits::BODY_BYTES_MAX).await?;
     let token = bearer(&headers).unwrap_or_default();
     let header = headers.get(PROOF_HEADER).and_then(|value| value.to_str().ok());
     let Some((nonce, signature)) = header.and_then(|value| value.rsplit_once('.')) else {

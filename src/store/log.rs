@@ -174,10 +174,6 @@ impl Store {
                 if let Some((device, fence)) = batch.fence {
                     check_fence(connection, device, fence)?;
                 }
-                let stale = stale_entries(connection, &batch.journal)?;
-                if !stale.is_empty() {
-                    return Ok(Committing::Stale(stale));
-                }
                 for mapping in &batch.mappings {
                     super::names::insert(connection, mapping)?;
                 }
@@ -185,8 +181,15 @@ impl Store {
                     super::inbox::accept(state, connection, accept)?;
                 }
                 let mut positions = Vec::with_capacity(batch.journal.len());
-                for entry in &batch.journal {
-                    positions.push(journal(state, connection, entry)?);
+                let mut stale = Vec::new();
+                for (place, entry) in batch.journal.iter().enumerate() {
+                    match journal(state, connection, entry)? {
+                        Some(position) => positions.push(position),
+                        None => stale.push(place),
+                    }
+                }
+                if !stale.is_empty() {
+                    return Err(StoreError::Stale(stale));
                 }
                 for settled in batch.settled {
                     settle(state, connection, settled, &positions)?;
@@ -194,9 +197,14 @@ impl Store {
                 for verdict in &batch.verdicts {
                     write_verdict(state, connection, verdict)?;
                 }
-                Ok(Committing::Done(positions))
+                Ok(positions)
             })
             .await
+            .map(Committing::Done)
+            .or_else(|error| match error {
+                StoreError::Stale(places) => Ok(Committing::Stale(places)),
+                other => Err(other),
+            })
     }
 
     /// The records of these ids as the log has them (tombstones too), with the log's newest position at that moment.
@@ -375,22 +383,6 @@ pub(super) fn check_fence(connection: &Connection, device: DeviceNo, fence: u64)
     if holds == Some(true) { Ok(()) } else { Err(StoreError::Fenced) }
 }
 
-fn stale_entries(connection: &Connection, journal: &[Journal]) -> Result<Vec<usize>, StoreError> {
-    const SELECT: &str = "SELECT position FROM log WHERE channel = :channel AND id = :id";
-    let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
-    let mut stale = Vec::new();
-    for (place, entry) in journal.iter().enumerate() {
-        let position: Option<u64> = statement
-            .query_row(named_params! { ":channel": entry.channel, ":id": entry.id.as_str() }, |row| row.get(0))
-            .optional()
-            .map_err(sqlite_error)?;
-        if position.is_some_and(|position| position > entry.as_of.0) {
-            stale.push(place);
-        }
-    }
-    Ok(stale)
-}
-
 /// What the log has of a record before it is journaled.
 struct Before {
     position: Position,
@@ -425,9 +417,13 @@ fn before(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result<
         .map_err(sqlite_error)
 }
 
-fn journal(state: &mut WriterState, connection: &Connection, entry: &Journal) -> Result<Position, StoreError> {
+/// Journals one record; `None` where the read that it stands on is older than what the log has.
+fn journal(state: &mut WriterState, connection: &Connection, entry: &Journal) -> Result<Option<Position>, StoreError> {
     let before = before(connection, entry.channel, &entry.id)?;
-    match &entry.change {
+    if before.as_ref().is_some_and(|before| before.position > entry.as_of) {
+        return Ok(None);
+    }
+    let position = match &entry.change {
         JournalChange::Gone => bury(state, connection, entry, before),
         JournalChange::Put { version, body, scopes, writers } => {
             let channel = state.channel_name(entry.channel).cloned().ok_or(StoreError::NotFound("channel"))?;
@@ -449,7 +445,7 @@ fn journal(state: &mut WriterState, connection: &Connection, entry: &Journal) ->
                     if before.writers != writers {
                         update_writers(connection, before.position, writers.as_deref())?;
                     }
-                    return Ok(before.position);
+                    return Ok(Some(before.position));
                 }
             }
             let row = LogRow {
@@ -462,7 +458,8 @@ fn journal(state: &mut WriterState, connection: &Connection, entry: &Journal) ->
             };
             move_row(state, connection, entry.channel, before, row, numbers, writers)
         }
-    }
+    };
+    position.map(Some)
 }
 
 fn bury(

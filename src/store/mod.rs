@@ -135,6 +135,9 @@ pub enum StoreError {
     /// The thing is already there.
     #[error("{0} exists")]
     Exists(&'static str),
+    /// These entries of a batch stand on reads that are too old. Stays inside the room.
+    #[error("a read was too old")]
+    Stale(Vec<usize>),
     /// A newer session of this device has begun: this one may not write any more.
     #[error("a newer session of this device has begun")]
     Fenced,

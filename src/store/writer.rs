@@ -40,8 +40,11 @@ pub(super) type Job = Box<dyn FnOnce(&mut WriterState, &Connection) -> Done + Se
 /// A job's end: whether its savepoint stays, and whom to tell once that is durable.
 pub(super) struct Done {
     keep: bool,
-    tell: Box<dyn FnOnce(Option<&StoreError>) + Send>,
+    tell: Tell,
 }
+
+/// Hears whether the commit failed.
+type Tell = Box<dyn FnOnce(Option<&StoreError>) + Send>;
 
 impl Writer {
     /// Runs one intent as (part of) one transaction. The result is durable when it is returned.

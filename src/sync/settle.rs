@@ -498,7 +498,7 @@ impl Sync {
         wanted: &Wanted<'_>,
         collection: &Collection,
         values: &[Value],
-    ) -> Result<(Option<Key>, Vec<(usize, Value)>), Rejection> {
+    ) -> Result<NewRow, Rejection> {
         use omctl_protocol::AssignedBy;
         let channel = &wanted.channel;
         let mut set = Vec::with_capacity(values.len());
@@ -615,6 +615,9 @@ struct Wanted<'i> {
     channel: Arc<LiveChannel>,
     wish: Wish,
 }
+
+/// The key of a new row, unless the backend assigns it, and its columns by their places.
+type NewRow = (Option<Key>, Vec<(usize, Value)>);
 
 enum Judgement {
     Write { write: (Arc<Collection>, Write), answer: Answer },

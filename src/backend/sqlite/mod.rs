@@ -23,7 +23,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
 use tokio::sync::{mpsc, oneshot};
 
 use self::table::Table;
-use super::{Applied, Backend, BackendError, BackendRow, BadRow, Change, Collection, Key, Page, Probe, Write, Written};
+use super::{Applied, Backend, BackendError, Change, Collection, Found, Key, Page, Probe, Write, Written};
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_MIN: i32 = 3_051_003;
@@ -137,7 +137,7 @@ impl Backend for SqliteBackend {
         &'a self,
         collection: &'a Collection,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<BackendRow, BadRow>>>, BackendError>> {
+    ) -> BoxFuture<'a, Result<Vec<Found>, BackendError>> {
         let (collection, keys) = (collection.clone(), keys.to_vec());
         self.run(false, move |connection, name| {
             let table = Table::new(&collection);

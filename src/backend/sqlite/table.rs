@@ -4,7 +4,7 @@ use omctl_protocol::{FieldType, Value};
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params_from_iter};
 
-use super::super::{BackendError, BackendRow, BadRow, Collection, Column, Key, Page};
+use super::super::{BackendError, BackendRow, BadRow, Collection, Column, Found, Key, Page};
 use super::failed;
 
 /// A collection with the names quoted.
@@ -39,12 +39,7 @@ impl<'c> Table<'c> {
     }
 
     /// The row of a key, if it matches the filter.
-    pub(super) fn read(
-        &self,
-        connection: &Connection,
-        backend: &str,
-        key: &Key,
-    ) -> Result<Option<Result<BackendRow, BadRow>>, BackendError> {
+    pub(super) fn read(&self, connection: &Connection, backend: &str, key: &Key) -> Result<Found, BackendError> {
         let sql = format!("SELECT {} FROM {} WHERE {}{}", self.columns(), self.name, self.key_is(), self.filter_is());
         let parameters = key.0.iter().map(bind).chain(self.filter_values());
         connection

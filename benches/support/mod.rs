@@ -26,9 +26,6 @@ pub struct Rooms {
     pub sync: Sync,
     pub push: Push,
     pub identity: Identity,
-    pub clock: Clock,
-    pub entropy: Entropy,
-    pub tasks: Tasks,
 }
 
 /// A managed channel of about 200 bytes a record.
@@ -77,7 +74,7 @@ impl Rooms {
         let push = Push::new();
         push.start(feed, &tasks);
         let sync = Sync::open(store.clone(), live, identity.clone(), tasks.clone()).await.unwrap();
-        Self { store, sync, push, identity, clock, entropy, tasks }
+        Self { store, sync, push, identity }
     }
 
     /// An account with one device.
