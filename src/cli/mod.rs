@@ -31,6 +31,7 @@ pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
 use crate::config::{self, FromFlags, FromProject, Settings};
+use crate::live;
 
 /// Offline-first mobile sync with the systems a company already has.
 #[derive(Debug, Parser)]
@@ -142,8 +143,7 @@ impl Cli {
     fn diagnose(&self, root: &Path, env_name: Option<&str>) -> Result<(Catalog, Vec<Diagnostic>), CliError> {
         let chosen = config::env_name(&environment, env_name).value;
         let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, found)| {
-            // The seam for rules: what `live` says of the catalog goes into this list.
-            let of_rules: Vec<Diagnostic> = Vec::new();
+            let of_rules = live::diagnose(&catalog);
             judge(catalog, found, of_rules)
         });
         loaded.map_err(|found| {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that hold nothing anybody wrote.
+/// What holds nothing that anybody wrote.
 const NOT_OURS: [&str; 4] = ["target", ".git", ".openmobster", "node_modules"];
 
 /// One Rust file in two views of the same length as its text: a place in one is the same place in the others.
@@ -69,9 +69,13 @@ pub(crate) fn files() -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("a folder of the repository can be read") {
             let path = entry.expect("a folder of the repository can be read").path();
             let ours = !NOT_OURS.iter().any(|name| path.file_name().is_some_and(|file| file == *name));
-            if path.is_dir() && ours {
+            // By name, whatever it is: in a linked work tree `.git` is a file.
+            if !ours {
+                continue;
+            }
+            if path.is_dir() {
                 folders.push(path);
-            } else if path.is_file() {
+            } else {
                 found.push(path.strip_prefix(root()).expect("it was found below it").to_owned());
             }
         }

@@ -48,8 +48,8 @@ const STRANGERS: &[(&str, &[&str])] = &[
     ("rule", &["rusqlite", "tokio"]),
 ];
 
-/// The rooms with SQL in them: ours, and that of the systems that records live in.
-const SQL_ROOMS: [&str; 2] = ["store", "backend"];
+/// The rooms with SQL in them: ours, that of the systems that records live in, and an app's own on its device.
+const SQL_ROOMS: [&str; 3] = ["store", "backend", "simulate"];
 
 /// How SQL statements begin.
 const SQL: [&str; 11] = [
@@ -244,7 +244,7 @@ fn bad_imports(source: &Source) -> Vec<String> {
 /// Every room that the code names by a path from the crate's root, with its place.
 fn rooms_named(source: &Source) -> Vec<(usize, String)> {
     let depth = source.module().len();
-    let from_root = format!("{}", "super::".repeat(depth));
+    let from_root = "super::".repeat(depth);
     let mut named = Vec::new();
     for (prefix, begins) in
         [("crate::", paths_of(&source.code, "crate")), (&from_root, paths_of(&source.code, "super"))]

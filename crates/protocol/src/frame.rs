@@ -1,8 +1,9 @@
 //! The frames of a session: `GET /v1/live` carries them as WebSocket messages, `POST /v1/sync` as lines.
 //!
 //! A frame is a JSON object with one member, whose name is the frame's kind: `{"hello":{…}}`. A WebSocket message holds
-//! one frame, or several separated by a line feed; a binary message is the same, compressed by zstd (only where `hello`
-//! asked for it). Rows are kept as raw JSON on the way through, so that a server encodes each change once for everybody.
+//! one frame, or (from a server) several separated by a line feed; a binary message is the same, compressed by zstd (from
+//! a server only where `hello` asked for it). Rows are kept as raw JSON on the way through, so that a server encodes each
+//! change once for everybody.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
