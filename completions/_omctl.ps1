@@ -128,7 +128,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
         }
         'omctl;account;add' {
             [CompletionResult]::new('--role', '--role', [CompletionResultType]::ParameterName, 'Its role, as `write:` and `scope:` of channels name it')
-            [CompletionResult]::new('--claim', '--claim', [CompletionResultType]::ParameterName, 'A claim for scope rules: name=text, or name=[text,text]; repeatable')
+            [CompletionResult]::new('--claim', '--claim', [CompletionResultType]::ParameterName, 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable')
             [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')

@@ -90,7 +90,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen
 complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "list" -d 'List accounts'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l role -d 'Its role, as `write:` and `scope:` of channels name it' -r
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: name=text, or name=[text,text]; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l env -d 'Whose overlay of `env:` names the data directory' -r

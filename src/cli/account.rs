@@ -34,7 +34,7 @@ struct AddArgs {
     /// Its role, as `write:` and `scope:` of channels name it
     #[arg(long)]
     role: Option<String>,
-    /// A claim for scope rules: name=text, or name=[text,text]; repeatable
+    /// A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable
     #[arg(long = "claim", value_name = "NAME=VALUE")]
     claims: Vec<String>,
     /// Read a password from stdin; without one its devices are activated by codes

@@ -165,8 +165,10 @@ impl Local {
             None => catalog.channels.values().cloned().collect(),
             Some(name) => vec![catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
                 let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
-                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`"))
-                    .hint(format!("it has: {}", known.join(", ")))
+                let near = known.iter().find(|known| known.eq_ignore_ascii_case(name));
+                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`")).hint(
+                    near.map_or(format!("it has: {}", known.join(", ")), |near| format!("did you mean `{near}`?")),
+                )
             })?],
         };
         // A backend that is not asked about need not answer.
@@ -201,12 +203,12 @@ impl Local {
 fn probe(cli: &Cli, args: &ProbeArgs) -> Result<Exit, CliError> {
     block_on(async {
         let local = Local::open(cli, &args.chosen, args.env_name.as_deref()).await?;
-        report(cli, &local, "omctl.channel.probe/1").await
+        report(cli, &local, "omctl.channel.probe/1", false).await
     })
 }
 
 /// Probes and prints; a channel that lacks something is a failure.
-async fn report(cli: &Cli, local: &Local, schema: &str) -> Result<Exit, CliError> {
+async fn report(cli: &Cli, local: &Local, schema: &str, removed: bool) -> Result<Exit, CliError> {
     let (mut lines, mut results, mut missing, mut weak) = (Vec::new(), Vec::new(), false, false);
     for channel in &local.channels {
         let Some(probe) = local.probe(channel).await? else {
@@ -236,7 +238,9 @@ async fn report(cli: &Cli, local: &Local, schema: &str) -> Result<Exit, CliError
         return Err(lacking);
     }
     cli.ui.result(lines.join("\n"), || json!({ "type": "result", "schema": schema, "channels": results }));
-    cli.ui.next(if weak { "omctl channel install --all" } else { "omctl serve" });
+    if !removed {
+        cli.ui.next(if weak { "omctl channel install --all" } else { "omctl serve" });
+    }
     Ok(Exit::Ok)
 }
 
@@ -259,7 +263,7 @@ fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, CliError> {
             }
         }
         let schema = if args.remove { "omctl.channel.remove/1" } else { "omctl.channel.install/1" };
-        report(cli, &local, schema).await
+        report(cli, &local, schema, args.remove).await
     })
 }
 

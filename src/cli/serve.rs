@@ -1,16 +1,24 @@
 //! `omctl serve`: the server, until it is told to end.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
+use omctl_protocol::ChannelName;
 use serde_json::json;
 
 use super::remote::from_project;
 use super::{Cli, CliError, Exit, environment};
+use crate::backend::Delivery;
 use crate::catalog::MANAGED;
 use crate::clock::{Clock, Entropy};
 use crate::config::{FromFlags, Settings};
+use crate::live::{Home, Live, LiveChannel};
 use crate::server::{self, DataDirError, Running, ServerError, ServerSettings};
 use crate::telemetry::{self, LogFormat};
+
+/// How long the announcement waits for backends that are slow to say what they promise.
+const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve the project to devices
 #[derive(Debug, clap::Args)]
@@ -53,36 +61,61 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         };
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
-        announce(cli, &catalog.name, &running, &settings);
+        announce(cli, &catalog.name, &running, &settings).await;
         Ok(end(cli, running, signal).await)
     })
 }
 
-/// What is live, where, and what to do next.
-fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings) {
+/// What is live, where, what it promises, and what to do next. The server is ready before this looks.
+async fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings) {
     let (live, url) = (running.live.current(), format!("http://{}", running.addr));
-    let channels: Vec<_> = live.channels.values().collect();
+    let probed = tokio::time::timeout(PROBE_WITHIN, deliveries(&live)).await.unwrap_or_default();
+    let delivery = |channel: &LiveChannel| match channel.backend_name() {
+        MANAGED => Some(Delivery::ExactlyOnce),
+        _ => probed.get(channel.name()).copied(),
+    };
     let mut text = format!("{name} is live at {url}");
-    for channel in &channels {
-        let home = if channel.backend_name() == MANAGED {
-            MANAGED.to_owned()
-        } else {
-            format!("{} {}", channel.backend_name(), channel.decl.table)
+    for channel in live.channels.values() {
+        let home = match channel.backend_name() {
+            MANAGED => MANAGED.to_owned(),
+            backend => format!("{backend} {}", channel.decl.table),
         };
-        text.push_str(&format!("\n  {:<24} {home}; {}", channel.name().as_str(), channel.rule));
+        let promise = delivery(channel).map_or("delivery not known yet", Delivery::word);
+        text.push_str(&format!("\n  {:<24} {home}, {promise}; {}", channel.name().as_str(), channel.rule));
     }
     cli.ui.result(text, || {
         json!({
             "type": "ready", "schema": "omctl.serve/1", "project": name, "url": url, "pid": std::process::id(),
             "addr": running.addr.to_string(), "addr_origin": settings.addr.origin.to_string(),
             "data_dir": settings.data_dir.value.display().to_string(), "generation": live.generation,
-            "channels": channels.iter().map(|channel| json!({
+            "channels": live.channels.values().map(|channel| json!({
                 "name": channel.name(), "backend": channel.backend_name(), "table": channel.decl.table,
-                "scope": channel.rule.to_string(),
+                "delivery": delivery(channel).map(Delivery::word), "scope": channel.rule.to_string(),
             })).collect::<Vec<_>>(),
         })
     });
+    let weak = live.channels.values().filter(|channel| delivery(channel) == Some(Delivery::BestEffort)).count();
+    if weak > 0 && !cli.ui.is_json() {
+        cli.ui.warn(format!(
+            "{weak} of {} channels are best_effort: a write may need to be compared after a crash",
+            live.channels.len()
+        ));
+        cli.ui.note("exactly_once needs two tables in the database: omctl channel install --all");
+    }
     cli.ui.next("in another terminal: omctl account add you@example.com");
+}
+
+/// What each channel's backend promises, as far as it answers.
+async fn deliveries(live: &Live) -> BTreeMap<ChannelName, Delivery> {
+    let mut found = BTreeMap::new();
+    for channel in live.channels.values() {
+        if let Home::Backend(backend, collection) = &channel.home
+            && let Ok(probe) = backend.probe(collection).await
+        {
+            found.insert(channel.name().clone(), probe.delivery);
+        }
+    }
+    found
 }
 
 /// Waits for a signal, then drains. A second signal ends it at once.

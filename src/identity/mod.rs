@@ -1,11 +1,11 @@
-//! Who is calling, and what they may do: accounts, activation, tokens, device keys, [`authorize`].
+//! Who is calling, and what they may do: accounts, activation, tokens, device keys, [`authorize()`].
 //!
 //! A device is bound to an account once, by a code or a password, and registers its own P-256 key then. From there on it
 //! has opaque tokens (the store holds their hashes) and proves with each new session that it holds the key: a stolen
 //! token alone opens nothing. Refresh tokens are rotated; reuse of a rotated one voids them all.
 //!
 //! *Invariant:* no secret is logged, stored or compared in clear; every decision about a principal goes through
-//! [`authorize`]. This room knows nothing of HTTP: statuses are the edge's.
+//! [`authorize()`]. This room knows nothing of HTTP: statuses are the edge's.
 
 mod accounts;
 mod activation;

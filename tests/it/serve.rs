@@ -145,3 +145,38 @@ fn a_taken_port_is_named() {
     assert_eq!((code, &error["code"]), (1, &"port_taken".into()));
     assert!(error["message"].as_str().unwrap().contains(addr));
 }
+
+#[test]
+fn a_foreign_database_is_changed_only_with_a_yes_and_changed_back() {
+    let project = Project::new();
+    let path = project.root.join("crm.db");
+    let schema = || {
+        let database = rusqlite::Connection::open(&path).unwrap();
+        let mut statement = database.prepare("SELECT name, sql FROM sqlite_schema ORDER BY name").unwrap();
+        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)));
+        rows.unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("CREATE TABLE Customer (Id INTEGER PRIMARY KEY, Name TEXT NOT NULL);").unwrap();
+    drop(database);
+    let before = schema();
+    let from = ["new", "channel", "--from", "sqlite:crm.db#Customer", "--scope", "public", "--force"];
+    assert_eq!(project.json(&from).0, 0);
+    let name = "customer";
+    let probe = |project: &Project| project.json(&["channel", "probe", name]).1["channels"][0]["delivery"].clone();
+    assert_eq!(probe(&project), "best_effort");
+    assert_eq!(project.json(&["channel", "probe", "CUSTOMER"]).0, 6);
+    assert_eq!(project.json(&["channel", "install", name]).1["code"], "needs_yes");
+    let (_, sql) = project.json(&["channel", "install", name, "--print-sql"]);
+    assert!(sql["backends"][0]["sql"].as_str().unwrap().contains("om_applied"));
+    assert_eq!(schema(), before, "neither a probe nor a question changes anything");
+    assert_eq!(project.json(&["channel", "install", name, "--yes"]).0, 0);
+    assert_eq!(probe(&project), "exactly_once");
+    let serving = project.serve();
+    let ready = serving.ready["channels"].as_array().unwrap();
+    let of = ready.iter().find(|channel| channel["name"] == name).unwrap();
+    assert_eq!(of["delivery"], "exactly_once");
+    drop(serving);
+    assert_eq!(project.json(&["channel", "install", name, "--remove", "--yes"]).0, 0);
+    assert_eq!(schema(), before);
+}
