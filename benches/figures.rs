@@ -3,7 +3,6 @@
 //! `cargo bench --bench figures [NAME]`. Prints one JSON line a figure. Nothing here asserts a time.
 
 #![expect(
-    missing_docs,
     clippy::print_stdout,
     clippy::unwrap_used,
     unreachable_pub,

@@ -36,7 +36,8 @@ impl Tasks {
 
     /// Spawns a task that ends by itself some time after the token was cancelled.
     pub fn start_draining(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
-        let span = tracing::info_span!("task", task = name);
+        // No parent: a task outlives whoever started it.
+        let span = tracing::info_span!(parent: None, "task", task = name);
         #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns")]
         let _handle = tokio::spawn(self.tracker.track_future(task.instrument(span)));
     }

@@ -52,9 +52,17 @@ impl Sync {
         }
         let digested: Vec<(Mutation, [u8; 16])> =
             mutations.into_iter().map(|mutation| (mutation.payload_digest(), mutation)).map(|(d, m)| (m, d)).collect();
-        let ids =
-            digested.iter().flat_map(|(mutation, digest)| [mutation.id, other_id(mutation.id, *digest)]).collect();
-        let known = self.inner.store.known_mutations(ids).await?;
+        let ids = digested.iter().map(|(mutation, _)| mutation.id).collect();
+        let mut known = self.inner.store.known_mutations(ids).await?;
+        // An id that came before with another payload may also have come before with this one, under its other id.
+        let others: Vec<MutationId> = digested
+            .iter()
+            .filter(|(mutation, digest)| known.get(&mutation.id).is_some_and(|accepted| accepted.digest != *digest))
+            .map(|(mutation, digest)| other_id(mutation.id, *digest))
+            .collect();
+        if !others.is_empty() {
+            known.extend(self.inner.store.known_mutations(others).await?);
+        }
         let mut again = Vec::new();
         let mut fresh = Vec::new();
         for (mutation, digest) in digested {
