@@ -13,6 +13,6 @@ pub mod engine;
 pub mod entropy;
 pub mod store;
 
-//pub use engine::{Action, ConnectionState, Engine, Event, Greeting};
+pub use engine::{Action, ConnectionState, Engine, Event, Greeting};
 pub use entropy::Entropy;
 pub use store::{Store, StoreError, StoreOptions};

@@ -4,13 +4,12 @@
 //! channel's first commit. *Invariant:* triggers are off; everything happens in the caller's transaction.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use omctl_protocol::frame::{Leave, ScalarRow};
 use omctl_protocol::{ChannelName, ChannelSchema, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 
 use super::channels::Channel;
 use super::overlay::{self, field_list};
@@ -24,11 +23,6 @@ pub(crate) struct RowsHead {
     pub(crate) scope: ScopeKey,
     pub(crate) channel: ChannelName,
     pub(crate) v: SchemaVersion,
-    pub(crate) position: Position,
-    #[serde(default)]
-    pub(crate) sum: Option<ScopeSum>,
-    #[serde(rename = "rows")]
-    pub(crate) _rows: IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -58,8 +52,8 @@ pub(crate) struct Target<'a> {
     channel: &'a Channel,
     table: &'a str,
     rows: &'a str,
-    /// Records whose server row is kept beside the app's; none in a hidden table.
-    with_base: HashSet<String>,
+    /// Whether any record's server row is kept beside the app's; none is in a hidden table.
+    has_bases: bool,
     /// Records with a base whose server row changed.
     pub(crate) touched: BTreeSet<String>,
     /// Records that left a scope.
@@ -72,20 +66,16 @@ impl<'a> Target<'a> {
     pub(crate) fn new(conn: &'a Connection, channel: &'a Channel) -> Result<Self> {
         let names = &channel.names;
         let (table, rows) = if channel.filled { (&names.table, &names.row) } else { (&names.fill, &names.fill_row) };
-        let mut with_base = HashSet::new();
-        if channel.filled {
-            let mut statement = conn.prepare_cached(&format!("SELECT id FROM {}", names.base))?;
-            let mut found = statement.query([])?;
-            while let Some(row) = found.next()? {
-                with_base.insert(row.get(0)?);
-            }
-        }
+        let has_bases = channel.filled
+            && conn
+                .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM {})", names.base))?
+                .query_row([], |row| row.get(0))?;
         Ok(Self {
             conn,
             channel,
             table,
             rows,
-            with_base,
+            has_bases,
             touched: BTreeSet::new(),
             left: BTreeSet::new(),
             changed: false,
@@ -115,7 +105,7 @@ impl<'a> Target<'a> {
             // does not prove that the table holds it, because that scope's own change may still be on its way.
             writer.hold(scope, &row.0, row.1.0, hash)?;
             self.changed = true;
-            let base = self.with_base.contains(&*row.0);
+            let base = self.has_base(&row.0)?;
             if base {
                 self.touched.insert(row.0.clone().into_owned());
             }
@@ -163,6 +153,14 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    fn has_base(&self, id: &str) -> Result<bool> {
+        if !self.has_bases {
+            return Ok(false);
+        }
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE id = ?1)", self.channel.names.base);
+        Ok(self.conn.prepare_cached(&sql)?.query_row([id], |row| row.get(0))?)
+    }
+
     /// Deletes the records that were in some scope and are in none now.
     pub(crate) fn drop_orphans(&mut self) -> Result<()> {
         let held = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE id = ?1)", self.rows);
@@ -172,7 +170,7 @@ impl<'a> Target<'a> {
                 continue;
             }
             self.changed = true;
-            if self.with_base.contains(&id) {
+            if self.has_base(&id)? {
                 overlay::set_base_absent(self.conn, self.channel, &id)?;
                 self.touched.insert(id);
             } else {

@@ -22,7 +22,7 @@ mod state;
 mod values;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -39,6 +39,7 @@ pub use self::session::{CommitOutcome, Welcomed};
 use self::channels::Channels;
 use self::ddl::quote;
 use self::session::Session;
+pub(crate) use self::session::{is_rows, parse_down};
 use crate::Entropy;
 
 /// The oldest SQLite whose WAL cannot lose a committed write (<https://sqlite.org/wal.html#walresetbug>), as

@@ -117,7 +117,7 @@ fn tidy(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
 }
 
 /// `INSERT OR IGNORE` of an existing record keeps a base and changes nothing.
-fn drop_idle_bases(conn: &Connection, channels: &Channels) -> Result<()> {
+pub(crate) fn drop_idle_bases(conn: &Connection, channels: &Channels) -> Result<()> {
     for channel in channels.values() {
         let base = &channel.names.base;
         let sql = format!(

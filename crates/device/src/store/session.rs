@@ -68,6 +68,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotActivated`], or SQLite's.
     pub fn hello(&mut self, proof: Option<Proof>, list_scopes: bool, zstd: bool) -> Result<Hello> {
+        let has_captures = seal::has_captures(&self.conn, &self.channels)?;
+        if !has_captures {
+            self.intent(Durability::Normal, seal::drop_idle_bases)?;
+        }
         let conn = &self.conn;
         let scopes = scopes::load(conn)?;
         let digest: Option<String> = state::get(conn, "digest")?;
@@ -117,6 +121,29 @@ impl Store {
         self.session.history = Some((welcome.epoch, welcome.boot));
         self.note_accepted(welcome.accepted)?;
         Ok(Welcomed::Live)
+    }
+
+    /// Remembers that the next `hello` must list the scopes: the one after a request that was answered so.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn set_list_scopes(&mut self, list: bool) -> Result<()> {
+        if list {
+            self.intent(Durability::Normal, |conn, _| state::set(conn, "list_scopes", true))?;
+        }
+        Ok(())
+    }
+
+    /// Whether the next `hello` must list the scopes; asked once.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn take_list_scopes(&mut self) -> Result<bool> {
+        let list = state::get::<bool>(&self.conn, "list_scopes")?.unwrap_or(false);
+        if list {
+            self.intent(Durability::Normal, |conn, _| state::clear(conn, "list_scopes"))?;
+        }
+        Ok(list)
     }
 
     /// Remembers how far the server has the outbox durably.
