@@ -1,1 +1,18 @@
-//! x
+//! The OpenMobster client library: an app's own SQLite file, kept in step with a server.
+//!
+//! An app reads and writes ordinary typed tables, online or offline, with plain SQL. Triggers keep every write as a
+//! *capture*; the engine seals captures into numbered mutations, sends them, and applies what the server sends back.
+//!
+//! - [`store`]: the file. Everything that reads or writes SQLite on behalf of the engine.
+//! - [`engine`]: events in, actions out; no socket, no thread, no clock of its own.
+//! - `mobster` (feature `http`): what an app opens: threads, HTTP and WebSocket around the two above.
+//!
+//! *Invariant:* no server crate is a dependency of this one.
+
+pub mod engine;
+pub mod entropy;
+pub mod store;
+
+pub use engine::{Action, ConnectionState, Engine, Event, Greeting};
+pub use entropy::Entropy;
+pub use store::{Store, StoreError, StoreOptions};

@@ -1,0 +1,468 @@
+//! The engine: one device's side of a session as a state machine. Events go in, actions come out.
+//!
+//! *Invariant:* no socket, no thread, no clock and no chance of its own; the same code runs on a phone, over a socket in
+//! a test, and in a seeded simulation. All state that must survive is in the [`Store`]: dropping an engine is a crash,
+//! and a new one over the same file goes on.
+//!
+//! ```
+//! use omctl_device::{Action, Engine, Event, Greeting, Store, StoreOptions};
+//!
+//! let conn = rusqlite::Connection::open_in_memory().unwrap();
+//! let mut store = Store::from_connection(conn, StoreOptions::default()).unwrap();
+//! let id = "018f6b1e-0000-7000-8000-000000000001";
+//! store.activate(id.parse().unwrap(), id.parse().unwrap()).unwrap();
+//! let mut engine = Engine::new(store);
+//! let actions = engine.handle(0, Event::Connected(Greeting::Plain)).unwrap();
+//! assert!(matches!(&actions[0], Action::Send(line) if line.starts_with(r#"{"hello":"#)));
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
+use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
+
+use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
+
+/// Most mutations that are sent and not yet accepted.
+const WINDOW: u64 = 1000;
+
+/// Most bytes of payloads in one `mutate` frame, beyond its first mutation.
+const MUTATE_BYTES_MAX: usize = 512 * 1024;
+
+/// The longest first wait before a new connection; it doubles with each failure.
+const BACKOFF_MS: u64 = 500;
+
+/// The longest wait before a new connection.
+const BACKOFF_MS_MAX: u64 = 60_000;
+
+/// Signs a server's nonce.
+pub type Prover = Box<dyn Fn(&str) -> Proof + Send>;
+
+/// How a connection begins.
+pub enum Greeting {
+    /// The device speaks first: no proof is asked for here.
+    Plain,
+    /// The server speaks first: its `challenge` is to be signed.
+    Challenge(Prover),
+}
+
+impl std::fmt::Debug for Greeting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Challenge(_) => "Challenge(…)",
+        })
+    }
+}
+
+/// What happens to an engine.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A connection stands.
+    Connected(Greeting),
+    /// One frame, as the line of JSON that came.
+    Frame(&'a str),
+    /// The connection is gone, or could not be made.
+    Disconnected,
+    /// The app wrote something.
+    LocalWrite,
+    /// Time has passed.
+    Tick,
+}
+
+/// What an engine wants done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send one frame, a line of JSON without the line feed.
+    Send(String),
+    /// Make a connection.
+    Connect,
+    /// Close the connection; `Disconnected` is expected to follow.
+    Close,
+    /// Send a `Tick` at this time (milliseconds since 1970), at the latest.
+    WakeAt(i64),
+    /// The tables of these channels changed.
+    Changed(BTreeSet<ChannelName>),
+    /// These receipts are durable here.
+    Settled(Vec<Receipt>),
+    /// The connection's state changed.
+    State(ConnectionState),
+}
+
+/// What an app may show about its connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ConnectionState {
+    /// No connection.
+    #[default]
+    Offline,
+    /// A connection stands, and the server has not welcomed the device yet.
+    Connecting,
+    /// Changes are coming in; the tables are as of some commit before this session, or of none.
+    CatchingUp,
+    /// A commit of this session was applied.
+    Live,
+}
+
+/// One device's engine.
+#[derive(Debug)]
+pub struct Engine {
+    store: Store,
+    phase: Phase,
+    /// Whether the connection is one request and its answer, and not a socket.
+    one_shot: bool,
+    /// Connections that failed since the last one that was welcomed.
+    failures: u32,
+    reconnect_at: Option<i64>,
+    shown: ConnectionState,
+}
+
+#[derive(Debug, Default)]
+enum Phase {
+    #[default]
+    Offline,
+    AwaitChallenge(Greeting),
+    AwaitWelcome {
+        proof: Option<Proof>,
+    },
+    Live(Live),
+    /// The server's words could not be taken in, or it said good-bye.
+    Closing,
+}
+
+/// A welcomed session.
+#[derive(Clone, Debug)]
+struct Live {
+    proof: Option<Proof>,
+    /// Highest seq sent in this session, or held by the server before it.
+    sent: Seq,
+    accepted: Seq,
+    acked: Seq,
+    committed: bool,
+    /// Say `hello` again once this answer is through; only of use in one-shot mode.
+    again: bool,
+}
+
+impl Engine {
+    /// An engine over a store.
+    pub fn new(store: Store) -> Self {
+        Self {
+            store,
+            phase: Phase::Offline,
+            one_shot: false,
+            failures: 0,
+            reconnect_at: None,
+            shown: ConnectionState::Offline,
+        }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The store, for the app's own intents. Tell the engine of writes by [`Event::LocalWrite`].
+    pub fn store_mut(&mut self) -> &mut Store {
+        &mut self.store
+    }
+
+    /// Ends the engine as a crash would: nothing more is written.
+    pub fn into_store(self) -> Store {
+        self.store
+    }
+
+    /// What an app may show about the connection.
+    pub fn state(&self) -> ConnectionState {
+        self.shown
+    }
+
+    /// Takes in what happened and says what is to be done, in this order.
+    ///
+    /// # Errors
+    /// [`StoreError`] where this device's disk is to blame. What the server is to blame for closes the connection.
+    pub fn handle(&mut self, now_ms: i64, event: Event<'_>) -> Result<Vec<Action>, StoreError> {
+        self.store.tell_time(now_ms);
+        let mut actions = Vec::new();
+        match event {
+            Event::Connected(greeting) => {
+                self.reconnect_at = None;
+                self.one_shot = false;
+                match greeting {
+                    Greeting::Plain => self.say_hello(None, false, &mut actions)?,
+                    challenge @ Greeting::Challenge(_) => self.phase = Phase::AwaitChallenge(challenge),
+                }
+            }
+            Event::Frame(line) => {
+                if let Err(error) = self.frame(line, &mut actions) {
+                    if !error.is_protocol() && !matches!(error, StoreError::UnknownChannel(_)) {
+                        return Err(error);
+                    }
+                    tracing::warn!(%error, "closing a connection whose frames make no sense");
+                    self.phase = Phase::Closing;
+                    actions.push(Action::Close);
+                }
+            }
+            Event::Disconnected => self.disconnected(now_ms, &mut actions)?,
+            Event::LocalWrite => self.pump(&mut actions)?,
+            Event::Tick => {
+                match self.reconnect_at {
+                    Some(at) if at <= now_ms => {
+                        self.reconnect_at = None;
+                        actions.push(Action::Connect);
+                    }
+                    Some(at) => actions.push(Action::WakeAt(at)),
+                    None => {}
+                }
+                self.pump(&mut actions)?;
+            }
+        }
+        self.show(&mut actions);
+        Ok(actions)
+    }
+
+    fn frame(&mut self, line: &str, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        if is_rows(line) {
+            // What still comes for an earlier `hello` is not for the session to be.
+            return if matches!(self.phase, Phase::Live(_)) { self.store.rows(line) } else { Ok(()) };
+        }
+        let frame = parse_down(line)?;
+        match (&mut self.phase, frame) {
+            (Phase::AwaitChallenge(Greeting::Challenge(prove)), Down::Challenge(challenge)) => {
+                let proof = prove(&challenge.nonce);
+                self.say_hello(Some(proof), false, actions)
+            }
+            (Phase::AwaitWelcome { .. }, Down::Welcome(welcome)) => self.welcomed(&welcome, actions),
+            (_, Down::Error(error)) => self.error(&error, actions),
+            (Phase::Live(_), Down::Schema(schema)) => self.store.install_schema(&schema).map(|()| {
+                actions.push(Action::Changed(BTreeSet::from([schema.channel.clone()])));
+            }),
+            (Phase::Live(_), Down::Scopes(scopes)) => self.store.scopes(&scopes),
+            (Phase::Live(_), Down::Leave(leave)) => self.store.leave(&leave, line),
+            (Phase::Live(_), Down::Commit(commit)) => self.committed(&commit, actions),
+            (Phase::Live(live), Down::Accepted(accepted)) => {
+                live.accepted = live.accepted.max(accepted.seq);
+                let seq = live.accepted;
+                self.store.note_accepted(seq)?;
+                self.pump(actions)
+            }
+            // A frame of an earlier `hello`, or out of its place: the next welcome begins anew.
+            _ => Ok(()),
+        }
+    }
+
+    fn say_hello(
+        &mut self,
+        proof: Option<Proof>,
+        list_scopes: bool,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), StoreError> {
+        let hello = self.store.hello(proof.clone(), list_scopes, !self.one_shot)?;
+        self.phase = Phase::AwaitWelcome { proof };
+        actions.push(Action::Send(Up::Hello(Box::new(hello)).to_line()));
+        Ok(())
+    }
+
+    fn welcomed(&mut self, welcome: &Welcome, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let Phase::AwaitWelcome { proof } = std::mem::take(&mut self.phase) else { return Ok(()) };
+        let welcomed = self.store.welcome(welcome)?;
+        if welcomed != Welcomed::Live {
+            if self.one_shot {
+                self.phase = Phase::Live(Live { again: true, ..Live::new(proof, Seq(0)) });
+                return self.store.set_list_scopes(welcomed == Welcomed::ListScopes);
+            }
+            return self.say_hello(proof, welcomed == Welcomed::ListScopes, actions);
+        }
+        self.failures = 0;
+        let mut live = Live::new(proof, welcome.accepted);
+        if self.one_shot {
+            // What the request carried is on its way already.
+            live.sent = self.store.stats()?.last_seq.max(welcome.accepted);
+        }
+        self.phase = Phase::Live(live);
+        self.ack(actions)?;
+        self.pump(actions)
+    }
+
+    fn committed(&mut self, commit: &omctl_protocol::frame::Commit, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let outcome = self.store.commit(commit)?;
+        if let (Phase::Live(live), Some(last)) = (&mut self.phase, outcome.receipts.iter().map(|r| r.seq).max()) {
+            // A receipt says "accepted" too.
+            live.accepted = live.accepted.max(last.min(live.sent));
+        }
+        if !outcome.changed.is_empty() {
+            actions.push(Action::Changed(outcome.changed));
+        }
+        if !outcome.receipts.is_empty() {
+            actions.push(Action::Settled(outcome.receipts));
+        }
+        let Phase::Live(live) = &mut self.phase else { return Ok(()) };
+        live.committed = true;
+        if !outcome.refetch.is_empty() {
+            live.again = true;
+            let proof = live.proof.clone();
+            if !self.one_shot {
+                return self.say_hello(proof, false, actions);
+            }
+        }
+        self.ack(actions)?;
+        self.pump(actions)
+    }
+
+    /// Tells the server which receipts are durable here, where that moved.
+    fn ack(&mut self, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let Phase::Live(live) = &mut self.phase else { return Ok(()) };
+        if self.one_shot {
+            return Ok(());
+        }
+        let settled = self.store.settled_up_to()?.min(live.accepted);
+        if settled > live.acked {
+            live.acked = settled;
+            actions.push(Action::Send(Up::Ack(Ack { seq: settled }).to_line()));
+        }
+        Ok(())
+    }
+
+    fn error(&mut self, error: &ErrorFrame, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        tracing::warn!(code = %error.code, message = %error.message, "the server reports an error of the session");
+        if error.fatal {
+            self.phase = Phase::Closing;
+            actions.push(Action::Close);
+            return Ok(());
+        }
+        let (Phase::Live(live), "seq_gap", Some(expected)) = (&mut self.phase, &*error.code, error.expected) else {
+            return Ok(());
+        };
+        live.accepted = Seq(expected.0.saturating_sub(1));
+        live.sent = live.accepted;
+        live.again = self.one_shot;
+        let seq = live.accepted;
+        self.store.note_accepted(seq)?;
+        self.pump(actions)
+    }
+
+    fn disconnected(&mut self, now_ms: i64, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        self.store.end_session()?;
+        self.phase = Phase::Offline;
+        // Full jitter: many devices that lost one server do not come back in step
+        // (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
+        let limit = BACKOFF_MS.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        self.failures = self.failures.saturating_add(1);
+        let wait = self.store.entropy().below(limit + 1);
+        let at = now_ms.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX));
+        self.reconnect_at = Some(at);
+        actions.push(Action::WakeAt(at));
+        Ok(())
+    }
+
+    /// Sends what is sealed, as far as the window goes; seals more where it goes on.
+    fn pump(&mut self, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let one_shot = self.one_shot;
+        let Phase::Live(live) = &mut self.phase else { return Ok(()) };
+        if one_shot {
+            return Ok(());
+        }
+        let mut sealed = false;
+        loop {
+            let room = WINDOW.saturating_sub(live.sent.0.saturating_sub(live.accepted.0));
+            if room == 0 {
+                return Ok(());
+            }
+            let most = usize::try_from(room).unwrap_or(MUTATIONS_MAX).min(MUTATIONS_MAX);
+            let batch = self.store.payloads_after(live.sent, most, MUTATE_BYTES_MAX)?;
+            let Some((last, _)) = batch.last() else {
+                // Everything sealed is sent; what is not sealed could still be joined, but now it can travel.
+                if std::mem::replace(&mut sealed, true) {
+                    return Ok(());
+                }
+                let (count, reverted) = self.store.seal()?;
+                if !reverted.is_empty() {
+                    actions.push(Action::Changed(reverted));
+                    actions.push(Action::Settled(Vec::new()));
+                }
+                if count == 0 {
+                    return Ok(());
+                }
+                continue;
+            };
+            live.sent = *last;
+            actions.push(Action::Send(mutate_line(&batch)));
+        }
+    }
+
+    fn show(&mut self, actions: &mut Vec<Action>) {
+        let state = match &self.phase {
+            Phase::Offline | Phase::Closing => ConnectionState::Offline,
+            Phase::AwaitChallenge(_) | Phase::AwaitWelcome { .. } => ConnectionState::Connecting,
+            Phase::Live(live) if live.committed => ConnectionState::Live,
+            Phase::Live(_) => ConnectionState::CatchingUp,
+        };
+        if state != self.shown {
+            self.shown = state;
+            actions.push(Action::State(state));
+        }
+    }
+
+    /// The body of one `POST /v1/sync`: everything this device has to say. The lines of the reply go in as
+    /// [`Event::Frame`]s, then [`Engine::end_request`] tells whether another request is needed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_request(&mut self, now_ms: i64) -> Result<String, StoreError> {
+        self.store.tell_time(now_ms);
+        self.one_shot = true;
+        self.store.seal()?;
+        let mut actions = Vec::new();
+        let list_scopes = self.store.take_list_scopes()?;
+        self.say_hello(None, list_scopes, &mut actions)?;
+        let mut body = String::new();
+        for action in actions {
+            if let Action::Send(line) = action {
+                body += &line;
+                body.push('\n');
+            }
+        }
+        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
+        if !batch.is_empty() {
+            body += &mutate_line(&batch);
+            body.push('\n');
+        }
+        let settled = self.store.settled_up_to()?.min(self.store.accepted()?);
+        if settled > Seq(0) {
+            body += &Up::Ack(Ack { seq: settled }).to_line();
+            body.push('\n');
+        }
+        body += &Up::Bye(Bye {}).to_line();
+        body.push('\n');
+        Ok(body)
+    }
+
+    /// Ends the answer to [`Engine::begin_request`]; whether there is more to say or to hear.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn end_request(&mut self) -> Result<bool, StoreError> {
+        let more = match &self.phase {
+            Phase::Live(live) => live.again || !live.committed || self.store.stats()?.pending > 0,
+            _ => true,
+        };
+        self.store.end_session()?;
+        self.phase = Phase::Offline;
+        self.one_shot = false;
+        self.shown = ConnectionState::Offline;
+        Ok(more)
+    }
+}
+
+impl Live {
+    fn new(proof: Option<Proof>, accepted: Seq) -> Self {
+        Self { proof, sent: accepted, accepted, acked: Seq(0), committed: false, again: false }
+    }
+}
+
+/// A `mutate` frame around payloads that are sent byte for byte as they were sealed.
+fn mutate_line(batch: &[(Seq, String)]) -> String {
+    let payloads: Vec<&str> = batch.iter().map(|(_, payload)| payload.as_str()).collect();
+    format!("{{\"mutate\":{{\"mutations\":[{}]}}}}", payloads.join(","))
+}

@@ -1,0 +1,198 @@
+//! The engine against a scripted server, frame by frame.
+
+use omctl_protocol::frame::{Challenge, Commit, GainedScope, Hello, Scopes, parse_frame};
+use omctl_protocol::{Mutation, Outcome, Position};
+use rusqlite::Connection;
+
+use super::*;
+use crate::store::tests::{note, notes, rows_line, text, welcome};
+use crate::{Entropy, StoreOptions};
+
+fn engine() -> Engine {
+    let options = StoreOptions { entropy: Entropy::seeded(9), ..StoreOptions::default() };
+    let mut store = Store::from_connection(Connection::open_in_memory().unwrap(), options).unwrap();
+    let id = "018f6b1e-0000-7000-8000-000000000001";
+    store.activate(id.parse().unwrap(), id.parse().unwrap()).unwrap();
+    Engine::new(store)
+}
+
+fn feed(engine: &mut Engine, frame: Down) -> Vec<Action> {
+    engine.handle(1_000, Event::Frame(&frame.to_line())).unwrap()
+}
+
+fn sent(actions: &[Action]) -> Vec<Up> {
+    let lines = actions.iter().filter_map(|action| match action {
+        Action::Send(line) => Some(line),
+        _ => None,
+    });
+    lines.map(|line| parse_frame(line).unwrap()).collect()
+}
+
+fn hello_of(actions: &[Action]) -> Hello {
+    match sent(actions).as_slice() {
+        [Up::Hello(hello)] => (**hello).clone(),
+        other => panic!("expected a hello, found {other:?}"),
+    }
+}
+
+fn mutations_of(actions: &[Action]) -> Vec<Mutation> {
+    sent(actions).into_iter().flat_map(|up| if let Up::Mutate(mutate) = up { mutate.mutations } else { vec![] }).collect()
+}
+
+fn live(engine: &mut Engine) {
+    let actions = engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
+    assert_eq!(hello_of(&actions).device.to_string(), "018f6b1e-0000-7000-8000-000000000001");
+    feed(engine, Down::Welcome(Box::new(welcome())));
+    feed(engine, Down::Schema(Box::new(notes())));
+    feed(
+        engine,
+        Down::Scopes(Scopes {
+            gained: vec![GainedScope { scope: "s".into(), channel: "notes".into() }],
+            lost: vec![],
+            digest: "d".into(),
+        }),
+    );
+    engine.handle(1_000, Event::Frame(&rows_line("s", "notes", 1, None, &[("a", Some(note("A")))]))).unwrap();
+    let actions = feed(engine, Down::Commit(Commit { position: Position(1), receipts: vec![] }));
+    assert!(actions.contains(&Action::Changed(BTreeSet::from(["notes".into()]))));
+    assert!(actions.contains(&Action::State(ConnectionState::Live)));
+}
+
+fn write(engine: &mut Engine, sql: &str) -> Vec<Action> {
+    engine.store_mut().write(|tx| tx.execute_batch(sql)).unwrap();
+    engine.handle(1_000, Event::LocalWrite).unwrap()
+}
+
+fn receipt(mutation: &Mutation) -> Receipt {
+    Receipt {
+        seq: mutation.seq,
+        id: mutation.id,
+        outcome: Outcome::Applied,
+        code: None,
+        message: None,
+        field: None,
+        position: None,
+    }
+}
+
+#[test]
+fn a_write_travels_settles_and_is_acknowledged() {
+    let mut engine = engine();
+    live(&mut engine);
+    let mutations = mutations_of(&write(&mut engine, "UPDATE notes SET title = 'mine' WHERE id = 'a'"));
+    assert_eq!(mutations.len(), 1);
+    feed(&mut engine, Down::Accepted(omctl_protocol::frame::Accepted { seq: Seq(1) }));
+    engine.handle(1_000, Event::Frame(&rows_line("s", "notes", 2, None, &[("a", Some(note("mine")))]))).unwrap();
+    let receipts = vec![receipt(&mutations[0])];
+    let actions = feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: receipts.clone() }));
+    assert!(actions.contains(&Action::Settled(receipts)));
+    assert_eq!(sent(&actions), [Up::Ack(Ack { seq: Seq(1) })]);
+    assert_eq!(engine.store().stats().unwrap().pending, 0);
+}
+
+#[test]
+fn what_was_sealed_is_sent_again_byte_for_byte_after_a_crash() {
+    let mut engine = engine();
+    live(&mut engine);
+    let first = write(&mut engine, "INSERT INTO notes (id, title) VALUES ('n', 'N')");
+    let conn = engine.into_store().into_connection();
+    let mut engine = Engine::new(Store::from_connection(conn, StoreOptions::default()).unwrap());
+    let hello = hello_of(&engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap());
+    assert_eq!((hello.last_seq, hello.scopes.digest.as_deref()), (Seq(1), Some("d")));
+    let again = feed(&mut engine, Down::Welcome(Box::new(welcome())));
+    let line = |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
+    assert!(line(&first).is_some());
+    assert_eq!(line(&again), line(&first));
+    let held = feed_welcome_with(&mut engine, Seq(1));
+    assert!(mutations_of(&held).is_empty(), "the server has it durably");
+}
+
+fn feed_welcome_with(engine: &mut Engine, accepted: Seq) -> Vec<Action> {
+    engine.handle(3_000, Event::Disconnected).unwrap();
+    engine.handle(3_000, Event::Connected(Greeting::Plain)).unwrap();
+    feed(engine, Down::Welcome(Box::new(Welcome { accepted, ..welcome() })))
+}
+
+#[test]
+fn a_gap_is_resent_from_where_the_server_says() {
+    let mut engine = engine();
+    live(&mut engine);
+    for n in 0..3 {
+        write(&mut engine, &format!("INSERT INTO notes (id) VALUES ('n{n}')"));
+    }
+    let error = ErrorFrame {
+        code: "seq_gap".into(),
+        message: "gap".into(),
+        hint: None,
+        expected: Some(Seq(2)),
+        fatal: false,
+    };
+    let again = mutations_of(&feed(&mut engine, Down::Error(error)));
+    assert_eq!(again.iter().map(|m| m.seq.0).collect::<Vec<_>>(), [2, 3]);
+}
+
+#[test]
+fn no_more_than_the_window_is_in_flight_and_the_rest_waits_unsealed() {
+    let mut engine = engine();
+    live(&mut engine);
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500)
+                INSERT INTO notes (id) SELECT 'n' || i FROM n";
+    assert_eq!(mutations_of(&write(&mut engine, many)).len(), 1000);
+    assert!(write(&mut engine, "INSERT INTO notes (id) VALUES ('later')").is_empty());
+    let rest = feed(&mut engine, Down::Accepted(omctl_protocol::frame::Accepted { seq: Seq(1000) }));
+    assert_eq!(mutations_of(&rest).len(), 501);
+}
+
+#[test]
+fn renewal_and_missing_digests_lead_to_another_hello() {
+    let mut engine = engine();
+    live(&mut engine);
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    let prove: Prover = Box::new(|nonce| Proof { nonce: nonce.into(), signature: "s".into() });
+    assert!(sent(&engine.handle(1_000, Event::Connected(Greeting::Challenge(prove))).unwrap()).is_empty());
+    let first = hello_of(&feed(&mut engine, Down::Challenge(Challenge { nonce: "n".into() })));
+    assert_eq!(first.proof.as_ref().unwrap().nonce, "n");
+    assert_eq!(first.scopes.digest.as_deref(), Some("d"));
+    let listed = hello_of(&feed(&mut engine, Down::Welcome(Box::new(Welcome { list_scopes: true, ..welcome() }))));
+    assert_eq!(listed.scopes.list, Some(vec![("s".into(), None)]));
+    let renewed = hello_of(&feed(&mut engine, Down::Welcome(Box::new(Welcome { renew: true, ..welcome() }))));
+    assert_ne!(renewed.incarnation, first.incarnation);
+}
+
+#[test]
+fn nonsense_closes_the_connection_and_waiting_grows_with_jitter() {
+    let mut engine = engine();
+    live(&mut engine);
+    assert!(engine.handle(1_000, Event::Frame("{\"surprise\":1}")).unwrap().contains(&Action::Close));
+    let mut longest = 0;
+    for _ in 0..12 {
+        let actions = engine.handle(1_000, Event::Disconnected).unwrap();
+        let Some(Action::WakeAt(at)) = actions.iter().find(|a| matches!(a, Action::WakeAt(_))) else { panic!() };
+        assert!((1_000..=61_000).contains(at));
+        longest = longest.max(*at);
+        assert!(engine.handle(*at, Event::Tick).unwrap().contains(&Action::Connect));
+    }
+    assert!(longest > 10_000);
+}
+
+#[test]
+fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
+    let mut engine = engine();
+    live(&mut engine);
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    write(&mut engine, "INSERT INTO notes (id, title) VALUES ('n', 'N')");
+    let body = engine.begin_request(5_000).unwrap();
+    let ups: Vec<Up> = omctl_protocol::frame::parse_frames(&body).unwrap();
+    assert!(matches!(ups.as_slice(), [Up::Hello(_), Up::Mutate(_), Up::Bye(_)]), "{ups:?}");
+    let Up::Mutate(mutate) = &ups[1] else { unreachable!() };
+    feed(&mut engine, Down::Welcome(Box::new(welcome())));
+    feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: vec![] }));
+    assert!(engine.end_request().unwrap(), "the receipt is missing");
+    engine.begin_request(5_000).unwrap();
+    feed(&mut engine, Down::Welcome(Box::new(Welcome { accepted: Seq(1), ..welcome() })));
+    let row = vec![text("N"), text("1.5"), omctl_protocol::Value::Null];
+    engine.handle(5_000, Event::Frame(&rows_line("s", "notes", 3, None, &[("n", Some(row))]))).unwrap();
+    let receipts = vec![receipt(&mutate.mutations[0])];
+    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts }));
+    assert!(!engine.end_request().unwrap());
+}

@@ -1,0 +1,127 @@
+//! The channels a file has: their schemas, every version that was ever named, and the tables of the current one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use omctl_protocol::{ChannelName, ChannelSchema, SchemaVersion};
+use rusqlite::{Connection, params};
+
+use super::ddl::{self, Names};
+use super::{Result, StoreError};
+
+/// One channel, in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Channel {
+    pub(crate) schema: Arc<ChannelSchema>,
+    /// Every version known, the current one too.
+    pub(crate) versions: HashMap<SchemaVersion, Arc<ChannelSchema>>,
+    pub(crate) names: Arc<Names>,
+    /// Whether the app's table holds what the server sent; before the first commit a hidden one does.
+    pub(crate) filled: bool,
+}
+
+/// All of them, in the order of their names.
+pub(crate) type Channels = BTreeMap<ChannelName, Channel>;
+
+pub(crate) fn load(conn: &Connection) -> Result<Channels> {
+    let mut channels = Channels::new();
+    let mut statement =
+        conn.prepare("SELECT channel, schema, current, filled FROM om_channels ORDER BY channel, current DESC")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let text: String = row.get(1)?;
+        let schema: ChannelSchema = serde_json::from_str(&text)
+            .map_err(|source| StoreError::Corrupt { what: "om_channels", source: Some(source) })?;
+        let schema = Arc::new(schema);
+        if row.get::<_, bool>(2)? {
+            let names = Arc::new(Names::of(&schema.channel));
+            let channel = Channel { schema: schema.clone(), versions: HashMap::new(), names, filled: row.get(3)? };
+            channels.insert(schema.channel.clone(), channel);
+        }
+        if let Some(channel) = channels.get_mut(&schema.channel) {
+            channel.versions.insert(schema.version, schema);
+        }
+    }
+    Ok(channels)
+}
+
+/// Makes or changes a channel's tables. The caller has sealed every capture of it.
+pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &ChannelSchema) -> Result<()> {
+    let names = Names::of(&schema.channel);
+    let mut sql = String::new();
+    match known {
+        None => {
+            sql += &ddl::create_table(schema, &names.table);
+            sql += &ddl::create_base(schema, &names.base);
+            sql += &ddl::create_row(&names.row);
+        }
+        Some(known) => {
+            let kept = keep_own_objects(conn, &known.schema)?;
+            sql += &rebuild(&known.schema, schema, &names.table, &ddl::create_table, "id");
+            sql += &rebuild(&known.schema, schema, &names.base, &ddl::create_base, "id, om_present");
+            if exists(conn, &format!("om_fill_{}", schema.channel))? {
+                sql += &rebuild(&known.schema, schema, &names.fill, &ddl::create_table, "id");
+            }
+            sql += &format!("DROP TABLE {};", names.cap);
+            // An index of the app on a field that is gone cannot come back; it is not worth a dead end.
+            conn.execute_batch(&sql)?;
+            for object in kept {
+                if let Err(error) = conn.execute_batch(&object) {
+                    tracing::warn!(channel = %schema.channel, %error, "an index or trigger of the app does not fit the new fields");
+                }
+            }
+            sql = String::new();
+        }
+    }
+    sql += &ddl::create_cap(schema, &names.cap);
+    sql += &ddl::create_indexes(schema);
+    sql += &ddl::create_triggers(schema);
+    conn.execute_batch(&sql)?;
+    conn.execute(
+        "INSERT INTO om_dirty (channel, n) VALUES (?1, 1) ON CONFLICT (channel) DO UPDATE SET n = n + 1",
+        [schema.channel.as_str()],
+    )?;
+    let text = serde_json::to_string(schema).expect("a schema always has a JSON form");
+    let filled = known.is_some_and(|known| known.filled);
+    conn.execute("UPDATE om_channels SET current = 0 WHERE channel = ?1", [schema.channel.as_str()])?;
+    conn.execute(
+        "INSERT OR REPLACE INTO om_channels (channel, version, schema, current, filled) VALUES (?1, ?2, ?3, 1, ?4)",
+        params![schema.channel.as_str(), schema.version.0, text, filled],
+    )?;
+    Ok(())
+}
+
+/// Copies a table into one with other columns; a field that changed its type starts empty.
+fn rebuild(
+    old: &ChannelSchema,
+    new: &ChannelSchema,
+    table: &str,
+    create: &dyn Fn(&ChannelSchema, &str) -> String,
+    fixed: &str,
+) -> String {
+    let kept = new.fields.iter().filter(|field| {
+        old.field(&field.name).is_some_and(|(_, before)| before.kind.sqlite_type() == field.kind.sqlite_type())
+    });
+    let columns: String = kept.map(|field| format!(", {}", ddl::quote(&field.name))).collect();
+    let created = create(new, "om_rebuilt");
+    format!(
+        "{created} INSERT INTO om_rebuilt ({fixed}{columns}) SELECT {fixed}{columns} FROM {table}; \
+         DROP TABLE {table}; ALTER TABLE om_rebuilt RENAME TO {table};"
+    )
+}
+
+/// The statements that make the indexes and triggers which the app itself put on a channel's table.
+pub(crate) fn keep_own_objects(conn: &Connection, schema: &ChannelSchema) -> Result<Vec<String>> {
+    let mut statement = conn.prepare(
+        "SELECT sql || ';' FROM sqlite_schema WHERE tbl_name = ?1 AND type IN ('index', 'trigger') AND sql IS NOT NULL
+         AND name NOT LIKE 'om\\_%' ESCAPE '\\'",
+    )?;
+    let rows = statement.query_map([schema.channel.as_str()], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn exists(conn: &Connection, table: &str) -> Result<bool> {
+    Ok(conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1)")?
+        .query_row([table], |row| row.get(0))?)
+}

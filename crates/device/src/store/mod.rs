@@ -1,0 +1,553 @@
+//! The local store: one SQLite file that is the app's own, and the tables beside the app's that keep it in step.
+//!
+//! *Invariant:* every public method is one intent and one transaction; no transaction leaves this module, and nothing
+//! here knows of sockets. Server rows are written with triggers off, the app's writes with triggers on.
+//!
+//! Durability: the file is in WAL mode with `synchronous=NORMAL`, which a killed app cannot hurt and a power cut can
+//! only set back. Set back consistently: a lost sealing makes the server begin a new incarnation, a lost download is
+//! downloaded again. Only a commit with receipts is made with `FULL`, because the `ack` after it lets the server forget.
+//!
+//! Read next: `ddl` (tables and triggers), `seal` (up), `session` and `apply` (down), `overlay` (both together).
+
+mod apply;
+mod channels;
+mod coalesce;
+mod ddl;
+mod outbox;
+mod overlay;
+mod scopes;
+mod seal;
+mod session;
+mod state;
+mod values;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use omctl_protocol::{
+    AccountId, ChannelName, ChannelSchema, DeviceId, Incarnation, MutationId, Operation, Position, RowHash, Seq,
+};
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior, params};
+
+pub use self::outbox::{Answer, Rejected};
+pub use self::session::{CommitOutcome, Welcomed};
+
+use self::channels::Channels;
+use self::ddl::quote;
+use self::session::Session;
+pub(crate) use self::session::{is_rows, parse_down};
+use crate::Entropy;
+
+/// The oldest SQLite whose WAL cannot lose a committed write (<https://sqlite.org/wal.html#walresetbug>), as
+/// `sqlite3_libversion_number` counts.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// How long a statement waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long settled mutations are kept: as long as a restored server may ask for them again.
+const RESTORE_WINDOW_MS: i64 = 30 * 24 * 60 * 60 * 1000;
+
+pub(crate) type Result<T, E = StoreError> = std::result::Result<T, E>;
+
+/// Why the local store could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// SQLite says no.
+    #[error("local database failed")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The SQLite of this build may lose committed writes.
+    #[error("SQLite {found} is older than 3.51.3")]
+    OldSqlite {
+        /// Its version.
+        found: &'static str,
+    },
+    /// A table of ours holds what we never wrote.
+    #[error("`{what}` is damaged")]
+    Corrupt {
+        /// The table.
+        what: &'static str,
+        /// What the parser says.
+        source: Option<serde_json::Error>,
+    },
+    /// The server sent what is not a frame.
+    #[error("server sent a malformed frame")]
+    Frame(#[source] serde_json::Error),
+    /// The server sent rows in a schema version it never named.
+    #[error("server sent rows of `{channel}` in unknown version {version}")]
+    UnknownVersion {
+        /// The channel.
+        channel: ChannelName,
+        /// The version.
+        version: omctl_protocol::SchemaVersion,
+    },
+    /// The server sent a row with another number of values than its schema has fields.
+    #[error("server sent a row of `{channel}` with the wrong number of values")]
+    BadRow {
+        /// The channel.
+        channel: ChannelName,
+    },
+    /// The server sent a value that is not of its field's type.
+    #[error("server sent a malformed value")]
+    BadValue(#[source] omctl_protocol::ValueError),
+    /// The channel is not one of this device's.
+    #[error("no channel `{0}` on this device")]
+    UnknownChannel(ChannelName),
+    /// The mutation is not on the rejected list.
+    #[error("mutation {id} is not on the rejected list")]
+    NotRejected {
+        /// The mutation.
+        id: MutationId,
+    },
+    /// The device is not activated.
+    #[error("device is not activated")]
+    NotActivated,
+    /// A schema that cannot become a table.
+    #[error("channel `{0}` cannot be a table on this device")]
+    BadSchema(ChannelName),
+}
+
+impl StoreError {
+    /// Whether the server's words are to blame, not this device's disk.
+    pub fn is_protocol(&self) -> bool {
+        matches!(
+            self,
+            Self::Frame(_) | Self::UnknownVersion { .. } | Self::BadRow { .. } | Self::BadValue(_) | Self::BadSchema(_)
+        )
+    }
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Random bytes for incarnations; seeded ones replace SQLite's own too.
+    pub entropy: Entropy,
+    /// Received bytes that are kept in memory before they go to the disk, uncommitted.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { entropy: Entropy::System, batch_bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
+/// The local store of one device.
+///
+/// ```
+/// use omctl_device::{Store, StoreOptions};
+/// use omctl_protocol::ChannelSchema;
+///
+/// let schema: ChannelSchema = serde_json::from_str(r#"{
+///     "channel": "notes", "version": 1, "writable": true,
+///     "key": {"assigned_by": "device", "columns": [{"column": "id"}]},
+///     "fields": [{"name": "title", "type": "text"}]
+/// }"#).unwrap();
+/// let conn = rusqlite::Connection::open_in_memory().unwrap();
+/// let mut store = Store::from_connection(conn, StoreOptions::default()).unwrap();
+/// store.install_schema(&schema).unwrap();
+/// let (_, write) = store.write(|tx| tx.execute("INSERT INTO notes (title) VALUES ('milk')", [])).unwrap();
+/// assert_eq!(store.stats().unwrap().pending, 1);
+/// assert!(store.answers(write).unwrap().is_none(), "saved, not settled");
+/// ```
+#[derive(Debug)]
+pub struct Store {
+    /// The engine's connection.
+    conn: Connection,
+    /// The app's, where the file has one: on the engine's own, triggers stay off for good, because switching them makes
+    /// SQLite compile every statement anew.
+    app: Option<Connection>,
+    /// Where the file is; `None` for a connection that was handed in.
+    path: Option<PathBuf>,
+    options: StoreOptions,
+    channels: Channels,
+    session: Session,
+}
+
+/// One write of the app: its group number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Write(pub(crate) i64);
+
+/// How things stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Writes of the app that have no receipt yet, sealed or not.
+    pub pending: u64,
+    /// Mutations on the rejected list.
+    pub rejected: u64,
+    /// Of the last commit.
+    pub position: Position,
+    /// The highest seq of this incarnation.
+    pub last_seq: Seq,
+    /// Scopes fetched anew because their sum was not the server's.
+    pub sum_mismatches: u64,
+}
+
+impl Store {
+    /// Opens or makes a file.
+    ///
+    /// # Errors
+    /// [`StoreError`] where SQLite cannot open it, or is too old.
+    pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
+        let conn = Connection::open(path)?;
+        let mut store = Self::new(conn, Some(path.to_owned()), options)?;
+        store.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        store.app = Some(app_connection(path, &store.options.entropy)?);
+        Ok(store)
+    }
+
+    /// Takes over a connection, in memory or not, for the app and the engine together.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn from_connection(conn: Connection, options: StoreOptions) -> Result<Self> {
+        Self::new(conn, None, options)
+    }
+
+    /// Gives the engine's connection back, as a crash leaves it: nothing is written.
+    pub fn into_connection(self) -> Connection {
+        self.conn
+    }
+
+    fn new(conn: Connection, path: Option<PathBuf>, options: StoreOptions) -> Result<Self> {
+        if rusqlite::version_number() < SQLITE_VERSION_MIN {
+            return Err(StoreError::OldSqlite { found: rusqlite::version() });
+        }
+        configure(&conn, &options.entropy)?;
+        // Without it a rename would look into views that name a table which is just being replaced.
+        conn.pragma_update(None, "legacy_alter_table", true)?;
+        conn.set_prepared_statement_cache_capacity(512);
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", ddl::INTERNAL))?;
+        let channels = channels::load(&conn)?;
+        let mut store = Self { conn, app: None, path, options, channels, session: Session::default() };
+        if state::incarnation(&store.conn)?.is_none() {
+            let incarnation = store.options.entropy.uuid_v4();
+            store.intent(Durability::Normal, |conn, _| state::set(conn, "incarnation", incarnation.to_string()))?;
+        }
+        Ok(store)
+    }
+
+    /// Runs one intent of the engine: a transaction with triggers off.
+    fn intent<T>(&mut self, durability: Durability, work: impl FnOnce(&Connection, &Channels) -> Result<T>) -> Result<T> {
+        let own = self.path.is_some();
+        if !own {
+            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        }
+        let result = self.intent_inner(durability, work);
+        if !own {
+            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
+        }
+        result
+    }
+
+    fn intent_inner<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&Connection, &Channels) -> Result<T>,
+    ) -> Result<T> {
+        if durability == Durability::Full {
+            self.conn.pragma_update(None, "synchronous", "FULL")?;
+        }
+        let result = (|| {
+            let tx = self.conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&tx, &self.channels)?;
+            tx.commit()?;
+            Ok(value)
+        })();
+        if durability == Durability::Full {
+            self.conn.pragma_update(None, "synchronous", "NORMAL")?;
+        }
+        result
+    }
+
+    /// Binds the file to a device and its account.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn activate(&mut self, device: DeviceId, account: AccountId) -> Result<()> {
+        self.intent(Durability::Full, |conn, _| {
+            state::set(conn, "device", device.to_string())?;
+            state::set(conn, "account", account.to_string())
+        })
+    }
+
+    /// The device, once it is activated.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn device(&self) -> Result<Option<DeviceId>> {
+        state::device(&self.conn)
+    }
+
+    /// The account that the device acts for.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn account(&self) -> Result<Option<AccountId>> {
+        state::account(&self.conn)
+    }
+
+    /// A small value that is kept with the file: a server's address, a token.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn note(&self, key: &str) -> Result<Option<String>> {
+        state::get(&self.conn, &format!("note.{key}"))
+    }
+
+    /// Sets a value for [`Store::note`].
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn set_note(&mut self, key: &str, value: &str) -> Result<()> {
+        self.intent(Durability::Full, |conn, _| state::set(conn, &format!("note.{key}"), value))
+    }
+
+    /// Makes a channel's table, or changes it to other fields. What is captured before is sealed in the old ones.
+    ///
+    /// # Errors
+    /// [`StoreError::BadSchema`] where the name could not be a table's; else SQLite's.
+    pub fn install_schema(&mut self, schema: &ChannelSchema) -> Result<()> {
+        if !ChannelName::is_valid(schema.channel.as_str()) {
+            return Err(StoreError::BadSchema(schema.channel.clone()));
+        }
+        if self.channels.get(&schema.channel).is_some_and(|known| *known.schema == *schema) {
+            return Ok(());
+        }
+        let now_ms = self.session.now_ms;
+        self.intent(Durability::Normal, |conn, channels| {
+            seal::seal_all(conn, channels, now_ms)?;
+            channels::install(conn, channels.get(&schema.channel), schema)
+        })?;
+        self.channels = channels::load(&self.conn)?;
+        Ok(())
+    }
+
+    /// The channels of this device, in the order of their names.
+    pub fn schemas(&self) -> impl Iterator<Item = &ChannelSchema> {
+        self.channels.values().map(|channel| &*channel.schema)
+    }
+
+    /// Makes a view `backend_CHANNEL` of each channel: rows as the backend spells them.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn create_backend_views(&mut self) -> Result<()> {
+        self.intent(Durability::Normal, |conn, channels| {
+            let target = |name: &ChannelName| channels.get(name).map(|channel| &*channel.schema);
+            for channel in channels.values() {
+                conn.execute_batch(&ddl::create_backend_view(&channel.schema, target))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs statements of the app in one transaction; their captures share one group.
+    ///
+    /// # Errors
+    /// What the closure answers, or SQLite's; the transaction is then rolled back.
+    pub fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Write)> {
+        write(self.app.as_mut().unwrap_or(&mut self.conn), work)
+    }
+
+    /// The engine's connection, to read from.
+    pub fn connection(&self) -> &Connection {
+        &self.conn
+    }
+
+    /// What became of a write; `None` while something of it waits for its receipt.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the file cannot be read.
+    pub fn answers(&self, write: Write) -> Result<Option<Vec<Answer>>> {
+        for channel in self.channels.values() {
+            let sql = format!("SELECT EXISTS (SELECT 1 FROM {} WHERE grp = ?1)", channel.names.cap);
+            if self.conn.prepare_cached(&sql)?.query_row([write.0], |row| row.get(0))? {
+                return Ok(None);
+            }
+        }
+        outbox::receipts_of_group(&self.conn, write.0)
+    }
+
+    /// Mutations that were rejected, oldest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the file cannot be read.
+    pub fn rejected(&self) -> Result<Vec<Rejected>> {
+        outbox::rejected(&self.conn)
+    }
+
+    /// Forgets a rejected mutation.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRejected`], or SQLite's.
+    pub fn discard(&mut self, id: MutationId) -> Result<Rejected> {
+        self.intent(Durability::Normal, |conn, _| outbox::take_rejected(conn, id))
+    }
+
+    /// Writes a rejected mutation's values again, some of them edited, as a new write of the app.
+    ///
+    /// # Errors
+    /// [`StoreError::NotRejected`], [`StoreError::UnknownChannel`], or SQLite's; the list is then as before.
+    pub fn retry(&mut self, id: MutationId, edits: &omctl_protocol::Fields) -> Result<Write> {
+        let found = self.rejected()?.into_iter().find(|rejected| rejected.mutation.id == id);
+        let mutation = found.ok_or(StoreError::NotRejected { id })?.mutation;
+        let channel = self
+            .channels
+            .get(&mutation.channel)
+            .ok_or_else(|| StoreError::UnknownChannel(mutation.channel.clone()))?;
+        let mut fields = mutation.new.clone();
+        fields.extend(edits.clone());
+        let mut columns = Vec::new();
+        let mut values = Vec::new();
+        for (name, json) in &fields {
+            let Some((_, field)) = channel.schema.field(name) else { continue };
+            columns.push(quote(name));
+            // What is not of the field's type is written as it stands, and refused again: nothing is lost silently.
+            values.push(field.kind.from_json(json).unwrap_or_else(|_| match json {
+                serde_json::Value::String(text) => omctl_protocol::Value::Text(text.clone()),
+                other => omctl_protocol::Value::Text(other.to_string()),
+            }));
+        }
+        let table = channel.names.table.clone();
+        let sql = retry_statement(&table, mutation.op, &columns);
+        let ((), write) = self.write(|tx| {
+            let mut statement = tx.prepare(&sql)?;
+            statement.raw_bind_parameter(1, mutation.record.as_str())?;
+            if mutation.op != Operation::Delete {
+                for (n, value) in values.iter().enumerate() {
+                    statement.raw_bind_parameter(n + 2, values::Bind(value))?;
+                }
+            }
+            statement.raw_execute()?;
+            tx.execute("DELETE FROM om_rejected WHERE mutation = ?1", [id.to_string()])?;
+            Ok(())
+        })?;
+        Ok(write)
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn stats(&self) -> Result<Stats> {
+        let count = |sql: &str| -> Result<u64> {
+            Ok(self.conn.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0))?.unsigned_abs())
+        };
+        let mut pending = count("SELECT count(*) FROM om_outbox")?;
+        for channel in self.channels.values() {
+            pending += count(&format!("SELECT count(*) FROM {}", channel.names.cap))?;
+        }
+        Ok(Stats {
+            pending,
+            rejected: count("SELECT count(*) FROM om_rejected")?,
+            position: state::position(&self.conn)?,
+            last_seq: state::last_seq(&self.conn)?,
+            sum_mismatches: state::get::<i64>(&self.conn, "sum_mismatches")?.unwrap_or(0).unsigned_abs(),
+        })
+    }
+
+    /// Every record held of a channel with its hash, in the order of ids: for whoever checks convergence.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownChannel`], or SQLite's.
+    pub fn held(&self, channel: &ChannelName) -> Result<Vec<(String, RowHash)>> {
+        let found = self.channels.get(channel).ok_or_else(|| StoreError::UnknownChannel(channel.clone()))?;
+        let mut statement =
+            self.conn.prepare_cached(&format!("SELECT DISTINCT id, hash FROM {} ORDER BY id, hash", found.names.row))?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, RowHash::from_bytes(row.get(1)?))))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
+    /// Forgets settled mutations beyond the restore window.
+    ///
+    /// # Errors
+    /// [`StoreError::Sqlite`].
+    pub fn prune(&mut self, now_ms: i64) -> Result<()> {
+        self.intent(Durability::Normal, |conn, _| {
+            let before = now_ms - RESTORE_WINDOW_MS;
+            conn.execute("DELETE FROM om_settled WHERE at_ms < ?1", [before])?;
+            conn.execute(
+                "DELETE FROM om_joined WHERE mutation NOT IN (SELECT mutation FROM om_settled)
+                 AND mutation NOT IN (SELECT mutation FROM om_outbox)
+                 AND mutation NOT IN (SELECT mutation FROM om_rejected)",
+                params![],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Begins a new incarnation: what has no receipt is numbered from 1 again.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn renew_incarnation(&mut self) -> Result<Incarnation> {
+        let incarnation = Incarnation(self.options.entropy.uuid_v4());
+        self.intent(Durability::Normal, |conn, _| outbox::renumber(conn, incarnation))?;
+        Ok(incarnation)
+    }
+
+    /// Random bytes as this store takes them.
+    pub(crate) fn entropy(&self) -> &Entropy {
+        &self.options.entropy
+    }
+}
+
+fn retry_statement(table: &str, op: Operation, columns: &[String]) -> String {
+    let marks: String = (2..columns.len() + 2).map(|n| format!(", ?{n}")).collect();
+    let sets: Vec<String> = columns.iter().enumerate().map(|(n, column)| format!("{column} = ?{}", n + 2)).collect();
+    match op {
+        Operation::Delete => format!("DELETE FROM {table} WHERE id = ?1"),
+        Operation::Update if !sets.is_empty() => format!("UPDATE {table} SET {} WHERE id = ?1", sets.join(", ")),
+        _ => {
+            let list: String = columns.iter().map(|column| format!(", {column}")).collect();
+            format!("INSERT INTO {table} (id{list}) VALUES (?1{marks})")
+        }
+    }
+}
+
+/// How much of a transaction must survive a power cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Consistent afterwards, perhaps of a moment earlier.
+    Normal,
+    /// All of it.
+    Full,
+}
+
+/// A connection for the app's own statements: triggers on.
+pub(crate) fn app_connection(path: &Path, entropy: &Entropy) -> Result<Connection> {
+    let conn = Connection::open(path)?;
+    configure(&conn, entropy)?;
+    Ok(conn)
+}
+
+fn configure(conn: &Connection, entropy: &Entropy) -> Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    conn.pragma_update(None, "synchronous", "NORMAL")?;
+    entropy.install(conn)?;
+    Ok(())
+}
+
+/// Runs statements of the app on a connection with triggers on; their captures share one group.
+pub(crate) fn write<T>(
+    conn: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> Result<(T, Write)> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let group = tx
+        .prepare_cached("UPDATE om_sequence SET groups = groups + 1, grp = groups + 1 RETURNING grp")?
+        .query_row([], |row| row.get(0))?;
+    let value = work(&tx)?;
+    tx.prepare_cached("UPDATE om_sequence SET grp = NULL")?.execute([])?;
+    tx.commit()?;
+    Ok((value, Write(group)))
+}

@@ -1,0 +1,130 @@
+//! What the app sees of a record with pending changes: the server's row, and the sealed mutations on top of it.
+//!
+//! *Invariant:* a base row exists exactly for the records with pending changes (a statement that changed nothing may
+//! leave one behind; the next sealing removes it). Callers have sealed all captures and switched triggers off.
+
+use omctl_protocol::{ChannelSchema, Mutation, Operation, Value};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::channels::Channel;
+use super::ddl::quote;
+use super::values::{Bind, columns};
+use super::{Result, StoreError};
+
+/// The server's row of a record, where it was kept: `Some(None)` is a record the server does not have.
+pub(crate) fn base(conn: &Connection, channel: &Channel, record: &str) -> Result<Option<Option<Vec<Value>>>> {
+    let count = channel.schema.fields.len();
+    let sql = format!("SELECT om_present{} FROM {} WHERE id = ?1", field_list(&channel.schema), channel.names.base);
+    let row = conn
+        .prepare_cached(&sql)?
+        .query_row([record], |row| Ok(if row.get(0)? { Some(columns(row, 1, count)?) } else { None }))
+        .optional()?;
+    Ok(row)
+}
+
+/// The record's sealed mutations without a receipt, oldest first.
+fn pending(conn: &Connection, channel: &Channel, record: &str) -> Result<Vec<Mutation>> {
+    let mut statement =
+        conn.prepare_cached("SELECT payload FROM om_outbox WHERE channel = ?1 AND record = ?2 ORDER BY seq")?;
+    let mut rows = statement.query([channel.schema.channel.as_str(), record])?;
+    let mut mutations = Vec::new();
+    while let Some(row) = rows.next()? {
+        mutations.push(parse_mutation(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+    }
+    Ok(mutations)
+}
+
+pub(crate) fn parse_mutation(payload: &str) -> Result<Mutation> {
+    serde_json::from_str(payload).map_err(|source| StoreError::Corrupt { what: "om_outbox", source: Some(source) })
+}
+
+/// Lays one mutation over a row.
+fn overlay(schema: &ChannelSchema, state: Option<Vec<Value>>, mutation: &Mutation) -> Option<Vec<Value>> {
+    let mut values = match (mutation.op, state) {
+        (Operation::Delete, _) => return None,
+        // The server's side of the record is gone: the receipt decides, not we.
+        (Operation::Update, None) => return None,
+        (Operation::Create, None) => vec![Value::Null; schema.fields.len()],
+        (_, Some(values)) => values,
+    };
+    for (name, json) in &mutation.new {
+        // A field of another schema version, or a value that no longer fits, is not shown; the payload keeps it.
+        if let Some((n, field)) = schema.field(name)
+            && let Ok(value) = field.kind.from_json(json)
+        {
+            values[n] = value;
+        }
+    }
+    Some(values)
+}
+
+/// The record as the sealed mutations leave it. `None`: it has no base, so nothing is pending.
+pub(crate) fn sealed_state(conn: &Connection, channel: &Channel, record: &str) -> Result<Option<Option<Vec<Value>>>> {
+    let Some(mut state) = base(conn, channel, record)? else { return Ok(None) };
+    for mutation in pending(conn, channel, record)? {
+        state = overlay(&channel.schema, state, &mutation);
+    }
+    Ok(Some(state))
+}
+
+/// Writes what the app shall see of a record that has a base, and drops the base when nothing is pending any more.
+pub(crate) fn refresh(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
+    let Some(mut state) = base(conn, channel, record)? else { return Ok(()) };
+    let pending = pending(conn, channel, record)?;
+    for mutation in &pending {
+        state = overlay(&channel.schema, state, mutation);
+    }
+    write(conn, channel, record, state.as_deref())?;
+    if pending.is_empty() {
+        conn.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", channel.names.base))?.execute([record])?;
+    }
+    Ok(())
+}
+
+fn write(conn: &Connection, channel: &Channel, record: &str, values: Option<&[Value]>) -> Result<()> {
+    let Some(values) = values else {
+        conn.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", channel.names.table))?.execute([record])?;
+        return Ok(());
+    };
+    let mut statement = conn.prepare_cached(&upsert(&channel.schema, &channel.names.table))?;
+    statement.raw_bind_parameter(1, record)?;
+    for (n, value) in values.iter().enumerate() {
+        statement.raw_bind_parameter(n + 2, Bind(value))?;
+    }
+    statement.raw_execute()?;
+    Ok(())
+}
+
+/// Sets the server's row of a record that has one to "the server does not have it".
+pub(crate) fn set_base_absent(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
+    let nulls: String = channel.schema.fields.iter().map(|field| format!(", {} = NULL", quote(&field.name))).collect();
+    conn.prepare_cached(&format!("UPDATE {} SET om_present = 0{nulls} WHERE id = ?1", channel.names.base))?
+        .execute(params![record])?;
+    Ok(())
+}
+
+/// Field names, each after a comma.
+pub(crate) fn field_list(schema: &ChannelSchema) -> String {
+    schema.fields.iter().map(|field| format!(", {}", quote(&field.name))).collect()
+}
+
+/// The statement that writes a whole row: parameter 1 is the id, the fields follow.
+pub(crate) fn upsert(schema: &ChannelSchema, table: &str) -> String {
+    let marks: String = (2..schema.fields.len() + 2).map(|n| format!(", ?{n}")).collect();
+    let sets: Vec<String> = schema.fields.iter().map(|f| format!("{0} = excluded.{0}", quote(&f.name))).collect();
+    let fields = field_list(schema);
+    let conflict =
+        if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    format!("INSERT INTO {table} (id{fields}) VALUES (?1{marks}) ON CONFLICT (id) DO {conflict}")
+}
+
+/// The same for a base row.
+pub(crate) fn upsert_base(schema: &ChannelSchema, table: &str) -> String {
+    let marks: String = (2..schema.fields.len() + 2).map(|n| format!(", ?{n}")).collect();
+    let sets: String = schema.fields.iter().map(|f| format!(", {0} = excluded.{0}", quote(&f.name))).collect();
+    let fields = field_list(schema);
+    format!(
+        "INSERT INTO {table} (id, om_present{fields}) VALUES (?1, 1{marks}) \
+         ON CONFLICT (id) DO UPDATE SET om_present = 1{sets}"
+    )
+}
