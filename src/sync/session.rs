@@ -320,8 +320,13 @@ impl Session {
     /// Those of the store and of settling at once.
     pub async fn on_frame(&mut self, frame: Up) -> Result<Step, SyncError> {
         match frame {
-            Up::Hello(hello) if self.state == State::Waiting => self.hello(*hello).await,
-            Up::Hello(_) => Ok(refuse("unexpected_hello", "this session has begun already")),
+            // Also in mid-session: a device whose sum of a scope does not match says hello without that scope.
+            Up::Hello(hello) => {
+                self.state = State::Waiting;
+                self.scopes.clear();
+                self.receipts.clear();
+                self.hello(*hello).await
+            }
             _ if self.state == State::Waiting => Ok(refuse("hello_expected", "say hello again first")),
             Up::Mutate(mutate) => self.mutate(mutate.mutations).await,
             Up::Ack(ack) => {
