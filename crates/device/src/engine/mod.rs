@@ -285,7 +285,11 @@ impl Engine {
         self.pump(actions)
     }
 
-    fn committed(&mut self, commit: &omctl_protocol::frame::Commit, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+    fn committed(
+        &mut self,
+        commit: &omctl_protocol::frame::Commit,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), StoreError> {
         let outcome = self.store.commit(commit)?;
         if let (Phase::Live(live), Some(last)) = (&mut self.phase, outcome.receipts.iter().map(|r| r.seq).max()) {
             // A receipt says "accepted" too.

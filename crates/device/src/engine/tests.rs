@@ -36,7 +36,10 @@ fn hello_of(actions: &[Action]) -> Hello {
 }
 
 fn mutations_of(actions: &[Action]) -> Vec<Mutation> {
-    sent(actions).into_iter().flat_map(|up| if let Up::Mutate(mutate) = up { mutate.mutations } else { vec![] }).collect()
+    sent(actions)
+        .into_iter()
+        .flat_map(|up| if let Up::Mutate(mutate) = up { mutate.mutations } else { vec![] })
+        .collect()
 }
 
 fn live(engine: &mut Engine) {
@@ -100,7 +103,8 @@ fn what_was_sealed_is_sent_again_byte_for_byte_after_a_crash() {
     let hello = hello_of(&engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap());
     assert_eq!((hello.last_seq, hello.scopes.digest.as_deref()), (Seq(1), Some("d")));
     let again = feed(&mut engine, Down::Welcome(Box::new(welcome())));
-    let line = |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
+    let line =
+        |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
     assert!(line(&first).is_some());
     assert_eq!(line(&again), line(&first));
     let held = feed_welcome_with(&mut engine, Seq(1));
@@ -120,13 +124,8 @@ fn a_gap_is_resent_from_where_the_server_says() {
     for n in 0..3 {
         write(&mut engine, &format!("INSERT INTO notes (id) VALUES ('n{n}')"));
     }
-    let error = ErrorFrame {
-        code: "seq_gap".into(),
-        message: "gap".into(),
-        hint: None,
-        expected: Some(Seq(2)),
-        fatal: false,
-    };
+    let error =
+        ErrorFrame { code: "seq_gap".into(), message: "gap".into(), hint: None, expected: Some(Seq(2)), fatal: false };
     let again = mutations_of(&feed(&mut engine, Down::Error(error)));
     assert_eq!(again.iter().map(|m| m.seq.0).collect::<Vec<_>>(), [2, 3]);
 }

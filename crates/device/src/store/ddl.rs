@@ -170,8 +170,7 @@ pub(crate) fn create_triggers(schema: &ChannelSchema) -> String {
          WHERE NOT EXISTS (SELECT 1 FROM {base} WHERE id = OLD.id);"
     );
     let (update_guard, insert_guard) = guards(schema, &base);
-    let changed: String =
-        schema.fields.iter().map(|f| format!(" OR OLD.{0} IS NOT NEW.{0}", quote(&f.name))).collect();
+    let changed: String = schema.fields.iter().map(|f| format!(" OR OLD.{0} IS NOT NEW.{0}", quote(&f.name))).collect();
     format!(
         "CREATE TRIGGER {before_insert} BEFORE INSERT ON {table} BEGIN
   SELECT RAISE(ABORT, 'the id of a record must be text') WHERE typeof(NEW.id) <> 'text';

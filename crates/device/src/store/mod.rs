@@ -19,7 +19,7 @@ mod scopes;
 mod seal;
 mod session;
 mod state;
-mod values;
+pub(crate) mod values;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -232,7 +232,11 @@ impl Store {
     }
 
     /// Runs one intent of the engine: a transaction with triggers off.
-    fn intent<T>(&mut self, durability: Durability, work: impl FnOnce(&Connection, &Channels) -> Result<T>) -> Result<T> {
+    fn intent<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&Connection, &Channels) -> Result<T>,
+    ) -> Result<T> {
         let own = self.path.is_some();
         if !own {
             self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
@@ -350,10 +354,7 @@ impl Store {
     ///
     /// # Errors
     /// What the closure answers, or SQLite's; the transaction is then rolled back.
-    pub fn write<T>(
-        &mut self,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
-    ) -> Result<(T, Write)> {
+    pub fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<(T, Write)> {
         write(self.app.as_mut().unwrap_or(&mut self.conn), work)
     }
 
@@ -399,10 +400,8 @@ impl Store {
     pub fn retry(&mut self, id: MutationId, edits: &omctl_protocol::Fields) -> Result<Write> {
         let found = self.rejected()?.into_iter().find(|rejected| rejected.mutation.id == id);
         let mutation = found.ok_or(StoreError::NotRejected { id })?.mutation;
-        let channel = self
-            .channels
-            .get(&mutation.channel)
-            .ok_or_else(|| StoreError::UnknownChannel(mutation.channel.clone()))?;
+        let channel =
+            self.channels.get(&mutation.channel).ok_or_else(|| StoreError::UnknownChannel(mutation.channel.clone()))?;
         let mut fields = mutation.new.clone();
         fields.extend(edits.clone());
         let mut columns = Vec::new();
@@ -460,8 +459,9 @@ impl Store {
     /// [`StoreError::UnknownChannel`], or SQLite's.
     pub fn held(&self, channel: &ChannelName) -> Result<Vec<(String, RowHash)>> {
         let found = self.channels.get(channel).ok_or_else(|| StoreError::UnknownChannel(channel.clone()))?;
-        let mut statement =
-            self.conn.prepare_cached(&format!("SELECT DISTINCT id, hash FROM {} ORDER BY id, hash", found.names.row))?;
+        let mut statement = self
+            .conn
+            .prepare_cached(&format!("SELECT DISTINCT id, hash FROM {} ORDER BY id, hash", found.names.row))?;
         let rows = statement.query_map([], |row| Ok((row.get(0)?, RowHash::from_bytes(row.get(1)?))))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }

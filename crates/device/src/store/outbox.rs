@@ -102,10 +102,8 @@ pub(crate) fn settle(conn: &Connection, receipt: &Receipt, now_ms: i64) -> Resul
     let found = conn
         .prepare_cached("DELETE FROM om_outbox WHERE mutation = ?1 RETURNING channel, record, grp, payload, seq")?
         .query_row([&id], |row| {
-            let settlement = Settlement {
-                channel: row.get::<_, String>(0)?.into(),
-                record: row.get::<_, String>(1)?.into(),
-            };
+            let settlement =
+                Settlement { channel: row.get::<_, String>(0)?.into(), record: row.get::<_, String>(1)?.into() };
             Ok((settlement, row.get::<_, Option<i64>>(2)?, row.get::<_, String>(3)?, row.get::<_, i64>(4)?))
         })
         .optional()?;
@@ -128,8 +126,7 @@ pub(crate) fn settle(conn: &Connection, receipt: &Receipt, now_ms: i64) -> Resul
 
 /// The receipts up to here are durable: everything before the first mutation that still waits for one.
 pub(crate) fn settled_up_to(conn: &Connection) -> Result<Seq> {
-    let first: Option<i64> =
-        conn.prepare_cached("SELECT min(seq) FROM om_outbox")?.query_row([], |row| row.get(0))?;
+    let first: Option<i64> = conn.prepare_cached("SELECT min(seq) FROM om_outbox")?.query_row([], |row| row.get(0))?;
     match first {
         Some(first) => Ok(Seq(first.unsigned_abs().saturating_sub(1))),
         None => state::last_seq(conn),

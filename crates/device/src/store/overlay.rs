@@ -113,8 +113,7 @@ pub(crate) fn upsert(schema: &ChannelSchema, table: &str) -> String {
     let marks: String = (2..schema.fields.len() + 2).map(|n| format!(", ?{n}")).collect();
     let sets: Vec<String> = schema.fields.iter().map(|f| format!("{0} = excluded.{0}", quote(&f.name))).collect();
     let fields = field_list(schema);
-    let conflict =
-        if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    let conflict = if sets.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
     format!("INSERT INTO {table} (id{fields}) VALUES (?1{marks}) ON CONFLICT (id) DO {conflict}")
 }
 

@@ -46,16 +46,14 @@ pub(crate) fn load(conn: &Connection) -> Result<Scopes> {
 }
 
 pub(crate) fn save(conn: &Connection, scope: &Scope) -> Result<()> {
-    conn.prepare_cached(
-        "UPDATE om_scopes SET gaining = ?2, progress = ?3, sum = ?4, expected = ?5 WHERE number = ?1",
-    )?
-    .execute(params![
-        scope.number,
-        scope.gaining,
-        scope.progress.map(|position| signed(position.0)),
-        scope.sum.to_bytes(),
-        scope.expected.map(ScopeSum::to_bytes),
-    ])?;
+    conn.prepare_cached("UPDATE om_scopes SET gaining = ?2, progress = ?3, sum = ?4, expected = ?5 WHERE number = ?1")?
+        .execute(params![
+            scope.number,
+            scope.gaining,
+            scope.progress.map(|position| signed(position.0)),
+            scope.sum.to_bytes(),
+            scope.expected.map(ScopeSum::to_bytes),
+        ])?;
     Ok(())
 }
 

@@ -5,9 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::{
-    ChannelName, ChannelSchema, Fields, Mutation, Operation, RecordId, Seq, Value, ValueError,
-};
+use omctl_protocol::{ChannelName, ChannelSchema, Fields, Mutation, Operation, RecordId, Seq, Value, ValueError};
 use rusqlite::{Connection, params};
 
 use super::channels::{Channel, Channels};

@@ -4,9 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use omctl_protocol::frame::{Commit, Held, Hello, Leave, Proof, Scopes as ScopesFrame, Welcome};
-use omctl_protocol::{
-    BootId, ChannelName, Down, Epoch, PROTOCOL, Position, Receipt, ScopeKey, Seq,
-};
+use omctl_protocol::{BootId, ChannelName, Down, Epoch, PROTOCOL, Position, Receipt, ScopeKey, Seq};
 use rusqlite::{Connection, params};
 
 use super::apply::{self, RowsHead, Target};
@@ -381,7 +379,8 @@ fn commit(conn: &Connection, channels: &Channels, session: &Session, frame: &Com
     }
     drop_scopes(conn, channels, session, &mut scopes, &mut targets)?;
 
-    let mut staged = conn.prepare_cached("SELECT s.key, t.line FROM om_stage t JOIN om_scopes s ON s.number = t.scope ORDER BY t.n")?;
+    let mut staged = conn
+        .prepare_cached("SELECT s.key, t.line FROM om_stage t JOIN om_scopes s ON s.number = t.scope ORDER BY t.n")?;
     let mut lines = staged.query([])?;
     while let Some(row) = lines.next()? {
         let key = ScopeKey::from(row.get::<_, String>(0)?);

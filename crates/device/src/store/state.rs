@@ -7,12 +7,17 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::Result;
 
 pub(crate) fn get<T: FromSql>(conn: &Connection, key: &str) -> Result<Option<T>> {
-    Ok(conn.prepare_cached("SELECT value FROM om_state WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()?)
+    Ok(conn
+        .prepare_cached("SELECT value FROM om_state WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?)
 }
 
 pub(crate) fn set(conn: &Connection, key: &str, value: impl ToSql) -> Result<()> {
-    conn.prepare_cached("INSERT INTO om_state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value")?
-        .execute(params![key, value])?;
+    conn.prepare_cached(
+        "INSERT INTO om_state (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![key, value])?;
     Ok(())
 }
 

@@ -27,15 +27,13 @@ pub(crate) fn field(name: &str, kind: FieldType) -> Field {
 
 /// `notes(title, hours, parent → notes)`, the id is the key.
 pub(crate) fn notes() -> ChannelSchema {
-    let parent = Field { to: Some("notes".into()), column: Some("parent_id".into()), ..field("parent", FieldType::Ref) };
+    let parent =
+        Field { to: Some("notes".into()), column: Some("parent_id".into()), ..field("parent", FieldType::Ref) };
     let hours = Field { default: Some(serde_json::json!("1.5")), ..field("hours", FieldType::Decimal) };
     ChannelSchema {
         channel: "notes".into(),
         version: omctl_protocol::SchemaVersion(1),
-        key: KeyRule {
-            assigned_by: AssignedBy::Device,
-            columns: vec![KeyColumn { column: "id".into(), field: None }],
-        },
+        key: KeyRule { assigned_by: AssignedBy::Device, columns: vec![KeyColumn { column: "id".into(), field: None }] },
         fields: vec![field("title", FieldType::Text), hours, parent],
         writable: true,
     }
@@ -69,7 +67,13 @@ pub(crate) fn hash(channel: &str, id: &str, values: &[Value]) -> RowHash {
 }
 
 /// A `rows` frame; a record without values is a tombstone.
-pub(crate) fn rows_line(scope: &str, channel: &str, position: u64, sum: Option<RowHash>, rows: &[(&str, Option<Vec<Value>>)]) -> String {
+pub(crate) fn rows_line(
+    scope: &str,
+    channel: &str,
+    position: u64,
+    sum: Option<RowHash>,
+    rows: &[(&str, Option<Vec<Value>>)],
+) -> String {
     let rows: Vec<String> = rows
         .iter()
         .map(|(id, values)| match values {
@@ -212,7 +216,10 @@ fn every_statement_form_is_captured_as_what_it_did() {
         ("DELETE FROM notes", &[("a", Operation::Delete), ("b", Operation::Delete)]),
         ("INSERT INTO notes (id) SELECT id || '2' FROM notes", &[("a2", Operation::Create), ("b2", Operation::Create)]),
         ("UPDATE notes SET title = 'q' WHERE id = 'a'; UPDATE notes SET title = 'A' WHERE id = 'a'", &[]),
-        ("DELETE FROM notes WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('a', 'again')", &[("a", Operation::Delete), ("a", Operation::Create)]),
+        (
+            "DELETE FROM notes WHERE id = 'a'; INSERT INTO notes (id, title) VALUES ('a', 'again')",
+            &[("a", Operation::Delete), ("a", Operation::Create)],
+        ),
     ];
     for (sql, expected) in forms {
         let mut store = synced();
@@ -443,7 +450,10 @@ fn a_new_incarnation_renumbers_and_keeps_ids() {
     commit(&mut store, 6, vec![receipt(&before[0], Outcome::Applied)]);
     assert_eq!(store.welcome(&Welcome { renew: true, ..welcome() }).unwrap(), Welcomed::HelloAgain);
     let after = outbox(&store);
-    assert_eq!(after.iter().map(|m| (m.seq, m.id)).collect::<Vec<_>>(), [(Seq(1), before[1].id), (Seq(2), before[2].id)]);
+    assert_eq!(
+        after.iter().map(|m| (m.seq, m.id)).collect::<Vec<_>>(),
+        [(Seq(1), before[1].id), (Seq(2), before[2].id)]
+    );
     let hello = store.hello(None, false, false).unwrap();
     assert_ne!(hello.incarnation, first);
     assert_eq!(hello.last_seq, Seq(2));
@@ -479,7 +489,9 @@ fn the_backend_view_shows_keys_references_and_columns_of_the_backend() {
     begin(&mut store);
     store.scopes(&gained("t", "tickets")).unwrap();
     store.scopes(&gained("l", "lines")).unwrap();
-    store.rows(&rows_line("t", "tickets", 1, None, &[("x", Some(vec![Value::Int(7), Value::Null, Value::Null]))])).unwrap();
+    store
+        .rows(&rows_line("t", "tickets", 1, None, &[("x", Some(vec![Value::Int(7), Value::Null, Value::Null]))]))
+        .unwrap();
     let line = vec![text("T"), Value::Null, text("x")];
     store.rows(&rows_line("l", "lines", 1, None, &[("1", Some(line))])).unwrap();
     commit(&mut store, 1, vec![]);
