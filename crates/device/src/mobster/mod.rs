@@ -6,6 +6,8 @@
 pub(crate) mod keys;
 pub(crate) mod owner;
 mod reader;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
