@@ -11,8 +11,14 @@
 
 pub mod engine;
 pub mod entropy;
+#[cfg(feature = "http")]
+mod http;
+#[cfg(feature = "http")]
+pub mod mobster;
 pub mod store;
 
 pub use engine::{Action, ConnectionState, Engine, Event, Greeting};
 pub use entropy::Entropy;
-pub use store::{Store, StoreError, StoreOptions};
+#[cfg(feature = "http")]
+pub use mobster::{Credentials, KeyFile, KeyStore, LiveQuery, Mobster, MobsterError, Rows, Saved};
+pub use store::{Answer, Rejected, Stats, Store, StoreError, StoreOptions, Write};

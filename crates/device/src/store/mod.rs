@@ -19,7 +19,7 @@ mod scopes;
 mod seal;
 mod session;
 mod state;
-mod values;
+pub(crate) mod values;
 
 #[cfg(test)]
 pub(crate) mod tests;

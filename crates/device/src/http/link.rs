@@ -1,0 +1,271 @@
+//! The background link: a WebSocket that is made again whenever it breaks, and single requests on demand.
+//!
+//! Everything runs on one thread of its own; frames go to the engine's thread and are waited for, so that a fast server
+//! cannot fill this device's memory.
+
+use std::io::Read as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
+use omctl_protocol::api::Purpose;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as WsError, Message};
+
+use super::access::{self, Access};
+use super::{Ask, CONNECT_TIMEOUT};
+use crate::mobster::keys::KeyStore;
+use crate::mobster::owner::Desk;
+use crate::mobster::{MobsterError, Result, now_ms};
+use crate::{Action, Event, Greeting};
+
+/// How often a quiet connection is asked whether it still stands.
+const PING_EVERY: Duration = Duration::from_secs(25);
+
+/// A connection that was silent for so long is dead.
+const SILENCE_MAX: Duration = Duration::from_secs(70);
+
+/// How often other processes' writes are looked for: one read of a page that is in memory.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// The largest message that is taken, compressed or not.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Requests of one `sync_now` before it gives up on a server that never has enough.
+const REQUESTS_MAX: u32 = 10_000;
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// What the link's thread has.
+pub(crate) struct Link {
+    pub(crate) desk: Desk,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) actions: mpsc::UnboundedReceiver<Action>,
+    /// Changes when somebody wants a connection now.
+    pub(crate) wake: watch::Receiver<u64>,
+    /// Its other end is gone, or it is true, when the app closed.
+    pub(crate) stop: watch::Receiver<bool>,
+    /// Whether to keep a connection at all.
+    pub(crate) online: bool,
+}
+
+impl Link {
+    /// Runs until the app closes.
+    pub(crate) async fn run(mut self) {
+        let mut stop = self.stop.clone();
+        let desk = self.desk.clone();
+        let look = async move {
+            let mut every = tokio::time::interval(LOOK_EVERY);
+            loop {
+                every.tick().await;
+                if let Err(error) = desk.ask(|owner| owner.look_around()).await {
+                    tracing::warn!(%error, "looking for other processes' writes failed");
+                }
+            }
+        };
+        let online = async {
+            if self.online {
+                self.stay_connected().await;
+            } else {
+                // Nobody sends; the queue must not grow.
+                while self.actions.recv().await.is_some() {}
+            }
+        };
+        // Each arm may be dropped anywhere: what matters is in the file.
+        tokio::select! {
+            () = look => {}
+            () = online => {}
+            _ = stop.wait_for(|stopped| *stopped) => {}
+        }
+    }
+
+    async fn stay_connected(&mut self) {
+        loop {
+            match self.one_connection().await {
+                Ok(()) => tracing::debug!("the connection ended"),
+                Err(MobsterError::Closed) => return,
+                Err(MobsterError::NotActivated) => {
+                    // There is nothing to connect to until `activate` wakes us.
+                    if self.wake.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                Err(error) => tracing::info!(%error, "no connection"),
+            }
+            if let Err(error) = self.desk.ask(|owner| owner.handle(Event::Disconnected)).await {
+                tracing::warn!(%error, "keeping what was received failed");
+            }
+            let mut wait_ms = 1_000;
+            while let Ok(action) = self.actions.try_recv() {
+                if let Action::WakeAt(at) = action {
+                    wait_ms = at.saturating_sub(now_ms());
+                }
+            }
+            let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                changed = self.wake.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    async fn one_connection(&mut self) -> Result<()> {
+        self.wake.borrow_and_update();
+        let mut access = access::access(&self.desk, &self.keys, false).await?;
+        let socket = match open(&access).await {
+            Err(MobsterError::Refused { status: 401, .. }) => {
+                access = access::access(&self.desk, &self.keys, true).await?;
+                open(&access).await?
+            }
+            other => other?,
+        };
+        while self.actions.try_recv().is_ok() {}
+        let prover = access.clone();
+        self.desk
+            .ask(move |owner| {
+                let prove = Box::new(move |nonce: &str| prover.prove(Purpose::Live, nonce));
+                owner.handle(Event::Connected(Greeting::Challenge(prove)))
+            })
+            .await?;
+        let (mut sink, mut stream) = socket.split();
+        self.talk(&mut sink, &mut stream).await
+    }
+
+    async fn talk(&mut self, sink: &mut SplitSink<Socket, Message>, stream: &mut SplitStream<Socket>) -> Result<()> {
+        let lost = |error: WsError| MobsterError::Unreachable { server: "server".into(), why: error.to_string() };
+        let mut ping = tokio::time::interval(PING_EVERY);
+        let mut heard = Instant::now();
+        loop {
+            // Cancel-safe, all of them: next, recv and tick keep their state outside.
+            tokio::select! {
+                message = stream.next() => {
+                    heard = Instant::now();
+                    let text = match message.transpose().map_err(lost)? {
+                        None | Some(Message::Close(_)) => return Ok(()),
+                        Some(Message::Text(text)) => text.as_str().to_owned(),
+                        Some(Message::Binary(bytes)) => decompress(&bytes)?,
+                        Some(_) => continue,
+                    };
+                    self.desk.ask(move |owner| {
+                        for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
+                            owner.handle(Event::Frame(line))?;
+                        }
+                        Ok(())
+                    }).await?;
+                }
+                action = self.actions.recv() => {
+                    let mut next = action;
+                    while let Some(action) = next {
+                        match action {
+                            Action::Send(line) => sink.feed(Message::text(line)).await.map_err(lost)?,
+                            Action::Close => {
+                                sink.send(Message::Close(None)).await.map_err(lost)?;
+                                return Ok(());
+                            }
+                            _ => {}
+                        }
+                        next = self.actions.try_recv().ok();
+                    }
+                    sink.flush().await.map_err(lost)?;
+                }
+                _ = ping.tick() => {
+                    if heard.elapsed() > SILENCE_MAX {
+                        return Ok(());
+                    }
+                    sink.send(Message::Ping(bytes::Bytes::new())).await.map_err(lost)?;
+                }
+            }
+        }
+    }
+}
+
+async fn open(access: &Access) -> Result<Socket> {
+    let server = &access.server;
+    let mut request = format!("ws://{}/v1/live", server.authority)
+        .into_client_request()
+        .map_err(|error| server.unreachable(error))?;
+    let bearer = HeaderValue::from_str(&format!("Bearer {}", access.token)).map_err(|e| server.unreachable(e))?;
+    request.headers_mut().insert("authorization", bearer);
+    let stream = server.connect().await?;
+    // The default read buffer of 128 KiB is for servers with few sockets; a phone has little to spare too.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    let handshake = tokio_tungstenite::client_async_with_config(request, stream, Some(config));
+    let opened = tokio::time::timeout(CONNECT_TIMEOUT, handshake).await;
+    match opened.map_err(|_| server.unreachable("it did not answer in time"))? {
+        Ok((socket, _)) => Ok(socket),
+        Err(WsError::Http(response)) => {
+            Err(super::refusal(response.status(), response.body().as_deref().unwrap_or_default()))
+        }
+        Err(error) => Err(server.unreachable(error)),
+    }
+}
+
+fn decompress(bytes: &[u8]) -> Result<String> {
+    let bad = |why: std::io::Error| MobsterError::Unreachable { server: "server".into(), why: why.to_string() };
+    let mut text = String::new();
+    let limit = MESSAGE_BYTES_MAX as u64;
+    let decoder = zstd::stream::read::Decoder::new(bytes).map_err(bad)?;
+    decoder.take(limit + 1).read_to_string(&mut text).map_err(bad)?;
+    if text.len() as u64 > limit {
+        return Err(bad(std::io::Error::other("a message is larger than 64 MiB")));
+    }
+    Ok(text)
+}
+
+/// Syncs by requests until there is nothing left to say or to hear.
+pub(crate) async fn sync_by_requests(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
+    let mut access = access::access(desk, keys, false).await?;
+    let (mut nonce, mut refused) = (None::<String>, 0);
+    for _ in 0..REQUESTS_MAX {
+        let body = desk.ask(|owner| Ok(owner.engine_mut()?.begin_request(now_ms())?)).await?;
+        let proof = nonce.take().map(|nonce| {
+            let proof = access.prove(Purpose::Sync, &nonce);
+            format!("{}.{}", proof.nonce, proof.signature)
+        });
+        let ask = Ask {
+            path: "/v1/sync",
+            body: Some(body.into_bytes()),
+            content_type: "application/x-ndjson",
+            bearer: Some(&access.token),
+            proof,
+        };
+        let heard = access
+            .server
+            .lines(ask, async |text| {
+                desk.ask(move |owner| {
+                    for line in text.split('\n').filter(|line| !line.trim().is_empty()) {
+                        owner.handle(Event::Frame(line))?;
+                    }
+                    Ok(())
+                })
+                .await
+            })
+            .await;
+        let more = desk.ask(|owner| Ok(owner.engine_mut()?.end_request()?)).await?;
+        match heard {
+            Ok(()) if !more => return Ok(()),
+            Ok(()) => refused = 0,
+            Err(MobsterError::Refused { nonce: Some(given), .. }) if refused < 3 => {
+                nonce = Some(given);
+                refused += 1;
+            }
+            Err(MobsterError::Refused { status: 401, .. }) if refused < 3 => {
+                access = access::access(desk, keys, true).await?;
+                refused += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(access.server.unreachable("it never has enough"))
+}

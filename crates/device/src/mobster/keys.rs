@@ -1,0 +1,120 @@
+//! The device's key: made here, kept where the app says, used to prove who holds the tokens.
+//!
+//! *Invariant:* the secret leaves this module only into its [`KeyStore`].
+
+use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use omctl_protocol::DeviceId;
+use omctl_protocol::api::{Purpose, proof_text};
+use omctl_protocol::frame::Proof;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
+
+use crate::Entropy;
+
+/// Where the device's secret key is kept: a file, or a phone's key chain.
+pub trait KeyStore: Send + Sync {
+    /// The 32 bytes that were saved, if any.
+    ///
+    /// # Errors
+    /// Where the place cannot be read.
+    fn load(&self) -> std::io::Result<Option<[u8; 32]>>;
+
+    /// Saves 32 bytes, readable by this app only.
+    ///
+    /// # Errors
+    /// Where the place cannot be written.
+    fn save(&self, secret: &[u8; 32]) -> std::io::Result<()>;
+}
+
+/// A file that only its owner can read.
+#[derive(Clone, Debug)]
+pub struct KeyFile(pub PathBuf);
+
+impl KeyStore for KeyFile {
+    fn load(&self) -> std::io::Result<Option<[u8; 32]>> {
+        let mut file = match std::fs::File::open(&self.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut secret = [0; 32];
+        file.read_exact(&mut secret)?;
+        Ok(Some(secret))
+    }
+
+    fn save(&self, secret: &[u8; 32]) -> std::io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut file = options.open(&self.0)?;
+        file.write_all(secret)?;
+        file.sync_all()
+    }
+}
+
+/// The key pair in use.
+#[derive(Clone)]
+pub(crate) struct DeviceKey(SigningKey);
+
+impl DeviceKey {
+    /// The saved key, or a new one, saved before it is used.
+    pub(crate) fn load_or_make(store: &dyn KeyStore, entropy: &Entropy) -> std::io::Result<Self> {
+        if let Some(secret) = store.load()? {
+            return SigningKey::from_slice(&secret).map(Self).map_err(std::io::Error::other);
+        }
+        loop {
+            let mut secret = [0; 32];
+            entropy.fill(&mut secret);
+            // Of 2^256 numbers, about 2^224 are no key of this curve.
+            if let Ok(key) = SigningKey::from_slice(&secret) {
+                store.save(&secret)?;
+                return Ok(Self(key));
+            }
+        }
+    }
+
+    /// 65 bytes (SEC 1, uncompressed), base64url.
+    pub(crate) fn public(&self) -> String {
+        BASE64.encode(self.0.verifying_key().to_sec1_point(false).as_bytes())
+    }
+
+    /// Signs a server's nonce.
+    pub(crate) fn prove(&self, purpose: Purpose, nonce: &str, device: DeviceId, token: &str) -> Proof {
+        let signature: Signature = self.0.sign(proof_text(purpose, nonce, device, token).as_bytes());
+        Proof { nonce: nonce.to_owned(), signature: BASE64.encode(signature.to_bytes()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use p256::ecdsa::VerifyingKey;
+    use p256::ecdsa::signature::Verifier as _;
+
+    use super::*;
+
+    #[test]
+    fn a_key_is_kept_and_its_proof_verifies() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile(folder.path().join("app.key"));
+        let first = DeviceKey::load_or_make(&file, &Entropy::System).unwrap();
+        let again = DeviceKey::load_or_make(&file, &Entropy::System).unwrap();
+        assert_eq!(first.public(), again.public());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        let device: DeviceId = "018f6b1e-0000-7000-8000-000000000001".parse().unwrap();
+        let proof = first.prove(Purpose::Live, "n", device, "t");
+        let bytes = BASE64.decode(proof.signature).unwrap();
+        assert_eq!(bytes.len(), 64);
+        let public = VerifyingKey::from_sec1_bytes(&BASE64.decode(first.public()).unwrap()).unwrap();
+        let text = proof_text(Purpose::Live, "n", device, "t");
+        public.verify(text.as_bytes(), &Signature::from_slice(&bytes).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,440 @@
+//! What an app opens: its file, the engine behind it, and the link to a server.
+//!
+//! Two answers to a write: *saved*, when [`Mobster::execute`] returns, and *settled*, when the server's receipt is here.
+//! All SQLite work runs on two threads (writing and the engine; reading), all network work on a third.
+
+pub(crate) mod keys;
+pub(crate) mod owner;
+mod reader;
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omctl_protocol::{DeviceId, Fields, MutationId, Value};
+use rusqlite::{Transaction, params_from_iter};
+use tokio::sync::{mpsc, watch};
+
+pub use self::keys::{KeyFile, KeyStore};
+pub use self::reader::{LiveQuery, Rows};
+
+use self::owner::{Desk, Owner, Signals};
+use self::reader::Reader;
+use crate::http::{access, link};
+use crate::store::values::Bind;
+use crate::store::{self, Answer, Rejected, Stats, StoreError, Write};
+use crate::{ConnectionState, Engine, Entropy, Store, StoreOptions};
+
+/// How long `sync_now` waits for a link in the background.
+const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub(crate) type Result<T, E = MobsterError> = std::result::Result<T, E>;
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum MobsterError {
+    /// The local file.
+    #[error("local storage failed")]
+    Store(#[from] StoreError),
+    /// A file beside it.
+    #[error("local file failed")]
+    Io(#[source] std::io::Error),
+    /// Activate first.
+    #[error("device is not activated")]
+    NotActivated,
+    /// This file belongs to a device already.
+    #[error("file is activated for a device already")]
+    AlreadyActivated,
+    /// Another handle of this file has the engine; this one reads and writes.
+    #[error("engine of this file runs elsewhere")]
+    EngineElsewhere,
+    /// Not an address of the form `http://HOST:PORT`.
+    #[error("`{0}` is not an address of the form http://HOST:PORT")]
+    BadUrl(String),
+    /// No answer from the server.
+    #[error("server {server} cannot be reached: {why}")]
+    Unreachable {
+        /// Its address.
+        server: String,
+        /// What was seen.
+        why: String,
+    },
+    /// The server says no.
+    #[error("server refused: {title}")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// Stable code.
+        code: String,
+        /// One sentence.
+        title: String,
+        /// What to do next.
+        hint: Option<String>,
+        /// What to sign, where a proof was missing.
+        nonce: Option<String>,
+    },
+    /// `sync_now` found no connection in time.
+    #[error("device is offline")]
+    Offline,
+    /// The app closed this handle.
+    #[error("storage is closed")]
+    Closed,
+}
+
+/// By what a device is activated.
+#[derive(Clone)]
+pub enum Credentials {
+    /// A single-use activation code.
+    Code(String),
+    /// The account's e-mail address and password.
+    Password {
+        /// The address.
+        email: String,
+        /// The password.
+        password: String,
+    },
+}
+
+/// Opens a [`Mobster`] otherwise than by default.
+pub struct Builder {
+    path: PathBuf,
+    keys: Option<Arc<dyn KeyStore>>,
+    background: bool,
+    name: String,
+    platform: String,
+}
+
+impl Builder {
+    /// Keeps the device's key elsewhere than in a file beside the database.
+    #[must_use]
+    pub fn key_store(mut self, keys: Arc<dyn KeyStore>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Whether to keep a connection by itself. Without it, only [`Mobster::sync_now`] talks to the server.
+    #[must_use]
+    pub fn background(mut self, background: bool) -> Self {
+        self.background = background;
+        self
+    }
+
+    /// What activation tells the server: the device's name and its platform (`android`, `ios`, …).
+    #[must_use]
+    pub fn device(mut self, name: &str, platform: &str) -> Self {
+        self.name = name.to_owned();
+        self.platform = platform.to_owned();
+        self
+    }
+
+    /// Opens the file.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`] or [`MobsterError::Io`].
+    pub fn open(self) -> Result<Mobster> {
+        let beside = |suffix: &str| {
+            let mut name = self.path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        let lock = std::fs::File::create(beside(".lock")).map_err(MobsterError::Io)?;
+        let has_engine = match lock.try_lock() {
+            Ok(()) => true,
+            Err(std::fs::TryLockError::WouldBlock) => false,
+            Err(std::fs::TryLockError::Error(error)) => return Err(MobsterError::Io(error)),
+        };
+        let (actions, to_link) = mpsc::unbounded_channel();
+        let (changed, settled) = (watch::Sender::new(0), watch::Sender::new(0));
+        let state = watch::Sender::new(ConnectionState::Offline);
+        let signals = Signals { actions, changed: changed.clone(), settled: settled.clone(), state: state.clone() };
+        let path = self.path.clone();
+        let desk = Desk::open(move || {
+            if has_engine {
+                let mut store = Store::open(&path, StoreOptions::default())?;
+                store.prune(now_ms())?;
+                Ok(Owner::engine(Engine::new(store), signals))
+            } else {
+                Ok(Owner::guest(store::app_connection(&path, &Entropy::System)?, signals))
+            }
+        })?;
+        let reader = Reader::open(&self.path)?;
+        let keys = self.keys.unwrap_or_else(|| Arc::new(KeyFile(beside(".key"))));
+        let (wake, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+        let link = link::Link {
+            desk: desk.clone(),
+            keys: keys.clone(),
+            actions: to_link,
+            wake: wake.subscribe(),
+            stop: stop.subscribe(),
+            online: self.background && has_engine,
+        };
+        start_link(link)?;
+        let about = (self.name, self.platform);
+        let background = self.background;
+        Ok(Mobster(Arc::new(Inner {
+            desk,
+            reader,
+            keys,
+            changed,
+            settled,
+            state,
+            wake,
+            stop,
+            has_engine,
+            background,
+            about,
+            _lock: lock,
+        })))
+    }
+}
+
+fn start_link(link: link::Link) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(MobsterError::Io)?;
+    let thread = std::thread::Builder::new().name("omctl-link".into());
+    thread.spawn(move || runtime.block_on(link.run())).map(drop).map_err(MobsterError::Io)
+}
+
+/// An app's local storage, kept in step with a server. Cheap to clone; the last clone closes it.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use omctl_device::Mobster;
+/// use omctl_protocol::Value;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+/// # runtime.block_on(async {
+/// let app = Mobster::open(&folder.path().join("app.db"))?;
+/// // app.activate("http://127.0.0.1:7400", Credentials::Code("…".into())).await?;
+/// app.execute("CREATE TABLE drafts (body TEXT)", vec![]).await?;
+/// app.execute("INSERT INTO drafts (body) VALUES (?1)", vec![Value::Text("hello".into())]).await?;
+/// let rows = app.query("SELECT body FROM drafts", vec![]).await?;
+/// assert_eq!(rows.rows, [[Value::Text("hello".into())]]);
+/// app.close();
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Mobster(Arc<Inner>);
+
+struct Inner {
+    desk: Desk,
+    reader: Reader,
+    keys: Arc<dyn KeyStore>,
+    changed: watch::Sender<u64>,
+    settled: watch::Sender<u64>,
+    state: watch::Sender<ConnectionState>,
+    wake: watch::Sender<u64>,
+    stop: watch::Sender<bool>,
+    has_engine: bool,
+    background: bool,
+    about: (String, String),
+    /// One engine a file: locked for as long as this handle lives.
+    _lock: std::fs::File,
+}
+
+/// A write that is saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// Ask by it what became of the write.
+    pub write: Write,
+    /// Rows that the statement changed.
+    pub rows: usize,
+}
+
+impl Mobster {
+    /// Opens or makes a file, with everything by default.
+    ///
+    /// # Errors
+    /// As [`Builder::open`].
+    pub fn open(path: &Path) -> Result<Self> {
+        Self::builder(path).open()
+    }
+
+    /// Prepares to open a file.
+    pub fn builder(path: &Path) -> Builder {
+        Builder {
+            path: path.to_owned(),
+            keys: None,
+            background: true,
+            name: "device".into(),
+            platform: std::env::consts::OS.into(),
+        }
+    }
+
+    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`.
+    ///
+    /// # Errors
+    /// [`MobsterError::Refused`], [`MobsterError::Unreachable`], [`MobsterError::AlreadyActivated`], …
+    pub async fn activate(&self, server_url: &str, credentials: Credentials) -> Result<()> {
+        let inner = &self.0;
+        access::activate(&inner.desk, &inner.keys, server_url, credentials, inner.about.clone()).await?;
+        inner.wake.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// The device, once it is activated.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`], [`MobsterError::EngineElsewhere`].
+    pub async fn device(&self) -> Result<Option<DeviceId>> {
+        self.0.desk.ask(|owner| Ok(owner.engine_mut()?.store().device()?)).await
+    }
+
+    /// Runs one statement that writes. When it returns, the write is saved.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`] with what SQLite, or a trigger of a channel, says.
+    pub async fn execute(&self, sql: &str, params: Vec<Value>) -> Result<Saved> {
+        let sql = sql.to_owned();
+        let done = self.transaction(move |tx| tx.execute(&sql, params_from_iter(params.iter().map(Bind)))).await?;
+        Ok(Saved { write: done.1, rows: done.0 })
+    }
+
+    /// Runs statements in one transaction. When it returns, all of them are saved, or none.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`] with what the closure or SQLite says.
+    pub async fn transaction<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<(T, Write)> {
+        self.0.desk.ask(move |owner| owner.write(work)).await
+    }
+
+    /// Runs one statement that reads.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`].
+    pub async fn query(&self, sql: &str, params: Vec<Value>) -> Result<Rows> {
+        self.0.reader.query(sql.to_owned(), params).await
+    }
+
+    /// A query that is answered again whenever its tables change.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`] where the statement cannot be compiled.
+    pub async fn live(&self, sql: &str, params: Vec<Value>) -> Result<LiveQuery> {
+        LiveQuery::open(self.0.reader.clone(), sql.to_owned(), params, self.0.changed.subscribe()).await
+    }
+
+    /// Waits until every mutation of a write has its answer. A write that changed nothing has none.
+    ///
+    /// # Errors
+    /// [`MobsterError::Closed`], [`MobsterError::EngineElsewhere`], or the file's.
+    pub async fn settled(&self, write: Write) -> Result<Vec<Answer>> {
+        let mut settled = self.0.settled.subscribe();
+        loop {
+            settled.borrow_and_update();
+            let answers = self.0.desk.ask(move |owner| Ok(owner.engine_mut()?.store().answers(write)?)).await?;
+            if let Some(answers) = answers {
+                return Ok(answers);
+            }
+            settled.changed().await.map_err(|_| MobsterError::Closed)?;
+        }
+    }
+
+    /// Mutations that were rejected, oldest first.
+    ///
+    /// # Errors
+    /// As [`Mobster::settled`].
+    pub async fn rejected(&self) -> Result<Vec<Rejected>> {
+        self.0.desk.ask(|owner| Ok(owner.engine_mut()?.store().rejected()?)).await
+    }
+
+    /// Writes a rejected mutation again, with some fields edited (JSON forms by field name).
+    ///
+    /// # Errors
+    /// As [`Store::retry`].
+    pub async fn retry(&self, id: MutationId, edits: Fields) -> Result<Write> {
+        let ask = self.0.desk.ask(move |owner| {
+            let write = owner.engine_mut()?.store_mut().retry(id, &edits)?;
+            owner.look_around()?;
+            Ok(write)
+        });
+        ask.await
+    }
+
+    /// Forgets a rejected mutation.
+    ///
+    /// # Errors
+    /// As [`Store::discard`].
+    pub async fn discard(&self, id: MutationId) -> Result<Rejected> {
+        self.0.desk.ask(move |owner| Ok(owner.engine_mut()?.store_mut().discard(id)?)).await
+    }
+
+    /// How things stand.
+    ///
+    /// # Errors
+    /// As [`Mobster::settled`].
+    pub async fn stats(&self) -> Result<Stats> {
+        self.0.desk.ask(|owner| Ok(owner.engine_mut()?.store().stats()?)).await
+    }
+
+    /// The connection's state, to look at or to wait for.
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
+        self.0.state.subscribe()
+    }
+
+    /// Whether the engine of this file runs in this handle; else another one sends what is written here.
+    pub fn has_engine(&self) -> bool {
+        self.0.has_engine
+    }
+
+    /// Makes a view `backend_CHANNEL` of each channel: rows with keys, references and columns as the backend spells them.
+    ///
+    /// # Errors
+    /// As [`Mobster::settled`].
+    pub async fn create_backend_views(&self) -> Result<()> {
+        self.0.desk.ask(|owner| Ok(owner.engine_mut()?.store_mut().create_backend_views()?)).await
+    }
+
+    /// Syncs now: returns when everything written before is settled and a commit was received.
+    ///
+    /// # Errors
+    /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`], …
+    pub async fn sync_now(&self) -> Result<()> {
+        let inner = &self.0;
+        if !inner.has_engine {
+            return Err(MobsterError::EngineElsewhere);
+        }
+        if !inner.background {
+            return link::sync_by_requests(&inner.desk, &inner.keys).await;
+        }
+        if self.device().await?.is_none() {
+            return Err(MobsterError::NotActivated);
+        }
+        let (mut settled, mut state) = (inner.settled.subscribe(), inner.state.subscribe());
+        inner.wake.send_modify(|count| *count += 1);
+        let done = async {
+            loop {
+                state.wait_for(|state| *state == ConnectionState::Live).await.map_err(|_| MobsterError::Closed)?;
+                settled.borrow_and_update();
+                if self.stats().await?.pending == 0 {
+                    return Ok(());
+                }
+                // A lost connection wakes nobody here; the next live one, or the deadline, does.
+                tokio::select! {
+                    changed = settled.changed() => changed.map_err(|_| MobsterError::Closed)?,
+                    changed = state.changed() => changed.map_err(|_| MobsterError::Closed)?,
+                }
+            }
+        };
+        tokio::time::timeout(SYNC_TIMEOUT, done).await.map_err(|_| MobsterError::Offline)?
+    }
+
+    /// Ends the link. The file stays readable and writable until the last clone of this handle is gone.
+    pub fn close(&self) {
+        self.0.stop.send_replace(true);
+    }
+}
+
+/// The system's clock.
+pub(crate) fn now_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place of the library that asks the system")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

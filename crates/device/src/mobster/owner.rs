@@ -1,0 +1,157 @@
+//! The thread that owns the engine and its connections: SQLite never runs on the app's or the network's threads.
+
+use std::collections::BTreeSet;
+use std::sync::mpsc;
+
+use omctl_protocol::ChannelName;
+use rusqlite::{Connection, Transaction};
+use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
+
+use super::{MobsterError, Result, now_ms};
+use crate::store::{self, StoreError, Write};
+use crate::{Action, ConnectionState, Engine, Event};
+
+/// What lives on the thread.
+pub(crate) struct Owner {
+    kind: Kind,
+    signals: Signals,
+    data_version: i64,
+}
+
+/// Whether the engine of this file runs here.
+enum Kind {
+    /// It does.
+    Engine(Box<Engine>),
+    /// Another process (or another handle) has it; this one reads and writes.
+    Guest(Connection),
+}
+
+/// Where the thread reports to.
+#[derive(Clone)]
+pub(crate) struct Signals {
+    /// Actions for the network.
+    pub(crate) actions: async_mpsc::UnboundedSender<Action>,
+    /// Counts changes of any table.
+    pub(crate) changed: watch::Sender<u64>,
+    /// Counts receipts.
+    pub(crate) settled: watch::Sender<u64>,
+    /// The connection's state.
+    pub(crate) state: watch::Sender<ConnectionState>,
+}
+
+type Job = Box<dyn FnOnce(&mut Owner) + Send>;
+
+/// Sends work to the thread. The thread ends when the last of these is gone.
+#[derive(Clone)]
+pub(crate) struct Desk(mpsc::Sender<Job>);
+
+impl Desk {
+    pub(crate) fn open(make: impl FnOnce() -> Result<Owner> + Send + 'static) -> Result<Self> {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        let (ready, is_ready) = mpsc::channel();
+        let thread = std::thread::Builder::new().name("omctl-store".into());
+        let spawned = thread.spawn(move || match make() {
+            Ok(mut owner) => {
+                if ready.send(Ok(())).is_ok() {
+                    while let Ok(job) = jobs.recv() {
+                        job(&mut owner);
+                    }
+                }
+            }
+            Err(error) => drop(ready.send(Err(error))),
+        });
+        spawned.map_err(MobsterError::Io)?;
+        is_ready.recv().map_err(|_| MobsterError::Closed)??;
+        Ok(Self(sender))
+    }
+
+    /// Runs something on the thread and waits for its answer.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Owner) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |owner| {
+            // Whoever asked may have gone away; the work is done all the same.
+            drop(answer.send(work(owner)));
+        });
+        self.0.send(job).map_err(|_| MobsterError::Closed)?;
+        answered.await.map_err(|_| MobsterError::Closed)?
+    }
+}
+
+impl Owner {
+    pub(crate) fn engine(engine: Engine, signals: Signals) -> Self {
+        Self { kind: Kind::Engine(Box::new(engine)), signals, data_version: 0 }
+    }
+
+    pub(crate) fn guest(conn: Connection, signals: Signals) -> Self {
+        Self { kind: Kind::Guest(conn), signals, data_version: 0 }
+    }
+
+    /// The engine, where it runs here.
+    pub(crate) fn engine_mut(&mut self) -> Result<&mut Engine> {
+        match &mut self.kind {
+            Kind::Engine(engine) => Ok(engine),
+            Kind::Guest(_) => Err(MobsterError::EngineElsewhere),
+        }
+    }
+
+    /// Tells the engine what happened, and everybody what it wants.
+    pub(crate) fn handle(&mut self, event: Event<'_>) -> Result<()> {
+        let actions = self.engine_mut()?.handle(now_ms(), event)?;
+        self.report(actions);
+        Ok(())
+    }
+
+    fn report(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Changed(channels) => self.changed(&channels),
+                Action::Settled(_) => self.signals.settled.send_modify(|count| *count += 1),
+                Action::State(state) => drop(self.signals.state.send_replace(state)),
+                // The network's thread may have ended already.
+                action => drop(self.signals.actions.send(action)),
+            }
+        }
+    }
+
+    fn changed(&self, _channels: &BTreeSet<ChannelName>) {
+        // Which tables changed is in `om_dirty`, where a live query of any process finds it.
+        self.signals.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Runs statements of the app in one transaction.
+    pub(crate) fn write<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Write)> {
+        let done = match &mut self.kind {
+            Kind::Engine(engine) => engine.store_mut().write(work)?,
+            Kind::Guest(conn) => store::write(conn, work)?,
+        };
+        self.changed(&BTreeSet::new());
+        if let Kind::Engine(_) = self.kind {
+            self.handle(Event::LocalWrite)?;
+        }
+        Ok(done)
+    }
+
+    /// Looks whether another connection wrote, and lets the engine send it.
+    pub(crate) fn look_around(&mut self) -> Result<()> {
+        let conn = match &self.kind {
+            Kind::Engine(engine) => engine.store().connection(),
+            Kind::Guest(conn) => conn,
+        };
+        let version = conn
+            .prepare_cached("PRAGMA data_version")
+            .and_then(|mut statement| statement.query_row([], |row| row.get(0)))
+            .map_err(StoreError::Sqlite)?;
+        if std::mem::replace(&mut self.data_version, version) == version {
+            return Ok(());
+        }
+        self.signals.settled.send_modify(|count| *count += 1);
+        self.changed(&BTreeSet::new());
+        if let Kind::Engine(_) = self.kind { self.handle(Event::LocalWrite) } else { Ok(()) }
+    }
+}
