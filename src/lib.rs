@@ -26,6 +26,7 @@ pub mod push;
 pub mod rule;
 pub mod scaffold;
 pub mod server;
+pub mod simulate;
 pub mod store;
 pub mod sync;
 pub mod tasks;

@@ -9,6 +9,7 @@ mod channel;
 mod channel_draft;
 mod check;
 mod completions;
+mod device;
 mod error;
 mod exit;
 mod new;
@@ -68,6 +69,7 @@ enum Command {
     Serve(serve::Args),
     Account(account::Args),
     Channel(channel::Args),
+    Device(device::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -79,6 +81,7 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Serve(args) => serve::run(cli, args),
         Command::Account(args) => account::run(cli, args),
         Command::Channel(args) => channel::run(cli, args),
+        Command::Device(args) => device::run(cli, args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }

@@ -13,12 +13,12 @@ use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
-use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
-    AccountList, AccountNew, AccountPatch, AccountView, ChannelList, ChannelView, CodeView, DeviceList, Health,
-    SERVER_FILE, ServerFile,
+    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, CodeView, DeviceList,
+    Health, SERVER_FILE, ServerFile,
 };
 use omctl_protocol::api::Problem;
+use omctl_protocol::{ChannelName, DeviceId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -213,6 +213,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn channel(&self, name: &str) -> Result<ChannelView, ClientError> {
         self.get(&format!("/v1/admin/channels/{}", segment(name))).await
+    }
+
+    /// What an account should see of a channel, by the backend's own scan.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn backend_view(&self, channel: &ChannelName, email: &str) -> Result<BackendReply, ClientError> {
+        let (channel, email) = (segment(channel.as_str()), segment(email));
+        self.get(&format!("/v1/admin/channels/{channel}/backend?as={email}")).await
     }
 
     /// Any path of the server that answers with JSON: for commands whose answer only they know.

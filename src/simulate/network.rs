@@ -56,12 +56,7 @@ impl Network {
     ///
     /// # Errors
     /// Those of listening.
-    pub async fn start(
-        target: SocketAddr,
-        profile: Profile,
-        entropy: Entropy,
-        tasks: &Tasks,
-    ) -> std::io::Result<Self> {
+    pub async fn start(target: SocketAddr, profile: Profile, entropy: Entropy, tasks: &Tasks) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
         let line = Arc::new(Line {

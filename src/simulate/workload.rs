@@ -218,8 +218,7 @@ impl Writer {
         id: &str,
         field: &Field,
     ) -> rusqlite::Result<SqlValue> {
-        let sql =
-            format!("SELECT {} FROM {} WHERE id = ?1", quote(&field.name), quote(schema.channel.as_str()));
+        let sql = format!("SELECT {} FROM {} WHERE id = ?1", quote(&field.name), quote(schema.channel.as_str()));
         Ok(reader.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional()?.unwrap_or(SqlValue::Null))
     }
 
@@ -288,7 +287,9 @@ fn plain_value(field: &Field, chance: u64) -> SqlValue {
         FieldType::DateTime => Value::Text("2026-01-15 08:30:00".into()),
         FieldType::Timestamp => Value::Text("2026-01-15T08:30:00Z".into()),
         FieldType::Uuid => Value::Text(uuid::Uuid::from_u128(u128::from(chance)).to_string()),
-        FieldType::Enum => field.values.get(chance as usize % field.values.len().max(1)).cloned().map_or(Value::Null, Value::Text),
+        FieldType::Enum => {
+            field.values.get(chance as usize % field.values.len().max(1)).cloned().map_or(Value::Null, Value::Text)
+        }
         FieldType::Json => Value::Text(format!("{{\"n\":{chance}}}")),
         FieldType::Array => Value::Text(format!("[\"{chance}\"]")),
         FieldType::Bytes => Value::Bytes(chance.to_be_bytes().to_vec()),

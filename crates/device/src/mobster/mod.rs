@@ -276,6 +276,17 @@ impl Mobster {
         Ok(())
     }
 
+    /// Speaks to the same server at another address from now on: after it moved, or through a proxy.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`], [`MobsterError::EngineElsewhere`].
+    pub async fn use_server(&self, server_url: &str) -> Result<()> {
+        let url = server_url.to_owned();
+        self.0.desk.ask(move |owner| Ok(owner.engine_mut()?.store_mut().set_note("server_url", &url)?)).await?;
+        self.0.wake.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
     /// The device, once it is activated.
     ///
     /// # Errors
