@@ -35,6 +35,7 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every m
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make and list accounts'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Simulate devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -157,6 +158,30 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -f -a "simulate" -d 'Run a fleet of real device clients against the running server and prove that they converge'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l devices -d 'How many devices' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l account -d 'Whose devices they are, in turn; without it all enabled accounts' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l duration -d 'For how long they write' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l offline -d 'For how long each of them is offline in that time' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l network -d 'What their connections are like' -r -f -a "wifi\t'A quiet office'
+lossy\t'A train: slow, uneven, connections that end without a word'"
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l rate -d 'Writes per second and device; 0: they only watch' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l seed -d 'Repeats the same choices' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l keep -d 'Keep the devices\' files in this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l allow-writes -d 'Write to backends that are not the server\'s own'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

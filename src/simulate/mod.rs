@@ -115,7 +115,24 @@ pub(crate) struct Device {
     app: Mobster,
     network: Network,
     dark: AtomicBool,
+    /// When it was offline last.
+    last_dark: std::sync::Mutex<Option<Instant>>,
     refused_here: AtomicU64,
+}
+
+impl Device {
+    fn set_dark(&self, dark: bool) {
+        if dark || self.dark.load(Ordering::Relaxed) {
+            *self.last_dark.lock().expect("nobody panics while noting a time") = Some(Instant::now());
+        }
+        self.dark.store(dark, Ordering::Relaxed);
+        self.network.set_dark(dark);
+    }
+
+    /// Whether it was offline at some time since then.
+    fn dark_since(&self, then: Instant) -> bool {
+        self.last_dark.lock().expect("nobody panics while noting a time").is_some_and(|last| last >= then)
+    }
 }
 
 /// Runs a fleet. `connect` finds the server, at the beginning and once more at the end: it may have been restarted.
@@ -156,12 +173,13 @@ async fn run_in(
     progress: &dyn Progress,
 ) -> Result<Report, SimulateError> {
     let entropy = Entropy::seeded(plan.seed);
+    let run = format!("{:04x}", Entropy::System.u64() & 0xffff);
     let devices = activate(folder, client, plan, &entropy, tasks, progress).await?;
     first_commit(&devices, channels, progress).await?;
     let started = Instant::now();
     let latencies = if plan.rate > 0.0 {
-        let writing = write(&devices, plan, channels, &entropy, started, progress);
-        let probing = probe(&devices, channels, &entropy, started + plan.duration);
+        let writing = write(&devices, plan, channels, &entropy, (started, &run), progress);
+        let probing = probe(&devices, channels, &entropy, &run, started + plan.duration);
         let (written, latencies) = tokio::join!(writing, probing);
         written?;
         latencies?
@@ -257,6 +275,7 @@ async fn activate(
             app,
             network,
             dark: AtomicBool::new(false),
+            last_dark: std::sync::Mutex::new(None),
             refused_here: AtomicU64::new(0),
         }));
         progress.step(number as u64);
@@ -317,13 +336,13 @@ async fn write(
     plan: &Plan,
     channels: &[ChannelView],
     entropy: &Entropy,
-    started: Instant,
+    (started, run): (Instant, &str),
     progress: &dyn Progress,
 ) -> Result<(), SimulateError> {
     progress.phase("writing", plan.duration.as_secs());
     let ends = started + plan.duration;
     let lives = devices.iter().map(|device| {
-        let writer = Writer::new(schemas(channels), Entropy::seeded(entropy.u64()), device.number);
+        let writer = Writer::new(schemas(channels), Entropy::seeded(entropy.u64()), device.number, run);
         live_its_life(device.clone(), writer, plan.clone(), started, ends)
     });
     let clock = async {
@@ -361,8 +380,8 @@ async fn live_its_life(
     while Instant::now() < ends {
         let now = Instant::now();
         let dark = !offline.is_zero() && now >= dark_from && now < dark_until;
-        if dark != device.dark.swap(dark, Ordering::Relaxed) {
-            device.network.set_dark(dark);
+        if dark != device.dark.load(Ordering::Relaxed) {
+            device.set_dark(dark);
         }
         write_once(&device, &writer, &reader).await?;
         let pause = {
@@ -371,8 +390,7 @@ async fn live_its_life(
         };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
-    device.dark.store(false, Ordering::Relaxed);
-    device.network.set_dark(false);
+    device.set_dark(false);
     Ok(())
 }
 
@@ -408,6 +426,7 @@ async fn probe(
     devices: &[Arc<Device>],
     channels: &[ChannelView],
     entropy: &Entropy,
+    run: &str,
     ends: Instant,
 ) -> Result<Vec<f64>, SimulateError> {
     let mut latencies = Vec::new();
@@ -433,7 +452,7 @@ async fn probe(
             continue;
         }
         probed += 1;
-        let mark: String = format!("op{}x{probed}", from.number).chars().take(*most as usize).collect();
+        let mark: String = format!("op{run}{}x{probed}", from.number).chars().take(*most as usize).collect();
         let pick = entropy.u64();
         if let Some(latency) = probe_once(from, to, channel, field, mark, pick).await? {
             latencies.push(latency);
@@ -487,7 +506,11 @@ async fn probe_once(
         }
         None
     });
-    Ok(seen.await)
+    let seen = seen.await;
+    // Who was offline in between says nothing about how fast a change travels.
+    let was_dark = from.dark.load(Ordering::Relaxed) || to.dark.load(Ordering::Relaxed);
+    let went_dark = [from, to].iter().any(|device| device.dark_since(began));
+    Ok(seen.filter(|_| !was_dark && !went_dark))
 }
 
 /// Waits until no device has anything left to send. Whether that came about.

@@ -4,7 +4,7 @@
 //! Every write to a record carries a mark in a free text field where the channel has one: the checker looks for it in
 //! the backend.
 
-use omctl_protocol::{AssignedBy, ChannelName, ChannelSchema, Field, FieldType, Operation, Value};
+use omctl_protocol::{AssignedBy, ChannelName, ChannelSchema, Field, FieldType, Value};
 use rusqlite::{Connection, OptionalExtension as _, types::Value as SqlValue};
 
 use crate::clock::Entropy;
@@ -12,13 +12,8 @@ use crate::clock::Entropy;
 /// A write that an app makes: one statement with its parameters.
 #[derive(Clone, Debug)]
 pub(super) struct Planned {
-    pub(super) channel: ChannelName,
-    pub(super) op: Operation,
-    pub(super) record: String,
     pub(super) sql: String,
     pub(super) parameters: Vec<SqlValue>,
-    /// The field that carries the mark, and the mark.
-    pub(super) mark: Option<(String, String)>,
 }
 
 /// Makes writes for one device.
@@ -27,12 +22,14 @@ pub(super) struct Writer {
     schemas: Vec<ChannelSchema>,
     entropy: Entropy,
     device: usize,
+    /// Of this run: marks of an earlier fleet may still be in the backend.
+    run: String,
     written: u64,
 }
 
 impl Writer {
-    pub(super) fn new(schemas: Vec<ChannelSchema>, entropy: Entropy, device: usize) -> Self {
-        Self { schemas, entropy, device, written: 0 }
+    pub(super) fn new(schemas: Vec<ChannelSchema>, entropy: Entropy, device: usize, run: &str) -> Self {
+        Self { schemas, entropy, device, run: run.to_owned(), written: 0 }
     }
 
     /// Chance, the same for the same seed.
@@ -55,25 +52,22 @@ impl Writer {
     }
 
     fn mark(&self, limit: Option<u32>) -> String {
-        let mark = format!("om{}x{}", self.device, self.written);
+        let mark = format!("om{}{}x{}", self.run, self.device, self.written);
         limit.map_or(mark.clone(), |limit| mark.chars().take(limit as usize).collect())
     }
 
     fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
         let Some(sample) = self.some_record(reader, schema)? else { return self.first(schema, reader) };
         let id = self.entropy.uuid_v7(&crate::clock::Clock::System).to_string();
-        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id.clone())]);
+        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id)]);
         let marked = mark_field(schema);
-        let mut mark = None;
         for field in &schema.fields {
             let is_key = schema.is_key_field(&field.name);
             if field.read_only || (is_key && schema.key.assigned_by == AssignedBy::Backend) {
                 continue;
             }
             let value = if marked.is_some_and(|marked| marked.name == field.name) {
-                let text = self.mark(field.max_length);
-                mark = Some((field.name.clone(), text.clone()));
-                SqlValue::Text(text)
+                SqlValue::Text(self.mark(field.max_length))
             } else if field.kind == FieldType::Ref {
                 self.some_target(reader, field)?
             } else if is_key {
@@ -87,24 +81,21 @@ impl Writer {
         if schema.key.assigned_by == AssignedBy::App && self.key_is_taken(reader, schema, &columns, &parameters)? {
             return Ok(None);
         }
-        Ok(Some(insert(schema, id, &columns, parameters, mark)))
+        Ok(Some(insert(schema, &columns, parameters)))
     }
 
     /// A record for a channel that has none yet.
     fn first(&self, schema: &ChannelSchema, reader: &Connection) -> rusqlite::Result<Option<Planned>> {
         let id = self.entropy.uuid_v7(&crate::clock::Clock::System).to_string();
-        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id.clone())]);
+        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id)]);
         let marked = mark_field(schema);
-        let mut mark = None;
         for field in &schema.fields {
             let assigned = schema.is_key_field(&field.name) && schema.key.assigned_by == AssignedBy::Backend;
             if field.read_only || assigned {
                 continue;
             }
             let value = if marked.is_some_and(|marked| marked.name == field.name) {
-                let text = self.mark(field.max_length);
-                mark = Some((field.name.clone(), text.clone()));
-                SqlValue::Text(text)
+                SqlValue::Text(self.mark(field.max_length))
             } else if field.kind == FieldType::Ref {
                 self.some_target(reader, field)?
             } else {
@@ -116,24 +107,23 @@ impl Writer {
             columns.push(quote(&field.name));
             parameters.push(value);
         }
-        Ok(Some(insert(schema, id, &columns, parameters, mark)))
+        Ok(Some(insert(schema, &columns, parameters)))
     }
 
     fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
         let Some(id) = self.some_record(reader, schema)? else { return Ok(None) };
-        let (mut sets, mut parameters, mut mark) = (Vec::new(), Vec::new(), None);
-        if let Some(field) = mark_field(schema) {
-            let text = self.mark(field.max_length);
-            mark = Some((field.name.clone(), text.clone()));
+        let (mut sets, mut parameters) = (Vec::new(), Vec::new());
+        let marked = mark_field(schema);
+        if let Some(field) = marked {
             sets.push(format!("{} = ?", quote(&field.name)));
-            parameters.push(SqlValue::Text(text));
+            parameters.push(SqlValue::Text(self.mark(field.max_length)));
         }
         // Beside the mark one other field, with a value that some record has: CHECKs hold for it.
         let others: Vec<&Field> = schema
             .fields
             .iter()
             .filter(|field| !field.read_only && !schema.is_key_field(&field.name))
-            .filter(|field| mark.as_ref().is_none_or(|(marked, _)| *marked != field.name))
+            .filter(|field| marked.is_none_or(|marked| marked.name != field.name))
             .collect();
         if !others.is_empty() && (sets.is_empty() || self.below(2) == 0) {
             let field = others[self.below(others.len() as u64) as usize];
@@ -153,10 +143,9 @@ impl Writer {
         if sets.is_empty() {
             return Ok(None);
         }
-        parameters.push(SqlValue::Text(id.clone()));
+        parameters.push(SqlValue::Text(id));
         let sql = format!("UPDATE {} SET {} WHERE id = ?", quote(schema.channel.as_str()), sets.join(", "));
-        let channel = schema.channel.clone();
-        Ok(Some(Planned { channel, op: Operation::Update, record: id, sql, parameters, mark }))
+        Ok(Some(Planned { sql, parameters }))
     }
 
     /// Deletes a record that nothing points to, as far as this device can tell.
@@ -176,14 +165,7 @@ impl Writer {
         }
         let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
         let parameters = vec![SqlValue::Text(id.clone())];
-        Ok(Some(Planned {
-            channel: schema.channel.clone(),
-            op: Operation::Delete,
-            record: id,
-            sql,
-            parameters,
-            mark: None,
-        }))
+        Ok(Some(Planned { sql, parameters }))
     }
 
     fn some_record(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<String>> {
@@ -252,16 +234,10 @@ impl Writer {
     }
 }
 
-fn insert(
-    schema: &ChannelSchema,
-    record: String,
-    columns: &[String],
-    parameters: Vec<SqlValue>,
-    mark: Option<(String, String)>,
-) -> Planned {
+fn insert(schema: &ChannelSchema, columns: &[String], parameters: Vec<SqlValue>) -> Planned {
     let marks = vec!["?"; columns.len()].join(", ");
     let sql = format!("INSERT INTO {} ({}) VALUES ({marks})", quote(schema.channel.as_str()), columns.join(", "));
-    Planned { channel: schema.channel.clone(), op: Operation::Create, record, sql, parameters, mark }
+    Planned { sql, parameters }
 }
 
 /// The field that carries marks: free text, long enough, no key.
@@ -269,7 +245,7 @@ pub(super) fn mark_field(schema: &ChannelSchema) -> Option<&Field> {
     schema.fields.iter().find(|field| {
         field.kind == FieldType::Text
             && !field.read_only
-            && field.max_length.is_none_or(|most| most >= 12)
+            && field.max_length.is_none_or(|most| most >= 20)
             && !schema.is_key_field(&field.name)
     })
 }
