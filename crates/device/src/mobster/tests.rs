@@ -87,9 +87,10 @@ async fn serve_one(mut stream: TcpStream) {
         request.extend_from_slice(&part[..read]);
         let text = String::from_utf8_lossy(&request).to_lowercase();
         if let Some(end) = text.find("\r\n\r\n") {
-            let length = text.split("content-length: ").nth(1).map_or(0, |rest| {
-                rest.split("\r\n").next().unwrap().parse::<usize>().unwrap()
-            });
+            let length = text
+                .split("content-length: ")
+                .nth(1)
+                .map_or(0, |rest| rest.split("\r\n").next().unwrap().parse::<usize>().unwrap());
             if request.len() >= end + 4 + length {
                 break (end + 4, length);
             }
