@@ -38,6 +38,9 @@ const BACKOFF_MS: u64 = 500;
 /// The longest wait before a new connection.
 const BACKOFF_MS_MAX: u64 = 60_000;
 
+/// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
+const TROUBLES_MAX: u32 = 3;
+
 /// Signs a server's nonce.
 pub type Prover = Box<dyn Fn(&str) -> Proof + Send>;
 
@@ -113,8 +116,12 @@ pub struct Engine {
     phase: Phase,
     /// Whether the connection is one request and its answer, and not a socket.
     one_shot: bool,
+    /// Whether compressed messages are asked for: whoever carries the frames must unpack them.
+    zstd: bool,
     /// Connections that failed since the last one that was welcomed.
     failures: u32,
+    /// Commits with a wrong sum and frames without sense, since the last commit that was as it should be.
+    troubles: u32,
     reconnect_at: Option<i64>,
     shown: ConnectionState,
 }
@@ -152,10 +159,19 @@ impl Engine {
             store,
             phase: Phase::Offline,
             one_shot: false,
+            zstd: false,
             failures: 0,
+            troubles: 0,
             reconnect_at: None,
             shown: ConnectionState::Offline,
         }
+    }
+
+    /// Asks the server for compressed messages, which the caller unpacks before it feeds their lines.
+    #[must_use]
+    pub fn with_zstd(mut self) -> Self {
+        self.zstd = true;
+        self
     }
 
     /// The store.
@@ -200,6 +216,7 @@ impl Engine {
                         return Err(error);
                     }
                     tracing::warn!(%error, "closing a connection whose frames make no sense");
+                    self.troubles = self.troubles.saturating_add(1);
                     self.phase = Phase::Closing;
                     actions.push(Action::Close);
                 }
@@ -258,7 +275,7 @@ impl Engine {
         list_scopes: bool,
         actions: &mut Vec<Action>,
     ) -> Result<(), StoreError> {
-        let hello = self.store.hello(proof.clone(), list_scopes, !self.one_shot)?;
+        let hello = self.store.hello(proof.clone(), list_scopes, self.zstd && !self.one_shot)?;
         self.phase = Phase::AwaitWelcome { proof };
         actions.push(Action::Send(Up::Hello(Box::new(hello)).to_line()));
         Ok(())
@@ -303,8 +320,14 @@ impl Engine {
         }
         let Phase::Live(live) = &mut self.phase else { return Ok(()) };
         live.committed = true;
+        self.troubles = if outcome.refetch.is_empty() { 0 } else { self.troubles.saturating_add(1) };
         if !outcome.refetch.is_empty() {
             live.again = true;
+            if self.troubles > TROUBLES_MAX && !self.one_shot {
+                self.phase = Phase::Closing;
+                actions.push(Action::Close);
+                return Ok(());
+            }
             let proof = live.proof.clone();
             if !self.one_shot {
                 return self.say_hello(proof, false, actions);
@@ -351,7 +374,8 @@ impl Engine {
         self.phase = Phase::Offline;
         // Full jitter: many devices that lost one server do not come back in step
         // (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
-        let limit = BACKOFF_MS.saturating_mul(1 << self.failures.min(16)).min(BACKOFF_MS_MAX);
+        let exponent = self.failures.max(self.troubles).min(16);
+        let limit = BACKOFF_MS.saturating_mul(1 << exponent).min(BACKOFF_MS_MAX);
         self.failures = self.failures.saturating_add(1);
         let wait = self.store.entropy().below(limit + 1);
         let at = now_ms.saturating_add(i64::try_from(wait).unwrap_or(i64::MAX));

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) wake: watch::Receiver<u64>,
     /// Its other end is gone, or it is true, when the app closed.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Why there is no connection.
+    pub(crate) problem: watch::Sender<Option<String>>,
     /// Whether to keep a connection at all.
     pub(crate) online: bool,
 }
@@ -97,7 +99,10 @@ impl Link {
                     }
                     continue;
                 }
-                Err(error) => tracing::info!(%error, "no connection"),
+                Err(error) => {
+                    tracing::info!(%error, "no connection");
+                    self.problem.send_replace(Some(error.to_string()));
+                }
             }
             if let Err(error) = self.desk.ask(|owner| owner.handle(Event::Disconnected)).await {
                 tracing::warn!(%error, "keeping what was received failed");
@@ -126,6 +131,7 @@ impl Link {
             }
             other => other?,
         };
+        self.problem.send_replace(None);
         while self.actions.try_recv().is_ok() {}
         let prover = access.clone();
         self.desk

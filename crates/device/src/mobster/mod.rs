@@ -154,7 +154,7 @@ impl Builder {
             if has_engine {
                 let mut store = Store::open(&path, StoreOptions::default())?;
                 store.prune(now_ms())?;
-                Ok(Owner::engine(Engine::new(store), signals))
+                Ok(Owner::engine(Engine::new(store).with_zstd(), signals))
             } else {
                 Ok(Owner::guest(store::app_connection(&path, &Entropy::System)?, signals))
             }
@@ -162,12 +162,14 @@ impl Builder {
         let reader = Reader::open(&self.path)?;
         let keys = self.keys.unwrap_or_else(|| Arc::new(KeyFile(beside(".key"))));
         let (wake, stop) = (watch::Sender::new(0), watch::Sender::new(false));
+        let problem = watch::Sender::new(None);
         let link = link::Link {
             desk: desk.clone(),
             keys: keys.clone(),
             actions: to_link,
             wake: wake.subscribe(),
             stop: stop.subscribe(),
+            problem: problem.clone(),
             online: self.background && has_engine,
         };
         start_link(link)?;
@@ -182,6 +184,7 @@ impl Builder {
             state,
             wake,
             stop,
+            problem,
             has_engine,
             background,
             about,
@@ -229,6 +232,7 @@ struct Inner {
     state: watch::Sender<ConnectionState>,
     wake: watch::Sender<u64>,
     stop: watch::Sender<bool>,
+    problem: watch::Sender<Option<String>>,
     has_engine: bool,
     background: bool,
     about: (String, String),
@@ -388,6 +392,11 @@ impl Mobster {
     /// The connection's state, to look at or to wait for.
     pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.0.state.subscribe()
+    }
+
+    /// Why there is no connection, as one sentence; `None` while one stands.
+    pub fn problem(&self) -> watch::Receiver<Option<String>> {
+        self.0.problem.subscribe()
     }
 
     /// Whether the engine of this file runs in this handle; else another one sends what is written here.

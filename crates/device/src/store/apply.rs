@@ -3,7 +3,6 @@
 //! A *target* is the pair of tables that rows go to: the app's own with their membership, or the hidden ones before a
 //! channel's first commit. *Invariant:* triggers are off; everything happens in the caller's transaction.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use omctl_protocol::frame::{Leave, ScalarRow};
@@ -261,12 +260,12 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn write(&mut self, base: bool, id: &Cow<'_, str>, values: &[omctl_protocol::value::Scalar<'_>]) -> Result<()> {
+    fn write(&mut self, base: bool, id: &str, values: &[omctl_protocol::value::Scalar<'_>]) -> Result<()> {
         let statement = match &mut self.base_write {
             Some(statement) if base => statement,
             _ => &mut self.row_write,
         };
-        statement.raw_bind_parameter(1, &**id)?;
+        statement.raw_bind_parameter(1, id)?;
         for (source, parameter, kind) in &self.binds {
             bind_scalar(statement, *parameter, *kind, &values[*source]).map_err(|error| match error {
                 BindError::Value(source) => StoreError::BadValue(source),

@@ -36,7 +36,6 @@ CREATE INDEX IF NOT EXISTS om_outbox_grp ON om_outbox (grp);
 CREATE TABLE IF NOT EXISTS om_settled (mutation TEXT PRIMARY KEY, grp INTEGER, at_ms INTEGER NOT NULL,
     payload TEXT NOT NULL, receipt TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS om_settled_grp ON om_settled (grp);
-CREATE INDEX IF NOT EXISTS om_settled_at ON om_settled (at_ms);
 -- Mutations that were rejected, by the server or (seq NULL) already here, until the app retries or discards them.
 CREATE TABLE IF NOT EXISTS om_rejected (mutation TEXT PRIMARY KEY, seq INTEGER, grp INTEGER, at_ms INTEGER NOT NULL,
     payload TEXT NOT NULL, code TEXT NOT NULL, message TEXT, field TEXT) WITHOUT ROWID;

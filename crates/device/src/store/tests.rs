@@ -518,6 +518,47 @@ fn groups_tell_what_became_of_a_write_even_when_it_was_joined() {
     }
 }
 
+#[test]
+fn one_seed_makes_the_same_ids_everywhere() {
+    let sealed = || {
+        let mut store = open();
+        run(&mut store, "INSERT INTO notes (title) VALUES ('x'), ('y')");
+        store.seal().unwrap();
+        (outbox(&store), store.hello(None, false, false).unwrap().incarnation)
+    };
+    assert_eq!(sealed(), sealed());
+}
+
+#[test]
+fn views_survive_a_reset_and_new_fields() {
+    let mut store = synced();
+    store.create_backend_views().unwrap();
+    store.hello(None, false, false).unwrap();
+    store.welcome(&Welcome { reset: true, ..welcome() }).unwrap();
+    store.scopes(&gained("s", "notes")).unwrap();
+    store.rows(&rows_line("s", "notes", 1, None, &[("z", Some(note("Z")))])).unwrap();
+    commit(&mut store, 1, vec![]);
+    assert_eq!(count(&store, "backend_notes"), 1);
+    let mut schema = notes();
+    schema.version = omctl_protocol::SchemaVersion(2);
+    schema.fields.push(field("pinned", FieldType::Bool));
+    store.install_schema(&schema).unwrap();
+    let columns = "(SELECT 1 FROM pragma_table_info('backend_notes'))";
+    assert_eq!((count(&store, "backend_notes"), count(&store, columns)), (1, 5));
+}
+
+#[test]
+fn gained_and_lost_scopes_take_effect_together() {
+    let mut store = synced();
+    let both = Scopes { lost: vec!["s".into()], ..gained("t", "notes") };
+    store.scopes(&both).unwrap();
+    store.rows(&rows_line("t", "notes", 6, None, &[("b", Some(note("B"))), ("c", Some(note("C")))])).unwrap();
+    assert_eq!(titles(&store), pairs(&[("a", "A"), ("b", "B")]));
+    commit(&mut store, 6, vec![]);
+    assert_eq!(titles(&store), pairs(&[("b", "B"), ("c", "C")]));
+    assert_eq!(store.held(&"notes".into()).unwrap().len(), 2);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Insert(u8, u8),
