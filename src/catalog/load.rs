@@ -53,15 +53,19 @@ pub fn load(
     }
     check_references(&channels, &mut found);
 
+    let complete: BTreeMap<ChannelName, Arc<Channel>> = (channels.iter())
+        .filter_map(|(name, loaded)| Some((name.clone(), Arc::new(loaded.as_ref()?.channel.clone()))))
+        .collect();
+    // A channel with mistakes would make its seed look wrong too.
+    let whole = complete.len() == channels.len();
+    let seed = if whole { super::seed::load(root, &complete, &mut found) } else { Vec::new() };
+
     found.sort_by(|a, b| a.place.cmp(&b.place));
     if found.iter().any(|one| one.severity == Severity::Error) {
         return Err(found);
     }
-    let channels = (channels.into_iter())
-        .filter_map(|(name, loaded)| Some((name, Arc::new(loaded?.channel))))
-        .collect::<BTreeMap<ChannelName, Arc<Channel>>>();
     let Project { name, server, backends, .. } = project;
-    Ok((Catalog { root: root.to_owned(), name, backends, channels, server }, found))
+    Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, server }, found))
 }
 
 /// The channels' names and files, in the order of their names.

@@ -16,6 +16,7 @@ mod near;
 mod project;
 mod read;
 mod secret;
+mod seed;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -25,3 +26,4 @@ pub use field::is_field_name;
 pub use load::{CHANNELS_DIR, load};
 pub use model::*;
 pub use project::PROJECT_FILE;
+pub use seed::SEED_DIR;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use omctl_protocol::{ChannelName, ChannelSchema, Value};
+use omctl_protocol::{ChannelName, ChannelSchema, RecordId, Value};
 
 /// The name of a backend that `openmobster.yaml` declares; `managed` is always there.
 pub const MANAGED: &str = "managed";
@@ -21,8 +21,28 @@ pub struct Catalog {
     pub backends: BTreeMap<String, BackendDecl>,
     /// `channels/*.yaml`.
     pub channels: BTreeMap<ChannelName, Arc<Channel>>,
+    /// `seed/*.yaml`, in the order of the numbers.
+    pub seed: Vec<SeedFile>,
     /// `server:` with the chosen `env:` on top; what the flags do not override.
     pub server: ServerDecl,
+}
+
+/// One file of `seed/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeedFile {
+    /// The channel; a managed one.
+    pub channel: ChannelName,
+    /// Its records.
+    pub records: Vec<SeedRecord>,
+}
+
+/// One record of a seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeedRecord {
+    /// Its id.
+    pub id: RecordId,
+    /// Canonical values in the order of the channel's fields.
+    pub values: Vec<Value>,
 }
 
 /// `server:` of `openmobster.yaml`, unresolved: `config` puts defaults below and flags above it.

@@ -323,3 +323,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn seeds_are_read_and_their_mistakes_are_all_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let write = |name: &str, text: &str| {
+        let path = root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("openmobster.yaml", "version: 1\nname: x\n");
+    write(
+        "channels/notes.yaml",
+        "backend: managed\nscope: public\nfields:\n  title: { type: text, required: true }\n  hours: { type: decimal }\n",
+    );
+    write("seed/01-notes.yaml", "- id: a\n  fields: { title: one, hours: 1.50 }\n");
+    let load = || super::load(root, &|_| None, None);
+    let (catalog, _) = load().unwrap();
+    let record = &catalog.seed[0].records[0];
+    assert_eq!(record.values, [Value::Text("one".into()), Value::Text("1.5".into())]);
+    write("seed/02-nots.yaml", "[]\n");
+    write("seed/01-notes.yaml", "- id: a\n  fields: { titel: one }\n- id: a\n  fields: { title: two, hours: many }\n");
+    let found = load().unwrap_err();
+    let told: Vec<(&str, usize)> = found.iter().map(|one| (one.code, one.place.line)).collect();
+    assert!(told.contains(&("unknown_field", 2)) && told.contains(&("bad_id", 3)), "{told:?}");
+    assert!(told.contains(&("unknown_channel", 0)) && told.contains(&("missing_field", 1)), "{told:?}");
+}

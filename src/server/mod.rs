@@ -179,6 +179,10 @@ async fn compose(
     let push = Push::new();
     push.start(feed, tasks);
     let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await?;
+    let seeded = sync.seed(&catalog.seed).await?;
+    if seeded > 0 {
+        tracing::info!(records = seeded, "filled the fresh store with the project's seed");
+    }
     sync.start().await?;
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
