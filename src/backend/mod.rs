@@ -10,6 +10,10 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+pub mod sqlite;
+
+pub use sqlite::SqliteBackend;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -69,7 +73,11 @@ impl Key {
         if texts.len() != columns.len() {
             return None;
         }
-        let values = texts.into_iter().zip(columns).map(|(text, column)| column.kind.canonical(Value::Text(text)).ok());
+        let values = texts.into_iter().zip(columns).map(|(text, column)| match column.kind {
+            // The text of these two is their JSON.
+            kind @ (FieldType::Bool | FieldType::Bytes) => kind.from_json(&serde_json::from_str(&text).ok()?).ok(),
+            kind => kind.canonical(Value::Text(text)).ok(),
+        });
         values.collect::<Option<Vec<_>>>().map(Self)
     }
 }

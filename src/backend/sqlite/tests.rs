@@ -1,0 +1,1 @@
+//! The contract suite over both modes, and what only SQLite can do.
