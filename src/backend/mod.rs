@@ -10,6 +10,7 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+pub mod introspect;
 pub mod sqlite;
 
 pub use sqlite::SqliteBackend;

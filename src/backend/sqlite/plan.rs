@@ -132,10 +132,9 @@ pub(super) fn canonical(kind: FieldType, value: ValueRef<'_>) -> Result<Value, S
 /// The SQL of one collection over the live table.
 #[derive(Debug)]
 pub(super) struct Plan {
-    /// The table's own name, and as SQL.
-    pub(super) table: String,
+    /// The table as SQL.
     pub(super) quoted: String,
-    /// Key columns and columns as SQL, separated by commas.
+    /// Key columns as SQL, separated by commas.
     pub(super) key_list: String,
     /// Row of a key whether or not it matches the filter; its last column tells. Parameters: filter, key.
     pub(super) by_key: String,
@@ -200,7 +199,6 @@ impl Plan {
             by_key: format!("{select}, ({filter_condition}) FROM {quoted} WHERE {key_condition}"),
             exists: format!("SELECT 1 FROM {quoted} WHERE {key_condition}"),
             has_conflict_clause: sql.is_some_and(|sql| sql.to_ascii_uppercase().contains("ON CONFLICT")),
-            table,
             quoted,
             key_list,
             key_condition,

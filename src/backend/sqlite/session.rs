@@ -48,6 +48,11 @@ pub(super) fn configure(connection: &Connection) -> Result<(), rusqlite::Error> 
 }
 
 impl State {
+    /// What is known about a connection that was opened anew: nothing.
+    pub(super) fn reopened(&self) -> Self {
+        Self { opening: self.opening + 1, ..Self::default() }
+    }
+
     /// Notices a changed schema. Called at the beginning of each piece of work.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), Fault> {
         let schema: i64 =

@@ -43,7 +43,7 @@ impl Worker {
             let mut state = State::default();
             while let Some(job) = waiting.blocking_recv() {
                 if connection.is_none() {
-                    state = State { opening: state.opening + 1, ..State::default() };
+                    state = state.reopened();
                 }
                 let opened = match &mut connection {
                     Some(connection) => Ok(connection),
