@@ -10,6 +10,8 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+#[doc(hidden)]
+pub mod contract;
 pub mod introspect;
 pub mod sqlite;
 
