@@ -172,7 +172,12 @@ fn column(name: &str, kind: FieldType) -> Column {
     Column { name: name.to_owned(), kind, read_only: false }
 }
 
-fn collection(table: &str, key: &[(&str, FieldType)], assigned_by: AssignedBy, rest: &[(&str, FieldType)]) -> Collection {
+fn collection(
+    table: &str,
+    key: &[(&str, FieldType)],
+    assigned_by: AssignedBy,
+    rest: &[(&str, FieldType)],
+) -> Collection {
     let columns = |list: &[(&str, FieldType)]| list.iter().map(|(name, kind)| column(name, *kind)).collect::<Vec<_>>();
     Collection {
         channel: ChannelName::from(table.to_lowercase()),

@@ -76,9 +76,8 @@ fn shape(connection: &Connection, object: &Object) -> rusqlite::Result<TableShap
 
 /// The primary key, or else the first unique index over columns that cannot be NULL.
 fn key(connection: &Connection, object: &Object, live: &[LiveColumn]) -> rusqlite::Result<Vec<String>> {
-    let always_there = |name: &String| {
-        live.iter().any(|column| column.name == *name && (column.not_null || column.key_place > 0))
-    };
+    let always_there =
+        |name: &String| live.iter().any(|column| column.name == *name && (column.not_null || column.key_place > 0));
     let unique = unique_keys(connection, &object.name, live)?;
     Ok(unique.into_iter().find(|columns| columns.iter().all(always_there)).unwrap_or_default())
 }

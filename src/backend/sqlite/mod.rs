@@ -178,9 +178,7 @@ impl Backend for SqliteBackend {
 
     fn scan<'a>(&'a self, collection: &'a Collection, after: Option<&'a Key>, limit: usize) -> Done<'a, Page> {
         let (collection, after) = (self.shared(collection), after.cloned());
-        self.run(Lane::Read, move |connection, state| {
-            read::scan(connection, state, &collection, after.as_ref(), limit)
-        })
+        self.run(Lane::Read, move |connection, state| read::scan(connection, state, &collection, after.as_ref(), limit))
     }
 
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Vec<Written>> {

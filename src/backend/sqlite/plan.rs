@@ -177,9 +177,7 @@ impl Plan {
             |row| row.get(0),
         )?;
         let quoted = format!("main.{}", quote(&table));
-        let list = |columns: &[Column]| {
-            columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ")
-        };
+        let list = |columns: &[Column]| columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
         let key_list = list(&collection.key);
         let select = format!(
             "SELECT {key_list}{}{}",

@@ -10,21 +10,14 @@ use super::fault::Fault;
 use super::install;
 use super::plan::{Bound, LiveColumn, Plan, bare, live_columns};
 use super::session::State;
-use crate::backend::{
-    Applied, BackendRow, BadRow, Change, Collection, Column, Delivery, Detection, Key, Page, Probe,
-};
+use crate::backend::{Applied, BackendRow, BadRow, Change, Collection, Column, Delivery, Detection, Key, Page, Probe};
 use omctl_protocol::value::Value;
 
 /// A row of one key, or why it cannot be represented, and whether it matches the filter.
 pub(super) type Found = Option<(Result<BackendRow, BadRow>, bool)>;
 
 /// Looks a key up, whether or not its row matches the filter.
-pub(super) fn find(
-    connection: &Connection,
-    plan: &Plan,
-    collection: &Collection,
-    key: &Key,
-) -> Result<Found, Fault> {
+pub(super) fn find(connection: &Connection, plan: &Plan, collection: &Collection, key: &Key) -> Result<Found, Fault> {
     let mut statement = connection.prepare_cached(&plan.by_key)?;
     let filter = collection.filter.iter().map(|(_, value)| Bound(value));
     let mut rows = statement.query(params_from_iter(filter.chain(key.0.iter().map(Bound))))?;
@@ -261,9 +254,7 @@ fn notes(
         }
     }
     let unique = unique_keys(connection, table, live)?;
-    let same = |columns: &Vec<String>| {
-        columns.len() == collection.key.len() && columns.iter().all(|name| in_key(name))
-    };
+    let same = |columns: &Vec<String>| columns.len() == collection.key.len() && columns.iter().all(|name| in_key(name));
     if !unique.iter().any(same) {
         notes.push("the key has no unique index: two rows may share it, and reading one is slow".to_owned());
     }

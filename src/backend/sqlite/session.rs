@@ -55,8 +55,7 @@ impl State {
 
     /// Notices a changed schema. Called at the beginning of each piece of work.
     pub(super) fn refresh(&mut self, connection: &Connection) -> Result<(), Fault> {
-        let schema: i64 =
-            connection.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
+        let schema: i64 = connection.prepare_cached("PRAGMA main.schema_version")?.query_row([], |row| row.get(0))?;
         if self.schema == Some(schema) {
             return Ok(());
         }
@@ -75,11 +74,7 @@ impl State {
     }
 
     /// The plan of a collection.
-    pub(super) fn plan(
-        &mut self,
-        connection: &Connection,
-        collection: &Arc<Collection>,
-    ) -> Result<Arc<Plan>, Fault> {
+    pub(super) fn plan(&mut self, connection: &Connection, collection: &Arc<Collection>) -> Result<Arc<Plan>, Fault> {
         if let Some((known, plan)) = self.plans.get(&collection.channel)
             && (Arc::ptr_eq(known, collection) || known == collection)
         {

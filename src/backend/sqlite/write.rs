@@ -251,11 +251,7 @@ impl One<'_> {
         }
     }
 
-    fn returned_key(
-        &self,
-        sql: &str,
-        values: impl rusqlite::Params,
-    ) -> Result<Option<Result<Key, String>>, Stop> {
+    fn returned_key(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<Result<Key, String>>, Stop> {
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(values)?;
         let key = match rows.next()? {

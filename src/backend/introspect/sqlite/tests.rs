@@ -107,10 +107,7 @@ fn awkward_tables_are_read_as_they_are() {
          CREATE TABLE om_applied (mutation BLOB PRIMARY KEY);",
     );
     let names: Vec<_> = shapes.iter().map(|one| one.name.as_str()).collect();
-    assert_eq!(
-        names,
-        ["Größe und \"Form\"", "descending", "keyless", "notes", "seen", "tags", "tokens", "unique_key"]
-    );
+    assert_eq!(names, ["Größe und \"Form\"", "descending", "keyless", "notes", "seen", "tags", "tokens", "unique_key"]);
     let odd = &shapes[0];
     assert_eq!(odd.key, ["das Maß"]);
     assert!(odd.column("das Maß").unwrap().required);
@@ -130,7 +127,8 @@ fn awkward_tables_are_read_as_they_are() {
 fn what_is_no_database_is_unavailable() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("text.db");
-    std::fs::write(&path, "these are just some words, and enough of them to be longer than one header".repeat(20)).unwrap();
+    std::fs::write(&path, "these are just some words, and enough of them to be longer than one header".repeat(20))
+        .unwrap();
     assert!(matches!(tables(&path), Err(BackendError::Unavailable { .. })));
     assert!(matches!(tables(&dir.path().join("gone.db")), Err(BackendError::Unavailable { .. })));
 }
