@@ -311,6 +311,9 @@ pub enum BackendError {
     },
 }
 
+/// A row of a key that was asked for: none that matches the filter, one, or one that cannot be represented.
+pub type ReadRow = Option<Result<BackendRow, BadRow>>;
+
 /// One system that records live in.
 ///
 /// All methods are cancel-safe in this sense: a dropped future may leave its effect done, and the dedupe row then says
@@ -333,7 +336,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         &'a self,
         collection: &'a Collection,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Vec<Option<Result<BackendRow, BadRow>>>, BackendError>>;
+    ) -> BoxFuture<'a, Result<Vec<ReadRow>, BackendError>>;
 
     /// Rows in key order, beginning behind `after`.
     fn scan<'a>(

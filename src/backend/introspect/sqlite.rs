@@ -14,7 +14,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use super::{ColumnShape, Reference, SAMPLE_ROWS, TableShape};
 use crate::backend::BackendError;
 use crate::backend::sqlite::plan::{LiveColumn, live_columns, quote, stored};
-use crate::backend::sqlite::read::{is_rowid_alias, unique_keys};
+use crate::backend::sqlite::read::{rowid_alias, unique_keys};
 
 /// Reads the tables and views of a file, in the order of their names.
 ///
@@ -64,7 +64,7 @@ fn shape(connection: &Connection, object: &Object) -> rusqlite::Result<TableShap
     let live = live_columns(connection, &object.name)?;
     let mut notes = Vec::new();
     let key = if object.is_view { Vec::new() } else { key(connection, object, &live)? };
-    let alias = rowid_alias(connection, object, &live)?;
+    let alias = rowid_alias(connection, &object.name, &live)?;
     let mut samples = sample(connection, &object.name, &live)?;
     let mut columns = Vec::with_capacity(live.len());
     for (column, samples) in live.iter().zip(&mut samples) {
@@ -80,18 +80,6 @@ fn key(connection: &Connection, object: &Object, live: &[LiveColumn]) -> rusqlit
         |name: &String| live.iter().any(|column| column.name == *name && (column.not_null || column.key_place > 0));
     let unique = unique_keys(connection, &object.name, live)?;
     Ok(unique.into_iter().find(|columns| columns.iter().all(always_there)).unwrap_or_default())
-}
-
-/// The column that is the rowid: SQLite fills it in by itself.
-fn rowid_alias(connection: &Connection, object: &Object, live: &[LiveColumn]) -> rusqlite::Result<Option<String>> {
-    let Some(column) = live.iter().find(|column| is_rowid_alias(live, column)) else { return Ok(None) };
-    // `INTEGER PRIMARY KEY DESC` is no alias, by an old bug that is kept: it has an index of its own.
-    let indexed: i64 = connection.query_row(
-        "SELECT count(*) FROM pragma_index_list(?1, 'main') WHERE origin = 'pk'",
-        [&object.name],
-        |row| row.get(0),
-    )?;
-    Ok((indexed == 0 && !object.without_rowid).then(|| column.name.clone()))
 }
 
 /// What was seen of one column.

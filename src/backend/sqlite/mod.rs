@@ -31,7 +31,7 @@ use rusqlite::Connection;
 use self::fault::Fault;
 use self::session::State;
 use self::worker::Worker;
-use super::{Applied, Backend, BackendError, BackendRow, BadRow, Change, Collection, Key, Page, Probe, Write, Written};
+use super::{Applied, Backend, BackendError, Change, Collection, Key, Page, Probe, ReadRow, Write, Written};
 use crate::clock::Clock;
 
 const UNPOISONED: &str = "nothing panics while it holds this lock";
@@ -167,11 +167,7 @@ impl Backend for SqliteBackend {
         self.run(Lane::Read, move |connection, state| read::applied(connection, state, &mutations))
     }
 
-    fn read<'a>(
-        &'a self,
-        collection: &'a Collection,
-        keys: &'a [Key],
-    ) -> Done<'a, Vec<Option<Result<BackendRow, BadRow>>>> {
+    fn read<'a>(&'a self, collection: &'a Collection, keys: &'a [Key]) -> Done<'a, Vec<ReadRow>> {
         let (collection, keys) = (self.shared(collection), keys.to_vec());
         self.run(Lane::Read, move |connection, state| read::read(connection, state, &collection, &keys))
     }

@@ -8,6 +8,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql};
 
 use super::fault::Fault;
+use super::read::{kinds, rowid_alias};
 use crate::backend::{BackendRow, BadRow, Collection, Column, Key};
 
 /// Column affinity (<https://www.sqlite.org/datatype3.html#determination_of_column_affinity>).
@@ -148,6 +149,10 @@ pub(super) struct Plan {
     /// Affinities of [`Collection::key`] and [`Collection::columns`].
     pub(super) key_affinity: Vec<Affinity>,
     pub(super) affinity: Vec<Affinity>,
+    /// The types of the key's columns, for dedupe rows.
+    pub(super) kinds: String,
+    /// Whether the key is the rowid, so that the new key of an insert is known without asking for it.
+    pub(super) key_is_rowid: bool,
     /// Whether the table's own conflict clauses could replace or skip a row silently.
     pub(super) has_conflict_clause: bool,
 }
@@ -176,6 +181,11 @@ impl Plan {
             [&table],
             |row| row.get(0),
         )?;
+        let alias = rowid_alias(connection, &table, &live)?;
+        let key_is_rowid = match collection.key.as_slice() {
+            [only] => only.kind == FieldType::Int && alias.is_some_and(|alias| alias.eq_ignore_ascii_case(&only.name)),
+            _ => false,
+        };
         let quoted = format!("main.{}", quote(&table));
         let list = |columns: &[Column]| columns.iter().map(|column| quote(&column.name)).collect::<Vec<_>>().join(", ");
         let key_list = list(&collection.key);
@@ -197,6 +207,8 @@ impl Plan {
             by_key: format!("{select}, ({filter_condition}) FROM {quoted} WHERE {key_condition}"),
             exists: format!("SELECT 1 FROM {quoted} WHERE {key_condition}"),
             has_conflict_clause: sql.is_some_and(|sql| sql.to_ascii_uppercase().contains("ON CONFLICT")),
+            kinds: kinds(&collection.key),
+            key_is_rowid,
             quoted,
             key_list,
             key_condition,

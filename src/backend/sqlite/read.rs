@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use omctl_protocol::{AssignedBy, FieldType, MutationId, RecordId};
-use rusqlite::{Connection, OptionalExtension as _, params_from_iter};
+use rusqlite::{Connection, OptionalExtension as _, Statement, params_from_iter};
 
 use super::fault::Fault;
 use super::install;
 use super::plan::{Bound, LiveColumn, Plan, bare, live_columns};
 use super::session::State;
-use crate::backend::{Applied, BackendRow, BadRow, Change, Collection, Column, Delivery, Detection, Key, Page, Probe};
+use crate::backend::{
+    Applied, BackendRow, BadRow, Change, Collection, Column, Delivery, Detection, Key, Page, Probe, ReadRow,
+};
 use omctl_protocol::value::Value;
 
 /// A row of one key, or why it cannot be represented, and whether it matches the filter.
@@ -37,7 +39,7 @@ pub(super) fn read(
     state: &mut State,
     collection: &Arc<Collection>,
     keys: &[Key],
-) -> Result<Vec<Option<Result<BackendRow, BadRow>>>, Fault> {
+) -> Result<Vec<ReadRow>, Fault> {
     let plan = state.plan(connection, collection)?;
     keys.iter()
         .map(|key| Ok(find(connection, &plan, collection, key)?.and_then(|(row, matches)| matches.then_some(row))))
@@ -105,10 +107,12 @@ fn key_of(text: &str, kinds: &str) -> Option<Key> {
     Key::parse(text, &columns?)
 }
 
-/// The dedupe row of one mutation.
-pub(super) fn applied_one(connection: &Connection, mutation: MutationId) -> Result<Option<Applied>, Fault> {
-    let mut statement = connection
-        .prepare_cached("SELECT digest, outcome, record, key, key_kinds FROM main.om_applied WHERE mutation = ?1")?;
+/// Looks a mutation up; read by [`applied_row`].
+pub(super) const APPLIED_ONE: &str =
+    "SELECT digest, outcome, record, key, key_kinds FROM main.om_applied WHERE mutation = ?1";
+
+/// The dedupe row of one mutation, by a statement of [`APPLIED_ONE`].
+pub(super) fn applied_row(statement: &mut Statement<'_>, mutation: MutationId) -> Result<Option<Applied>, Fault> {
     let row = statement
         .query_row([mutation.0.as_bytes().as_slice()], |row| {
             let digest: Vec<u8> = row.get(0)?;
@@ -134,8 +138,9 @@ pub(super) fn applied(
 ) -> Result<HashMap<MutationId, Applied>, Fault> {
     let mut found = HashMap::new();
     if state.ledger {
+        let mut statement = connection.prepare_cached(APPLIED_ONE)?;
         for mutation in mutations {
-            if let Some(applied) = applied_one(connection, *mutation)? {
+            if let Some(applied) = applied_row(&mut statement, *mutation)? {
                 found.insert(*mutation, applied);
             }
         }
@@ -259,7 +264,8 @@ fn notes(
         notes.push("the key has no unique index: two rows may share it, and reading one is slow".to_owned());
     }
     if collection.assigned_by == AssignedBy::Backend {
-        let assigns = |column: &LiveColumn| column.default.is_some() || is_rowid_alias(live, column);
+        let alias = rowid_alias(connection, table, live)?;
+        let assigns = |column: &LiveColumn| column.default.is_some() || alias.as_deref() == Some(&column.name);
         if !live.iter().filter(|column| in_key(&column.name)).all(assigns) {
             notes.push("the key is declared as assigned by the backend, but nothing there assigns it".to_owned());
         }
@@ -268,10 +274,25 @@ fn notes(
 }
 
 /// Whether the column is `INTEGER PRIMARY KEY`, as far as the columns alone tell.
-pub(crate) fn is_rowid_alias(live: &[LiveColumn], column: &LiveColumn) -> bool {
+fn is_rowid_alias(live: &[LiveColumn], column: &LiveColumn) -> bool {
     column.key_place == 1
         && column.declared.eq_ignore_ascii_case("INTEGER")
         && live.iter().filter(|other| other.key_place > 0).count() == 1
+}
+
+/// The column that is the rowid: SQLite fills it in by itself.
+pub(crate) fn rowid_alias(
+    connection: &Connection,
+    table: &str,
+    live: &[LiveColumn],
+) -> Result<Option<String>, rusqlite::Error> {
+    let Some(column) = live.iter().find(|column| is_rowid_alias(live, column)) else { return Ok(None) };
+    // `INTEGER PRIMARY KEY DESC` is no alias, by an old bug that is kept, nor is the key of a table without rowid: both
+    // have an index of their own.
+    let mut statement =
+        connection.prepare_cached("SELECT count(*) FROM pragma_index_list(?1, 'main') WHERE origin = 'pk'")?;
+    let indexes: i64 = statement.query_row([table], |row| row.get(0))?;
+    Ok((indexes == 0).then(|| column.name.clone()))
 }
 
 /// Column lists that are unique in the table: its primary key first, then its unique indexes.

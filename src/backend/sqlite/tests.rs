@@ -245,16 +245,26 @@ async fn one_that_rolls_everything_back_takes_no_other_with_it() {
          CREATE TABLE t (id INTEGER PRIMARY KEY, w TEXT, p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED);
          CREATE TRIGGER no BEFORE INSERT ON t WHEN NEW.w = 'no' BEGIN SELECT RAISE(ROLLBACK, 'not this word'); END;
          CREATE TRIGGER skip BEFORE INSERT ON t WHEN NEW.w = 'skip' BEGIN SELECT RAISE(IGNORE); END;
+         CREATE TABLE trail (id INTEGER PRIMARY KEY, w TEXT);
+         CREATE TRIGGER fail AFTER INSERT ON t WHEN NEW.w = 'fail' BEGIN
+             INSERT INTO trail (w) VALUES (NEW.w); SELECT RAISE(FAIL, 'too late'); END;
          CREATE TRIGGER upper AFTER INSERT ON t WHEN NEW.w = 'up' BEGIN UPDATE t SET w = 'UP' WHERE id = NEW.id; END;",
     );
     let collections = collections_of(&system.path());
     system.backend().install(&collections).await.unwrap();
-    let t = &collections[1];
+    let t = collections.iter().find(|one| one.table == "t").unwrap();
     let word = |n: i64, word: &str| insert(Value::Int(n), vec![(1, text(word))]);
     let orphan = insert(Value::Int(9), vec![(2, Value::Int(404))]);
-    let effects = vec![word(1, "a"), word(2, "no"), orphan, word(3, "skip"), word(4, "up")];
-    let expected = ["done", "constraint -", "reference -", "constraint -", "done"];
+    // First what undoes itself and what leaves half of its work, then also what takes the whole transaction with it.
+    let effects = vec![word(10, "fail"), word(11, "b"), word(12, "fail")];
+    assert_eq!(answers(system.backend(), t, effects).await, ["constraint -", "done", "constraint -"]);
+    system.foreign("DELETE FROM t; DELETE FROM om_applied");
+    let effects = vec![word(1, "a"), word(2, "no"), orphan, word(3, "skip"), word(4, "up"), word(5, "fail")];
+    let expected = ["done", "constraint -", "reference -", "constraint -", "done", "constraint -"];
     assert_eq!(answers(system.backend(), t, effects).await, expected);
+    let connection = Connection::open(system.path()).unwrap();
+    let trail: i64 = connection.query_row("SELECT count(*) FROM trail", [], |row| row.get(0)).unwrap();
+    assert_eq!(trail, 0, "a refused write leaves nothing behind");
     let rows = system.backend().scan(t, None, 10).await.unwrap().rows;
     let words: Vec<_> = rows.iter().map(|row| row.values[1].clone()).collect();
     assert_eq!(words, [text("a"), text("UP")], "what a trigger makes of a value is the backend's right");
@@ -329,7 +339,7 @@ async fn queue_keys_are_exactly_the_keys_text() {
         let mut statement = connection.prepare("SELECT key FROM om_changes WHERE tbl = 't' ORDER BY n").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
     };
-    let changes = system.backend().changes(&[t.clone()], 1_000).await.unwrap();
+    let changes = system.backend().changes(std::slice::from_ref(&t), 1_000).await.unwrap();
     assert_eq!(changes.len(), 130);
     for (text, change) in texts.iter().zip(changes) {
         let key = change.key.unwrap();

@@ -1,4 +1,4 @@
-//! Writing: conditional effects and their dedupe rows, many in one transaction, each in a savepoint of its own.
+//! Writing: conditional effects and their dedupe rows, many in one transaction, none taking another with it.
 //!
 //! Whether a row still is as it was read is compared in canonical terms, in Rust and inside the transaction: in SQL,
 //! REAL 0.99 and the decimal text `0.99` are different, and so are two spellings of one date.
@@ -6,22 +6,26 @@
 use std::sync::Arc;
 
 use omctl_protocol::value::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, TransactionBehavior, params_from_iter};
 
 use super::fault::{Fault, is_key_conflict, message, refusal};
 use super::plan::{Affinity, Bound, Plan, quote};
-use super::read::{applied_one, find, kinds};
+use super::read::{APPLIED_ONE, applied_row, find};
 use super::session::State;
 use crate::backend::{Collection, Column, Effect, Key, Write, Written};
 
 const SAVEPOINT: &str = "SAVEPOINT om_write";
 const RELEASE: &str = "RELEASE om_write";
 const ROLL_BACK: &str = "ROLLBACK TO om_write";
+const NOTE: &str = "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
 
 /// How a transaction of several writes ended.
 enum Batch {
     /// Committed, with these answers.
     Done(Vec<Written>),
+    /// Something has to be undone for one write alone: again, with a savepoint for each.
+    NeedsSavepoints,
     /// One write took the whole transaction with it, by a trigger's `RAISE(ROLLBACK)` or by a constraint that is only
     /// checked at the commit. Nothing was done. This would be the answer if it was the only one.
     Broken(Written),
@@ -34,17 +38,31 @@ pub(super) fn write(
     writes: &[(Arc<Collection>, Write)],
     now_ms: i64,
 ) -> Result<Vec<Written>, Fault> {
-    match batch(connection, state, writes, now_ms)? {
+    // Nearly always nothing has to be undone: a statement that fails undoes itself. A savepoint for each write would
+    // copy every page that is touched, which is a quarter of the time.
+    let first = match batch(connection, state, writes, now_ms, Savepoints::None)? {
+        Batch::NeedsSavepoints => batch(connection, state, writes, now_ms, Savepoints::Each)?,
+        other => other,
+    };
+    match first {
         Batch::Done(written) => Ok(written),
         Batch::Broken(alone) if writes.len() == 1 => Ok(vec![alone]),
-        Batch::Broken(_) => writes
+        Batch::Broken(_) | Batch::NeedsSavepoints => writes
             .iter()
-            .map(|one| match batch(connection, state, std::slice::from_ref(one), now_ms)? {
+            .map(|one| match batch(connection, state, std::slice::from_ref(one), now_ms, Savepoints::Each)? {
                 Batch::Done(mut written) => Ok(written.pop().expect("one write has one answer")),
                 Batch::Broken(alone) => Ok(alone),
+                Batch::NeedsSavepoints => Err(Fault::Bad("a savepoint did not undo a write".to_owned())),
             })
             .collect(),
     }
+}
+
+/// Whether each write of a batch has a savepoint of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoints {
+    None,
+    Each,
 }
 
 fn batch(
@@ -52,34 +70,59 @@ fn batch(
     state: &mut State,
     writes: &[(Arc<Collection>, Write)],
     now_ms: i64,
+    savepoints: Savepoints,
 ) -> Result<Batch, Fault> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     // The schema may have changed until the lock was had; from here on it stays.
     state.refresh(&transaction)?;
     let mut answers = Vec::with_capacity(writes.len());
-    for (collection, write) in writes {
-        if state.ledger
-            && let Some(applied) = applied_one(&transaction, write.mutation)?
-        {
-            answers.push(Written::Already(applied));
-            continue;
-        }
-        let plan = state.plan(&transaction, collection)?;
-        transaction.prepare_cached(SAVEPOINT)?.execute([])?;
-        let mut one = One { connection: &transaction, state, plan: &plan, collection };
-        let answer = match one.effect(&write.effect).and_then(|answer| one.note(write, answer, now_ms)) {
-            Ok(answer) => answer,
-            Err(Stop::Answer(answer)) => answer,
-            Err(Stop::Fault(fault)) => return Err(fault),
+    {
+        // Taken from the cache once a batch: at these rates even a look-up by text is felt.
+        let mut savepoint = transaction.prepare_cached(SAVEPOINT)?;
+        let mut release = transaction.prepare_cached(RELEASE)?;
+        let mut ledger = match state.ledger {
+            true => Some((transaction.prepare_cached(APPLIED_ONE)?, transaction.prepare_cached(NOTE)?)),
+            false => None,
         };
-        if transaction.is_autocommit() {
-            return Ok(Batch::Broken(answer));
+        for (collection, write) in writes {
+            if let Some((lookup, _)) = &mut ledger
+                && let Some(applied) = applied_row(lookup, write.mutation)?
+            {
+                answers.push(Written::Already(applied));
+                continue;
+            }
+            let plan = state.plan(&transaction, collection)?;
+            let changes_before = transaction.total_changes();
+            if savepoints == Savepoints::Each {
+                savepoint.execute([])?;
+            }
+            let mut one = One { connection: &transaction, state, plan: &plan, collection };
+            let answer = match one.effect(&write.effect) {
+                Ok(answer) => answer,
+                Err(Stop::Answer(answer)) => answer,
+                Err(Stop::Fault(fault)) => return Err(fault),
+            };
+            if transaction.is_autocommit() {
+                return Ok(Batch::Broken(answer));
+            }
+            match (&answer, &mut ledger) {
+                (Written::Done { key, .. }, Some((_, statement))) => {
+                    note(statement, collection, &plan.kinds, write, key.as_ref(), now_ms)?;
+                }
+                (Written::Done { .. }, None) => {}
+                _ if savepoints == Savepoints::Each => {
+                    transaction.prepare_cached(ROLL_BACK)?.execute([])?;
+                }
+                // RAISE(FAIL) leaves what the triggers before it did, and the count of changes does not always tell.
+                (Written::Refused { .. }, _) => return Ok(Batch::NeedsSavepoints),
+                _ if transaction.total_changes() != changes_before => return Ok(Batch::NeedsSavepoints),
+                _ => {}
+            }
+            if savepoints == Savepoints::Each {
+                release.execute([])?;
+            }
+            answers.push(answer);
         }
-        if !matches!(answer, Written::Done { .. }) {
-            transaction.prepare_cached(ROLL_BACK)?.execute([])?;
-        }
-        transaction.prepare_cached(RELEASE)?.execute([])?;
-        answers.push(answer);
     }
     match transaction.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
         Ok(_) => Ok(Batch::Done(answers)),
@@ -91,6 +134,35 @@ fn batch(
             (None, _) => Err(Fault::Ambiguous(message(&error))),
         },
     }
+}
+
+/// Writes the dedupe row of a write that was done.
+fn note(
+    statement: &mut Statement<'_>,
+    collection: &Collection,
+    kinds: &str,
+    write: &Write,
+    key: Option<&Key>,
+    now_ms: i64,
+) -> Result<(), rusqlite::Error> {
+    let op = match write.effect {
+        Effect::Insert { .. } => "insert",
+        Effect::Update { .. } => "update",
+        Effect::Delete { .. } => "delete",
+        Effect::Nothing { .. } => "nothing",
+    };
+    statement.execute((
+        write.mutation.0.as_bytes().as_slice(),
+        write.digest.as_slice(),
+        collection.channel.as_str(),
+        write.record.as_str(),
+        key.map(Key::to_text),
+        kinds,
+        op,
+        &write.outcome,
+        now_ms,
+    ))?;
+    Ok(())
 }
 
 /// Ends one write early: with its answer, or with the whole call.
@@ -144,36 +216,6 @@ impl One<'_> {
         }
     }
 
-    /// Writes the dedupe row of a write that was done.
-    fn note(&mut self, write: &Write, answer: Written, now_ms: i64) -> Result<Written, Stop> {
-        let Written::Done { key, .. } = &answer else { return Ok(answer) };
-        if self.state.ledger {
-            let op = match write.effect {
-                Effect::Insert { .. } => "insert",
-                Effect::Update { .. } => "update",
-                Effect::Delete { .. } => "delete",
-                Effect::Nothing { .. } => "nothing",
-            };
-            self.connection
-                .prepare_cached(
-                    "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-                )?
-                .execute((
-                    write.mutation.0.as_bytes().as_slice(),
-                    write.digest.as_slice(),
-                    self.collection.channel.as_str(),
-                    write.record.as_str(),
-                    key.as_ref().map(Key::to_text),
-                    kinds(&self.collection.key),
-                    op,
-                    &write.outcome,
-                    now_ms,
-                ))?;
-        }
-        Ok(answer)
-    }
-
     fn insert(&mut self, key: Option<&Key>, set: &[(usize, Value)]) -> Result<Written, Stop> {
         let collection = Arc::clone(self.collection);
         let mut columns: Vec<(&str, &Value)> = Vec::with_capacity(set.len() + 2);
@@ -220,12 +262,12 @@ impl One<'_> {
             n => format!("INSERT INTO {quoted} ({names}) VALUES ({})", vec!["?"; n].join(", ")),
         };
         let values = || params_from_iter(columns.iter().map(|(_, value)| Bound(value)));
+        let execute = || self.connection.prepare_cached(&sql).and_then(|mut statement| statement.execute(values()));
         let outcome = match key {
-            Some(key) => self
-                .connection
-                .prepare_cached(&sql)
-                .and_then(|mut statement| statement.execute(values()))
-                .map(|rows| (rows > 0).then(|| Ok(key.clone())))
+            Some(key) => execute().map(|rows| (rows > 0).then(|| Ok(key.clone()))).map_err(Stop::from),
+            // RETURNING makes a table for its answer each time: half of the cost of a small insert.
+            None if self.plan.key_is_rowid => execute()
+                .map(|rows| (rows > 0).then(|| Ok(Key(vec![Value::Int(self.connection.last_insert_rowid())]))))
                 .map_err(Stop::from),
             None => {
                 sql.push_str(" RETURNING ");
