@@ -18,9 +18,13 @@ use omctl_protocol::value::Value;
 /// A row of one key, or why it cannot be represented, and whether it matches the filter.
 pub(super) type Found = Option<(Result<BackendRow, BadRow>, bool)>;
 
-/// Looks a key up, whether or not its row matches the filter.
-pub(super) fn find(connection: &Connection, plan: &Plan, collection: &Collection, key: &Key) -> Result<Found, Fault> {
-    let mut statement = connection.prepare_cached(&plan.by_key)?;
+/// Looks a key up, whether or not its row matches the filter, by a statement of [`Plan::by_key`].
+pub(super) fn find(
+    statement: &mut Statement<'_>,
+    plan: &Plan,
+    collection: &Collection,
+    key: &Key,
+) -> Result<Found, Fault> {
     let filter = collection.filter.iter().map(|(_, value)| Bound(value));
     let mut rows = statement.query(params_from_iter(filter.chain(key.0.iter().map(Bound))))?;
     while let Some(row) = rows.next()? {
@@ -41,8 +45,9 @@ pub(super) fn read(
     keys: &[Key],
 ) -> Result<Vec<ReadRow>, Fault> {
     let plan = state.plan(connection, collection)?;
+    let mut statement = connection.prepare_cached(&plan.by_key)?;
     keys.iter()
-        .map(|key| Ok(find(connection, &plan, collection, key)?.and_then(|(row, matches)| matches.then_some(row))))
+        .map(|key| Ok(find(&mut statement, &plan, collection, key)?.and_then(|(row, matches)| matches.then_some(row))))
         .collect()
 }
 

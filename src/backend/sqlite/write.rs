@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use omctl_protocol::value::Value;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, TransactionBehavior, params_from_iter};
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OptionalExtension as _, Statement, TransactionBehavior, params_from_iter,
+};
 
 use super::fault::{Fault, is_key_conflict, message, refusal};
 use super::plan::{Affinity, Bound, Plan, quote};
-use super::read::{APPLIED_ONE, applied_row, find};
+use super::read::{APPLIED_ONE, Found, applied_row, find};
 use super::session::State;
 use crate::backend::{Collection, Column, Effect, Key, Write, Written};
 
@@ -79,6 +81,7 @@ fn batch(
     {
         // Taken from the cache once a batch: at these rates even a look-up by text is felt.
         let mut savepoint = transaction.prepare_cached(SAVEPOINT)?;
+        let mut warm = Warm::default();
         let mut release = transaction.prepare_cached(RELEASE)?;
         let mut ledger = match state.ledger {
             true => Some((transaction.prepare_cached(APPLIED_ONE)?, transaction.prepare_cached(NOTE)?)),
@@ -96,7 +99,7 @@ fn batch(
             if savepoints == Savepoints::Each {
                 savepoint.execute([])?;
             }
-            let mut one = One { connection: &transaction, state, plan: &plan, collection };
+            let mut one = One { connection: &transaction, warm: &mut warm, state, plan: &plan, collection };
             let answer = match one.effect(&write.effect) {
                 Ok(answer) => answer,
                 Err(Stop::Answer(answer)) => answer,
@@ -191,15 +194,23 @@ fn refused(code: &'static str, column: Option<&str>, message: &str) -> Stop {
     Stop::Answer(Written::Refused { code, column: column.map(str::to_owned), message: message.to_owned() })
 }
 
-/// One write inside its savepoint.
-struct One<'a> {
-    connection: &'a Connection,
+/// The statements of the last write: a batch is mostly one kind of write to one collection.
+#[derive(Default)]
+struct Warm<'c> {
+    find: Option<(Arc<Collection>, CachedStatement<'c>)>,
+    insert: Option<(Arc<Collection>, Vec<String>, CachedStatement<'c>)>,
+}
+
+/// One write of a batch.
+struct One<'a, 'c> {
+    connection: &'c Connection,
+    warm: &'a mut Warm<'c>,
     state: &'a mut State,
     plan: &'a Plan,
     collection: &'a Arc<Collection>,
 }
 
-impl One<'_> {
+impl One<'_, '_> {
     fn effect(&mut self, effect: &Effect) -> Result<Written, Stop> {
         match effect {
             Effect::Insert { key, set } => self.insert(key.as_ref(), set),
@@ -207,7 +218,7 @@ impl One<'_> {
             Effect::Delete { key, expect } => self.delete(key, expect),
             Effect::Nothing { key } => {
                 let found = match key {
-                    Some(key) => find(self.connection, self.plan, self.collection, key)?,
+                    Some(key) => self.find(key)?,
                     None => None,
                 };
                 let row = found.and_then(|(row, matches)| row.ok().filter(|_| matches));
@@ -253,26 +264,28 @@ impl One<'_> {
         self.read_back(&key, set)
     }
 
+    fn find(&mut self, key: &Key) -> Result<Found, Fault> {
+        let statement = match &mut self.warm.find {
+            Some((known, statement)) if Arc::ptr_eq(known, self.collection) => statement,
+            other => {
+                let statement = self.connection.prepare_cached(&self.plan.by_key)?;
+                &mut other.insert((Arc::clone(self.collection), statement)).1
+            }
+        };
+        find(statement, self.plan, self.collection, key)
+    }
+
     /// Runs the statement; answers the new row's key.
     fn run_insert(&mut self, key: Option<&Key>, columns: &[(&str, &Value)]) -> Result<Key, Stop> {
-        let Plan { quoted, key_list, .. } = self.plan;
-        let names = columns.iter().map(|(name, _)| quote(name)).collect::<Vec<_>>().join(", ");
-        let mut sql = match columns.len() {
-            0 => format!("INSERT INTO {quoted} DEFAULT VALUES"),
-            n => format!("INSERT INTO {quoted} ({names}) VALUES ({})", vec!["?"; n].join(", ")),
-        };
-        let values = || params_from_iter(columns.iter().map(|(_, value)| Bound(value)));
-        let execute = || self.connection.prepare_cached(&sql).and_then(|mut statement| statement.execute(values()));
+        // RETURNING makes a table for its answer each time: half of the cost of a small insert.
         let outcome = match key {
-            Some(key) => execute().map(|rows| (rows > 0).then(|| Ok(key.clone()))).map_err(Stop::from),
-            // RETURNING makes a table for its answer each time: half of the cost of a small insert.
-            None if self.plan.key_is_rowid => execute()
-                .map(|rows| (rows > 0).then(|| Ok(Key(vec![Value::Int(self.connection.last_insert_rowid())]))))
-                .map_err(Stop::from),
+            Some(key) => self.execute_insert(columns).map(|rows| (rows > 0).then(|| Ok(key.clone()))),
+            None if self.plan.key_is_rowid => self
+                .execute_insert(columns)
+                .map(|rows| (rows > 0).then(|| Ok(Key(vec![Value::Int(self.connection.last_insert_rowid())])))),
             None => {
-                sql.push_str(" RETURNING ");
-                sql.push_str(key_list);
-                self.returned_key(&sql, values())
+                let sql = format!("{} RETURNING {}", self.insert_sql(columns), self.plan.key_list);
+                self.returned_key(&sql, params_from_iter(columns.iter().map(|(_, value)| Bound(value))))
             }
         };
         match outcome {
@@ -291,6 +304,29 @@ impl One<'_> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    fn insert_sql(&self, columns: &[(&str, &Value)]) -> String {
+        let names = columns.iter().map(|(name, _)| quote(name)).collect::<Vec<_>>().join(", ");
+        match columns.len() {
+            0 => format!("INSERT INTO {} DEFAULT VALUES", self.plan.quoted),
+            n => format!("INSERT INTO {} ({names}) VALUES ({})", self.plan.quoted, vec!["?"; n].join(", ")),
+        }
+    }
+
+    fn execute_insert(&mut self, columns: &[(&str, &Value)]) -> Result<usize, Stop> {
+        let is_same = |known: &[String]| known.iter().map(String::as_str).eq(columns.iter().map(|(name, _)| *name));
+        let known = match &self.warm.insert {
+            Some((known, names, _)) => Arc::ptr_eq(known, self.collection) && is_same(names),
+            None => false,
+        };
+        if !known {
+            let statement = self.connection.prepare_cached(&self.insert_sql(columns))?;
+            let names = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+            self.warm.insert = Some((Arc::clone(self.collection), names, statement));
+        }
+        let (_, _, statement) = self.warm.insert.as_mut().expect("it was put there if it was not");
+        Ok(statement.execute(params_from_iter(columns.iter().map(|(_, value)| Bound(value))))?)
     }
 
     fn returned_key(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<Result<Key, String>>, Stop> {
@@ -345,15 +381,15 @@ impl One<'_> {
             .and_then(|mut statement| statement.execute(params_from_iter(key.0.iter().map(Bound))))
             .map_err(stop)?;
         // A trigger may have left it in place, or marked it as deleted instead.
-        match (deleted, find(self.connection, self.plan, self.collection, key)?) {
+        match (deleted, self.find(key)?) {
             (_, None | Some((_, false))) => Ok(Written::Done { key: Some(key.clone()), row: None }),
             (_, Some((_, true))) => Err(refused("constraint", None, "the backend did not delete the row")),
         }
     }
 
     /// Stops with [`Written::Lost`] unless the row is there, matches the filter and is as expected.
-    fn check(&self, key: &Key, expect: &[(usize, Value)]) -> Result<(), Stop> {
-        let as_expected = match find(self.connection, self.plan, self.collection, key)? {
+    fn check(&mut self, key: &Key, expect: &[(usize, Value)]) -> Result<(), Stop> {
+        let as_expected = match self.find(key)? {
             Some((Ok(row), true)) => expect.iter().all(|(n, value)| row.values[*n] == *value),
             _ => false,
         };
@@ -371,7 +407,7 @@ impl One<'_> {
     /// the backend's right.
     fn read_back(&mut self, key: &Key, set: &[(usize, Value)]) -> Result<Written, Stop> {
         let collection = Arc::clone(self.collection);
-        let found = find(self.connection, self.plan, &collection, key)?;
+        let found = self.find(key)?;
         let kept = |n: usize| found.as_ref().and_then(|(row, _)| row.as_ref().ok()).map(|row| &row.values[n]);
         for (n, value) in set {
             let column = &collection.columns[*n];
