@@ -36,7 +36,8 @@ impl Fault {
             Self::Sql(error) => match missing(&error) {
                 Some(what) => BackendError::Missing { backend, what },
                 None => match primary_code(&error) {
-                    Some(ffi::SQLITE_ERROR | ffi::SQLITE_MISUSE | ffi::SQLITE_RANGE) => {
+                    // Not SQLite's own errors are those of reading an answer: our tables, changed by somebody.
+                    None | Some(ffi::SQLITE_ERROR | ffi::SQLITE_MISUSE | ffi::SQLITE_RANGE) => {
                         BackendError::BadResponse { backend, message: message(&error) }
                     }
                     _ => BackendError::Unavailable { backend, message: message(&error) },

@@ -1,6 +1,6 @@
 //! Records in a SQLite file that nobody here made.
 //!
-//! All work is done by plain functions over a connection ([`read`], [`write`], [`install`]). They run on two threads of
+//! All work is done by plain functions over a connection (`read`, `write`, `install`). They run on two threads of
 //! their own, one that writes and one that only reads ([`SqliteBackend::open`]), or at once on the calling thread
 //! ([`SqliteBackend::inline`]), which is how the simulator drives everything in one thread.
 //!
