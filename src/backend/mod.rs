@@ -10,8 +10,12 @@
 //!
 //! *Invariant:* nothing here knows scopes of accounts, positions or devices.
 
+#[doc(hidden)]
+pub mod contract;
 pub mod introspect;
 pub mod sqlite;
+
+pub use sqlite::SqliteBackend;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -72,7 +76,11 @@ impl Key {
         if texts.len() != columns.len() {
             return None;
         }
-        let values = texts.into_iter().zip(columns).map(|(text, column)| column.kind.canonical(Value::Text(text)).ok());
+        let values = texts.into_iter().zip(columns).map(|(text, column)| match column.kind {
+            // The text of these two is their JSON.
+            kind @ (FieldType::Bool | FieldType::Bytes) => kind.from_json(&serde_json::from_str(&text).ok()?).ok(),
+            kind => kind.canonical(Value::Text(text)).ok(),
+        });
         values.collect::<Option<Vec<_>>>().map(Self)
     }
 }
@@ -102,9 +110,6 @@ pub struct BadRow {
     /// What is wrong; never the value.
     pub message: String,
 }
-
-/// What is found under one key: nothing that matches the filter, a row, or one that cannot be represented.
-pub type Found = Option<Result<BackendRow, BadRow>>;
 
 /// A piece of a key-ordered scan.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -316,6 +321,9 @@ pub enum BackendError {
     },
 }
 
+/// A row of a key that was asked for: none that matches the filter, one, or one that cannot be represented.
+pub type ReadRow = Option<Result<BackendRow, BadRow>>;
+
 /// One system that records live in.
 ///
 /// All methods are cancel-safe in this sense: a dropped future may leave its effect done, and the dedupe row then says
@@ -338,7 +346,7 @@ pub trait Backend: Send + Sync + fmt::Debug {
         &'a self,
         collection: &'a Collection,
         keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Vec<Found>, BackendError>>;
+    ) -> BoxFuture<'a, Result<Vec<ReadRow>, BackendError>>;
 
     /// Rows in key order, beginning behind `after`.
     fn scan<'a>(

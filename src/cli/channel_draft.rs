@@ -114,7 +114,7 @@ impl Draft {
         let mut fields = Vec::new();
         for (column, name) in shape.columns.iter().zip(&names) {
             let is_key = shape.key.contains(&column.name);
-            if is_key && shape.assigned_by == AssignedBy::Device {
+            if is_key && shape.assigned_by == Some(AssignedBy::Device) {
                 continue;
             }
             fields.push(draft_field(shape, column, name, is_key, &channel_of));
@@ -132,9 +132,9 @@ impl Draft {
             table: scalar(&shape.name),
             key_columns: shape.key.iter().map(|column| scalar(column)).collect::<Vec<_>>().join(", "),
             assigned_by: match shape.assigned_by {
-                AssignedBy::Backend => "backend",
-                AssignedBy::Device => "device",
-                AssignedBy::App => "app",
+                Some(AssignedBy::Backend) => "backend",
+                Some(AssignedBy::Device) => "device",
+                Some(AssignedBy::App) | None => "app",
             },
             scope,
             write,
@@ -159,19 +159,19 @@ fn draft_field(
     if name != column.name {
         options.push(format!("column: {}", scalar(&column.name)));
     }
-    let to = column.references.as_deref().map(|table| (table, channel_of(table)));
+    let to = column.references.as_ref().map(|to| (to.table.as_str(), channel_of(&to.table)));
     let mut comments = Vec::new();
     match &to {
         Some((_, Some(channel))) => options.push(format!("type: ref, to: {channel}")),
         Some((table, None)) => {
-            options.push(format!("type: {}", column.kind.word()));
+            options.push(format!("type: {}", column.base.word()));
             comments.push(format!("references {}, which is no channel", comment(table)));
         }
         None => options.push(format!("type: {}", column.kind.word())),
     }
     let is_ref = matches!(to, Some((_, Some(_))));
     // A backend counts its own keys: the field is NULL until the receipt.
-    if column.required && !(is_key && shape.assigned_by == AssignedBy::Backend) {
+    if column.required && !(is_key && shape.assigned_by == Some(AssignedBy::Backend)) {
         options.push("required: true".to_owned());
     }
     if let Some(length) = column.max_length.filter(|length| column.kind == FieldType::Text && !is_ref && *length > 0) {
@@ -290,13 +290,16 @@ mod tests {
             required: false,
             default: None,
             read_only: false,
+            declared: String::new(),
+            base: FieldType::Text,
             references: None,
         };
         let shape = TableShape {
             name: "t".into(),
             is_view: false,
             key: vec!["no".into()],
-            assigned_by: AssignedBy::App,
+            assigned_by: Some(AssignedBy::App),
+            notes: Vec::new(),
             columns: ["no", "ID", "Order", "om_x", "rowid", "First Name", "row_id", "Name"].map(column).into(),
         };
         assert_eq!(

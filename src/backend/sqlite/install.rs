@@ -1,224 +1,232 @@
-//! Our tables in somebody's database: created, looked at, removed without a trace.
+//! Our tables in somebody's database: the dedupe rows `om_applied`, the change queue `om_changes` and its triggers.
+//!
+//! *Invariant:* install and then remove leaves the schema byte for byte as it was. So nothing here uses AUTOINCREMENT,
+//! which would leave `sqlite_sequence` behind.
 
-use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _};
+use omctl_protocol::FieldType;
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior};
 
-use super::super::{BackendError, Change, Collection, Delivery, Detection, Key, Probe};
-use super::failed;
-use super::table::{bare_name, quote, quote_path};
+use super::fault::Fault;
+use super::plan::{Plan, bare, literal, quote};
+use super::session::State;
+use crate::backend::{Collection, Column};
 
-/// The shared tables. No AUTOINCREMENT: it would leave `sqlite_sequence` behind; the queue does not mind reused numbers.
-const TABLES: &str = "CREATE TABLE IF NOT EXISTS om_applied (
-    mutation  BLOB    NOT NULL UNIQUE,
-    digest    BLOB    NOT NULL,
-    channel   TEXT    NOT NULL,
-    record    TEXT    NOT NULL,
-    key       TEXT,
-    composite INTEGER NOT NULL,
-    op        TEXT    NOT NULL,
-    outcome   TEXT    NOT NULL,
-    at_ms     INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS om_applied_key ON om_applied (channel, key);
-CREATE TABLE IF NOT EXISTS om_changes (
-    n   INTEGER PRIMARY KEY,
-    tbl TEXT NOT NULL,
-    key TEXT
-);
-";
+/// The dedupe rows. The key's text is what ingest joins; the kinds of its columns make it readable without its channel.
+const APPLIED: &str = "CREATE TABLE om_applied (
+  mutation BLOB PRIMARY KEY NOT NULL, -- the mutation's id, 16 bytes
+  digest BLOB NOT NULL,               -- of the payload that was applied under it, 16 bytes
+  channel TEXT NOT NULL,
+  record TEXT NOT NULL,               -- the record's id on devices
+  key TEXT,                           -- the row's key
+  key_kinds TEXT NOT NULL,            -- the types of the key's columns
+  op TEXT NOT NULL,                   -- insert, update, delete or nothing
+  outcome TEXT NOT NULL,              -- what the receipt is made from
+  at INTEGER NOT NULL                 -- milliseconds since 1970
+) WITHOUT ROWID";
 
-const OPERATIONS: [&str; 3] = ["insert", "update", "delete"];
+const APPLIED_BORN: &str = "CREATE INDEX om_applied_born ON om_applied (channel, key) WHERE op = 'insert'";
 
-fn trigger_name(table: &str, operation: &str) -> String {
-    quote(&format!("om_changes_{}_{operation}", bare_name(table)))
-}
+/// The change queue. A key that is NULL asks for a look at the whole table.
+const CHANGES: &str = "CREATE TABLE om_changes (
+  n INTEGER PRIMARY KEY,
+  tbl TEXT NOT NULL, -- the table; empty in the entry that only keeps its number from being given again
+  key TEXT,          -- the key of a row that was inserted, changed or deleted
+  at INTEGER NOT NULL -- milliseconds since 1970
+)";
 
-/// The statements of an installation.
-pub(super) fn sql(collections: &[Arc<Collection>]) -> String {
-    let mut out = String::from(TABLES);
-    for collection in by_table(collections) {
-        let table = quote_path(&collection.table);
-        for operation in OPERATIONS {
-            let images: &[&str] = match operation {
-                "insert" => &["NEW"],
-                "delete" => &["OLD"],
-                _ => &["OLD", "NEW"],
-            };
-            // A change that moves a key is a delete and a create: both keys are queued, once where they are the same.
-            let selects: Vec<String> = images
-                .iter()
-                .map(|image| format!("SELECT {}, {}", text(bare_name(&collection.table)), key_of(collection, image)))
-                .collect();
-            let trigger = trigger_name(&collection.table, operation);
-            // Writing to a String never fails.
-            let _ok = writeln!(
-                out,
-                "CREATE TRIGGER IF NOT EXISTS {trigger} AFTER {} ON {table} BEGIN\n    \
-                 INSERT INTO om_changes (tbl, key) {};\nEND;",
-                operation.to_uppercase(),
-                selects.join(" UNION "),
-            );
-        }
-    }
-    out
-}
+/// The time in a trigger, in a form that old SQLites of other programs understand as well.
+const NOW_MS: &str = "CAST((julianday('now') - 2440587.5) * 86400000.0 AS INTEGER)";
 
-/// The key of a row as text, exactly as [`Key::to_text`] has it.
-fn key_of(collection: &Collection, image: &str) -> String {
-    let columns: Vec<String> =
-        collection.key.iter().map(|column| format!("CAST({image}.{} AS TEXT)", quote(&column.name))).collect();
-    match columns.as_slice() {
-        [only] => only.clone(),
-        several => format!("json_array({})", several.join(", ")),
-    }
-}
-
-fn text(name: &str) -> String {
-    format!("'{}'", name.replace('\'', "''"))
-}
-
-/// One collection a table: several channels of one table share its triggers.
-fn by_table(collections: &[Arc<Collection>]) -> Vec<&Arc<Collection>> {
-    let mut seen = HashSet::new();
-    collections.iter().filter(|collection| seen.insert(bare_name(&collection.table))).collect()
-}
-
-pub(super) fn in_transaction(connection: &Connection, backend: &str, sql: &str) -> Result<(), BackendError> {
-    let run = || -> rusqlite::Result<()> {
-        let transaction = connection.unchecked_transaction()?;
-        transaction.execute_batch(sql)?;
-        transaction.commit()
+/// Names and statements of a collection's triggers.
+fn triggers(collection: &Collection) -> [(String, String); 3] {
+    let table = bare(&collection.table);
+    let entry = |row: &str, condition: &str| {
+        let (table, key) = (literal(table), key_text(&collection.key, row));
+        format!("INSERT INTO om_changes (tbl, key, at) SELECT {table}, {key}, {NOW_MS}{condition};")
     };
-    run().map_err(|error| failed(backend, &error))
-}
-
-/// Removes the triggers, and the shared tables when nobody else's triggers fill them.
-pub(super) fn remove(
-    connection: &Connection,
-    backend: &str,
-    collections: &[Arc<Collection>],
-) -> Result<(), BackendError> {
-    let mut sql = String::new();
-    for collection in by_table(collections) {
-        for operation in OPERATIONS {
-            let _ok = writeln!(sql, "DROP TRIGGER IF EXISTS {};", trigger_name(&collection.table, operation));
-        }
-    }
-    in_transaction(connection, backend, &sql)?;
-    const LEFT: &str =
-        "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' AND name LIKE 'om\\_changes\\_%' ESCAPE '\\'";
-    let left: u64 = connection.query_row(LEFT, [], |row| row.get(0)).map_err(|error| failed(backend, &error))?;
-    if left > 0 {
-        return Ok(());
-    }
-    in_transaction(connection, backend, "DROP TABLE IF EXISTS om_applied; DROP TABLE IF EXISTS om_changes;")
-}
-
-/// Whether writes can be deduplicated.
-pub(super) fn has_applied(connection: &Connection, backend: &str) -> Result<bool, BackendError> {
-    exists(connection, backend, "table", "om_applied")
-}
-
-fn exists(connection: &Connection, backend: &str, kind: &str, name: &str) -> Result<bool, BackendError> {
-    connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = ?1 AND name = ?2")
-        .and_then(|mut statement| statement.query_row([kind, name], |_| Ok(())).optional())
-        .map(|found| found.is_some())
-        .map_err(|error| failed(backend, &error))
-}
-
-/// The oldest entries of the queue that concern these collections.
-pub(super) fn changes(
-    connection: &Connection,
-    backend: &str,
-    collections: &[Arc<Collection>],
-    limit: usize,
-) -> Result<Vec<Change>, BackendError> {
-    if !exists(connection, backend, "table", "om_changes")? {
-        return Ok(Vec::new());
-    }
-    let read = || -> rusqlite::Result<Vec<(i64, String, Option<String>)>> {
-        let mut statement = connection.prepare_cached("SELECT n, tbl, key FROM om_changes ORDER BY n LIMIT ?1")?;
-        let rows = statement.query_map([limit as i64], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        rows.collect()
-    };
-    let entries = read().map_err(|error| failed(backend, &error))?;
-    Ok(entries
-        .into_iter()
-        .map(|(number, table, key)| {
-            let collection = collections.iter().find(|collection| bare_name(&collection.table) == table);
-            Change {
-                number,
-                table: collection.map_or(table, |collection| collection.table.clone()),
-                key: collection.zip(key).and_then(|(collection, key)| Key::parse(&key, &collection.key)),
-            }
-        })
-        .collect())
-}
-
-/// Looks at a collection's table, by reading only.
-pub(super) fn probe(connection: &Connection, backend: &str, collection: &Collection) -> Result<Probe, BackendError> {
-    let table = bare_name(&collection.table);
-    let columns: Vec<(String, bool, bool, i64)> = {
-        // hidden: 2 and 3 are generated columns.
-        const SELECT: &str =
-            "SELECT name, \"notnull\", dflt_value IS NOT NULL OR hidden > 1, pk FROM pragma_table_xinfo(?1)";
-        let read = || -> rusqlite::Result<Vec<_>> {
-            let mut statement = connection.prepare_cached(SELECT)?;
-            let rows = statement.query_map([table], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
-            rows.collect()
-        };
-        read().map_err(|error| failed(backend, &error))?
-    };
-    if columns.is_empty() {
-        return Err(BackendError::Missing { backend: backend.to_owned(), what: format!("table `{table}`") });
-    }
-    let has = |name: &str| columns.iter().any(|(column, ..)| column == name);
-    let named = collection.key.iter().chain(&collection.columns).map(|column| column.name.as_str());
-    let mut missing: Vec<String> = named
-        .chain(collection.filter.iter().map(|(column, _)| column.as_str()))
-        .filter(|name| !has(name))
-        .map(|name| format!("column `{name}` of table `{table}`"))
-        .collect();
-    missing.dedup();
-    let is_field = |name: &str| {
-        collection.columns.iter().chain(&collection.key).any(|column| column.name == name)
-            || collection.filter.iter().any(|(column, _)| column == name)
-    };
-    let mut notes = Vec::new();
-    for (name, not_null, filled, pk) in &columns {
-        if *not_null && !*filled && *pk == 0 && !is_field(name) {
-            notes.push(format!("column `{name}` must have a value and is no field: creates will be refused"));
-        }
-    }
-    let triggers = {
-        let mut all = true;
-        for operation in OPERATIONS {
-            let name = format!("om_changes_{table}_{operation}");
-            all &= exists(connection, backend, "trigger", &name)?;
-        }
-        all && exists(connection, backend, "table", "om_changes")?
-    };
-    let applied = has_applied(connection, backend)?;
-    let rows = if missing.is_empty() { count(connection, backend, collection)? } else { 0 };
-    Ok(Probe {
-        delivery: if applied { Delivery::ExactlyOnce } else { Delivery::BestEffort },
-        detection: if triggers { Detection::Queue } else { Detection::HashDiff },
-        rows,
-        missing,
-        notes,
+    let moved = collection.key.iter().map(|column| {
+        let column = quote(&column.name);
+        format!("OLD.{column} IS NOT NEW.{column}")
+    });
+    let moved = format!(" WHERE {}", moved.collect::<Vec<_>>().join(" OR "));
+    [
+        ("insert", entry("NEW", "")),
+        ("update", format!("{} {}", entry("NEW", ""), entry("OLD", &moved))),
+        ("delete", entry("OLD", "")),
+    ]
+    .map(|(event, body)| {
+        let name = format!("om_changes_{table}_{event}");
+        let upper = event.to_ascii_uppercase();
+        let sql = format!("CREATE TRIGGER {} AFTER {upper} ON {} BEGIN {body} END", quote(&name), quote(table));
+        (name, sql)
     })
 }
 
-fn count(connection: &Connection, backend: &str, collection: &Collection) -> Result<u64, BackendError> {
-    let filter: String = collection.filter.iter().map(|(column, _)| format!(" AND {} IS ?", quote(column))).collect();
-    let sql = format!("SELECT count(*) FROM {} WHERE 1{filter}", quote_path(&collection.table));
-    let values = collection.filter.iter().map(|(_, value)| super::table::bind(value));
+/// The SQL of `Key::to_text` over a row of a trigger.
+fn key_text(columns: &[Column], row: &str) -> String {
+    let text = |column: &Column| {
+        let value = format!("{row}.{}", quote(&column.name));
+        match column.kind {
+            // 17 digits bring back the same double; CAST gives 15.
+            FieldType::Float => format!("printf('%!.17g', {value})"),
+            FieldType::Bool => format!("CASE {value} WHEN 0 THEN 'false' WHEN 1 THEN 'true' END"),
+            // No SQL makes base64: such a table is swept.
+            FieldType::Bytes => "NULL".to_owned(),
+            _ => format!("CAST({value} AS TEXT)"),
+        }
+    };
+    match columns {
+        [only] => text(only),
+        several => format!("json_array({})", several.iter().map(text).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// `table`, `view`, `virtual` or `shadow`; `None` where nothing has this name.
+pub(super) fn object_kind(connection: &Connection, table: &str) -> Result<Option<String>, rusqlite::Error> {
     connection
-        .prepare_cached(&sql)
-        .and_then(|mut statement| statement.query_row(rusqlite::params_from_iter(values), |row| row.get(0)))
-        .map_err(|error| failed(backend, &error))
+        .prepare_cached("SELECT type FROM pragma_table_list WHERE schema = 'main' AND name = ?1 COLLATE NOCASE")?
+        .query_row([table], |row| row.get(0))
+        .optional()
+}
+
+fn sql_of(connection: &Connection, name: &str) -> Result<Option<String>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT sql FROM main.sqlite_schema WHERE name = ?1 COLLATE NOCASE")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// How many of a collection's three triggers are there exactly as they are made.
+pub(super) fn triggers_there(connection: &Connection, collection: &Collection) -> Result<usize, rusqlite::Error> {
+    let mut there = 0;
+    for (name, sql) in triggers(collection) {
+        there += usize::from(sql_of(connection, &name)?.as_deref() == Some(sql.as_str()));
+    }
+    Ok(there)
+}
+
+pub(super) fn install_sql(collections: &[Arc<Collection>]) -> String {
+    let once = |sql: &str| {
+        let sql = sql.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
+        sql.replacen("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1)
+    };
+    let mut out = format!("BEGIN IMMEDIATE;\n{};\n{};\n{};\n", once(APPLIED), once(APPLIED_BORN), once(CHANGES));
+    for collection in collections {
+        for (name, sql) in triggers(collection) {
+            out.push_str(&format!("DROP TRIGGER IF EXISTS {};\n{sql};\n", quote(&name)));
+        }
+    }
+    out.push_str("COMMIT;\n");
+    out
+}
+
+pub(super) fn install(
+    connection: &mut Connection,
+    state: &mut State,
+    collections: &[Arc<Collection>],
+) -> Result<(), Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for (name, sql) in [("om_applied", APPLIED), ("om_applied_born", APPLIED_BORN), ("om_changes", CHANGES)] {
+        if sql_of(&transaction, name)?.is_none() {
+            transaction.execute_batch(sql)?;
+        }
+    }
+    for collection in collections {
+        // Names what is missing before a trigger fails at somebody else's next write.
+        Plan::new(&transaction, collection)?;
+        if object_kind(&transaction, bare(&collection.table))?.as_deref() != Some("table") {
+            continue;
+        }
+        for (name, sql) in triggers(collection) {
+            match sql_of(&transaction, &name)? {
+                Some(there) if there == sql => {}
+                Some(_) => transaction.execute_batch(&format!("DROP TRIGGER main.{}; {sql}", quote(&name)))?,
+                None => transaction.execute_batch(&sql)?,
+            }
+        }
+    }
+    transaction.commit()?;
+    state.refresh(connection)
+}
+
+pub(super) fn remove(
+    connection: &mut Connection,
+    state: &mut State,
+    collections: &[Arc<Collection>],
+) -> Result<(), Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for collection in collections {
+        for (name, _) in triggers(collection) {
+            transaction.execute_batch(&format!("DROP TRIGGER IF EXISTS main.{}", quote(&name)))?;
+        }
+    }
+    let left: i64 = transaction.query_row(
+        "SELECT count(*) FROM main.sqlite_schema \
+         WHERE type = 'trigger' AND name LIKE 'om\\_changes\\_%' ESCAPE '\\' AND sql LIKE '%INTO om\\_changes%' ESCAPE '\\'",
+        [],
+        |row| row.get(0),
+    )?;
+    if left == 0 {
+        transaction.execute_batch("DROP TABLE IF EXISTS main.om_applied; DROP TABLE IF EXISTS main.om_changes")?;
+    }
+    transaction.commit()?;
+    state.refresh(connection)
+}
+
+/// Deletes entries of the queue. The newest number stays as a blank entry: SQLite would give it again, and an answer
+/// that was lost and asked for again would then delete a change that nobody has seen.
+pub(super) fn forget(connection: &mut Connection, state: &mut State, numbers: &[i64]) -> Result<(), Fault> {
+    if !state.queue || numbers.is_empty() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let newest: Option<i64> =
+        transaction.prepare_cached("SELECT max(n) FROM main.om_changes")?.query_row([], |row| row.get(0))?;
+    let old_blank = match state.blank {
+        Some(known) => known,
+        None => transaction.query_row("SELECT max(n) FROM main.om_changes WHERE tbl = ''", [], |row| row.get(0))?,
+    };
+    let mut blank = old_blank;
+    {
+        let mut delete = transaction.prepare_cached("DELETE FROM main.om_changes WHERE n = ?1")?;
+        for number in numbers.iter().filter(|number| Some(**number) != newest) {
+            delete.execute([number])?;
+        }
+        if let Some(newest) = newest.filter(|newest| numbers.contains(newest)) {
+            transaction
+                .prepare_cached("UPDATE main.om_changes SET tbl = '', key = NULL WHERE n = ?1")?
+                .execute([newest])?;
+            blank = Some(newest);
+        }
+        if let Some(old) = old_blank.filter(|old| Some(*old) != newest) {
+            delete.execute([old])?;
+            blank = blank.filter(|blank| *blank != old);
+        }
+    }
+    transaction.commit()?;
+    state.blank = Some(blank);
+    Ok(())
+}
+
+/// Deletes old dedupe rows, some at a time, so that nobody waits long for the write lock.
+pub(super) fn prune(connection: &Connection, state: &State, before_ms: i64) -> Result<u64, Fault> {
+    const AT_ONCE: usize = 5_000;
+    let mut pruned = 0;
+    if !state.ledger {
+        return Ok(0);
+    }
+    loop {
+        let deleted = connection
+            .prepare_cached(
+                "DELETE FROM main.om_applied WHERE mutation IN \
+                 (SELECT mutation FROM main.om_applied WHERE at < ?1 LIMIT ?2)",
+            )?
+            .execute((before_ms, AT_ONCE as i64))?;
+        pruned += deleted as u64;
+        if deleted < AT_ONCE {
+            return Ok(pruned);
+        }
+    }
 }

@@ -1,106 +1,154 @@
-//! Any SQLite database file: one that somebody else made and goes on using.
+//! Records in a SQLite file that nobody here made.
 //!
-//! Two connections do all the work, each on a thread of its own: one writes, one reads (and counts commits of others by
-//! `PRAGMA data_version`). Inline, the simulator's one connection does both on the calling thread and outlives a crash.
+//! All work is done by plain functions over a connection (`read`, `write`, `install`). They run on two threads of
+//! their own, one that writes and one that only reads ([`SqliteBackend::open`]), or at once on the calling thread
+//! ([`SqliteBackend::inline`]), which is how the simulator drives everything in one thread.
 //!
-//! The file keeps its journal mode and its persistent pragmas. Our own tables are `om_applied` and `om_changes`, made by
-//! `omctl channel install` only; without them delivery is `best_effort` and detection by comparison.
-//!
-//! *Invariant:* a write and its dedupe row are one transaction; what was read is compared in canonical form, so that a
-//! value in another spelling is not a change.
+//! *Invariant:* the file keeps its journal mode and every other setting that is stored in it. Our tables come into it by
+//! [`Backend::install`] only; without them everything works, with delivery `best_effort`.
 
+mod fault;
 mod install;
-mod table;
+pub(super) mod plan;
+pub(super) mod read;
+mod session;
+#[cfg(test)]
+mod tests;
+mod worker;
 mod write;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
-use omctl_protocol::{MutationId, RecordId};
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _, named_params};
-use tokio::sync::{mpsc, oneshot};
+use omctl_protocol::{ChannelName, MutationId, RecordId};
+use rusqlite::Connection;
 
-use self::table::Table;
-use super::{Applied, Backend, BackendError, Change, Collection, Found, Key, Page, Probe, Write, Written};
+use self::fault::Fault;
+use self::session::State;
+use self::worker::Worker;
+use super::{Applied, Backend, BackendError, Change, Collection, Key, Page, Probe, ReadRow, Write, Written};
+use crate::clock::Clock;
 
-/// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).
-const SQLITE_MIN: i32 = 3_051_003;
+const UNPOISONED: &str = "nothing panics while it holds this lock";
 
-/// One SQLite database.
+/// A SQLite file as a backend.
 pub struct SqliteBackend {
-    name: String,
-    work: Work,
+    name: Arc<str>,
+    clock: Clock,
+    lane: Lanes,
+    /// Collections that were asked about, shared with the threads instead of being copied for each call.
+    collections: Mutex<HashMap<ChannelName, Arc<Collection>>>,
+    /// Tells the quiet marks of this object from those of an earlier one over the same file.
+    opened: u64,
 }
 
-enum Work {
-    Threads { writer: mpsc::UnboundedSender<Job>, reader: mpsc::UnboundedSender<Job> },
-    Inline(Arc<Mutex<Connection>>),
+enum Lanes {
+    Threads { writer: Worker, reader: Worker },
+    Inline { connection: Arc<Mutex<Connection>>, state: Mutex<State> },
 }
 
-type Job = Box<dyn FnOnce(&Connection) + Send>;
-
-impl std::fmt::Debug for SqliteBackend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SqliteBackend").field("name", &self.name).finish_non_exhaustive()
-    }
+/// Which connection some work needs.
+#[derive(Clone, Copy)]
+enum Lane {
+    Write,
+    Read,
 }
+
+/// Work over a connection.
+type Done<'a, T> = BoxFuture<'a, Result<T, BackendError>>;
 
 impl SqliteBackend {
-    /// Opens a database file that exists.
+    /// A backend over a file, with its own threads. The file is opened when it is first needed and again after it
+    /// failed: while it is not there, every answer is [`BackendError::Unavailable`].
     ///
     /// # Errors
-    /// [`BackendError::Unavailable`] where it cannot be opened, or is no database.
-    pub fn open(name: &str, path: &Path) -> Result<Self, BackendError> {
-        let start = |role: &str| -> Result<mpsc::UnboundedSender<Job>, BackendError> {
-            let connection = open_file(name, path)?;
-            let (sender, mut jobs) = mpsc::unbounded_channel::<Job>();
-            std::thread::Builder::new()
-                .name(format!("{name}-{role}"))
-                .spawn(move || {
-                    while let Some(job) = jobs.blocking_recv() {
-                        job(&connection);
-                    }
-                })
-                .map_err(|error| unavailable(name, error.to_string()))?;
-            Ok(sender)
+    /// [`BackendError::Unavailable`] if this SQLite is too old to be trusted or no thread can be started.
+    pub fn open(name: impl Into<Arc<str>>, path: impl Into<PathBuf>) -> Result<Self, BackendError> {
+        let (name, path) = (name.into(), path.into());
+        check_version(&name)?;
+        let start = |writes: bool| {
+            Worker::start(Arc::clone(&name), path.clone(), writes)
+                .map_err(|error| BackendError::Unavailable { backend: name.to_string(), message: error.to_string() })
         };
-        Ok(Self { name: name.to_owned(), work: Work::Threads { writer: start("writer")?, reader: start("reader")? } })
+        Ok(Self::new(Arc::clone(&name), Lanes::Threads { writer: start(true)?, reader: start(false)? }))
     }
 
-    /// Uses a connection that somebody else keeps; all work is done on the calling thread.
+    /// A backend that does its work on the calling thread, over a connection that outlives it.
     ///
     /// # Errors
-    /// [`BackendError::Unavailable`] where it cannot be prepared.
-    pub fn inline(name: &str, connection: Arc<Mutex<Connection>>) -> Result<Self, BackendError> {
-        prepare(&connection.lock().expect("nobody panics while holding the simulator's database"), name)?;
-        Ok(Self { name: name.to_owned(), work: Work::Inline(connection) })
+    /// [`BackendError::Unavailable`] if this SQLite is too old to be trusted or the connection cannot be prepared.
+    pub fn inline(name: impl Into<Arc<str>>, connection: Arc<Mutex<Connection>>) -> Result<Self, BackendError> {
+        let name = name.into();
+        check_version(&name)?;
+        session::configure(&connection.lock().expect(UNPOISONED))
+            .map_err(|error| Fault::Sql(error).into_error(&name))?;
+        Ok(Self::new(name, Lanes::Inline { connection, state: Mutex::default() }))
     }
 
-    fn run<'a, T: Send + 'static>(
-        &'a self,
-        writes: bool,
-        job: impl FnOnce(&Connection, &str) -> Result<T, BackendError> + Send + 'static,
-    ) -> BoxFuture<'a, Result<T, BackendError>> {
-        Box::pin(async move {
-            let name = self.name.clone();
-            match &self.work {
-                Work::Inline(connection) => {
-                    let connection = connection.lock().expect("nobody panics while holding the simulator's database");
-                    job(&connection, &name)
-                }
-                Work::Threads { writer, reader } => {
-                    let (sender, receiver) = oneshot::channel();
-                    let queue = if writes { writer } else { reader };
-                    // A caller that went away does not hear of it; its work is done all the same.
-                    let job: Job = Box::new(move |connection| drop(sender.send(job(connection, &name))));
-                    let closed = || unavailable(&self.name, "it is closed".into());
-                    queue.send(job).map_err(|_| closed())?;
-                    receiver.await.map_err(|_| closed())?
-                }
+    fn new(name: Arc<str>, lane: Lanes) -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(1);
+        let opened = OPENED.fetch_add(1, Ordering::Relaxed);
+        Self { name, clock: Clock::default(), lane, collections: Mutex::default(), opened }
+    }
+
+    /// Takes the time of dedupe rows from this clock instead of the system's.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        work: impl FnOnce(&mut Connection, &mut State) -> Result<T, Fault> + Send + 'static,
+    ) -> Done<'_, T> {
+        let work = move |connection: &mut Connection, state: &mut State| {
+            state.refresh(connection)?;
+            work(connection, state)
+        };
+        match (&self.lane, lane) {
+            (Lanes::Threads { writer, .. }, Lane::Write) => writer.run(work),
+            (Lanes::Threads { reader, .. }, Lane::Read) => reader.run(work),
+            (Lanes::Inline { connection, state }, _) => Box::pin(async move {
+                let mut connection = connection.lock().expect(UNPOISONED);
+                let mut state = state.lock().expect(UNPOISONED);
+                work(&mut connection, &mut state).map_err(|fault| fault.into_error(&self.name))
+            }),
+        }
+    }
+
+    fn shared(&self, collection: &Collection) -> Arc<Collection> {
+        let mut collections = self.collections.lock().expect(UNPOISONED);
+        match collections.get(&collection.channel) {
+            Some(known) if **known == *collection => Arc::clone(known),
+            _ => {
+                let shared = Arc::new(collection.clone());
+                collections.insert(collection.channel.clone(), Arc::clone(&shared));
+                shared
             }
-        })
+        }
+    }
+}
+
+fn check_version(name: &str) -> Result<(), BackendError> {
+    if rusqlite::version_number() >= session::SQLITE_MIN {
+        return Ok(());
+    }
+    Err(BackendError::Unavailable {
+        backend: name.to_owned(),
+        message: format!("SQLite {} can lose committed writes; 3.51.3 or newer is needed", rusqlite::version()),
+    })
+}
+
+impl fmt::Debug for SqliteBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteBackend").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
@@ -109,188 +157,76 @@ impl Backend for SqliteBackend {
         &self.name
     }
 
-    fn probe<'a>(&'a self, collection: &'a Collection) -> BoxFuture<'a, Result<Probe, BackendError>> {
-        let collection = collection.clone();
-        self.run(false, move |connection, name| install::probe(connection, name, &collection))
+    fn probe<'a>(&'a self, collection: &'a Collection) -> Done<'a, Probe> {
+        let collection = self.shared(collection);
+        self.run(Lane::Read, move |connection, state| read::probe(connection, state, &collection))
     }
 
-    fn applied<'a>(
-        &'a self,
-        mutations: &'a [MutationId],
-    ) -> BoxFuture<'a, Result<HashMap<MutationId, Applied>, BackendError>> {
+    fn applied<'a>(&'a self, mutations: &'a [MutationId]) -> Done<'a, HashMap<MutationId, Applied>> {
         let mutations = mutations.to_vec();
-        self.run(false, move |connection, name| {
-            let mut applied = HashMap::new();
-            if !install::has_applied(connection, name)? {
-                return Ok(applied);
-            }
-            for mutation in mutations {
-                if let Some(done) = write::applied(connection, name, mutation)? {
-                    applied.insert(mutation, done);
-                }
-            }
-            Ok(applied)
-        })
+        self.run(Lane::Read, move |connection, state| read::applied(connection, state, &mutations))
     }
 
-    fn read<'a>(
-        &'a self,
-        collection: &'a Collection,
-        keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<Vec<Found>, BackendError>> {
-        let (collection, keys) = (collection.clone(), keys.to_vec());
-        self.run(false, move |connection, name| {
-            let table = Table::new(&collection);
-            keys.iter().map(|key| table.read(connection, name, key)).collect()
-        })
+    fn read<'a>(&'a self, collection: &'a Collection, keys: &'a [Key]) -> Done<'a, Vec<ReadRow>> {
+        let (collection, keys) = (self.shared(collection), keys.to_vec());
+        self.run(Lane::Read, move |connection, state| read::read(connection, state, &collection, &keys))
     }
 
-    fn scan<'a>(
-        &'a self,
-        collection: &'a Collection,
-        after: Option<&'a Key>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Page, BackendError>> {
-        let (collection, after) = (collection.clone(), after.cloned());
-        self.run(false, move |connection, name| Table::new(&collection).scan(connection, name, after.as_ref(), limit))
+    fn scan<'a>(&'a self, collection: &'a Collection, after: Option<&'a Key>, limit: usize) -> Done<'a, Page> {
+        let (collection, after) = (self.shared(collection), after.cloned());
+        self.run(Lane::Read, move |connection, state| read::scan(connection, state, &collection, after.as_ref(), limit))
     }
 
-    fn write<'a>(
-        &'a self,
-        writes: &'a [(Arc<Collection>, Write)],
-    ) -> BoxFuture<'a, Result<Vec<Written>, BackendError>> {
-        let writes = writes.to_vec();
-        self.run(true, move |connection, name| write::write_all(connection, name, &writes))
+    fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Vec<Written>> {
+        let (writes, now_ms) = (writes.to_vec(), self.clock.now_ms());
+        self.run(Lane::Write, move |connection, state| write::write(connection, state, &writes, now_ms))
     }
 
-    fn born<'a>(
-        &'a self,
-        collection: &'a Collection,
-        keys: &'a [Key],
-    ) -> BoxFuture<'a, Result<HashMap<String, RecordId>, BackendError>> {
-        let (channel, keys) = (collection.channel.clone(), keys.to_vec());
-        self.run(false, move |connection, name| {
-            let mut born = HashMap::new();
-            if !install::has_applied(connection, name)? {
-                return Ok(born);
-            }
-            const SELECT: &str = "SELECT record FROM om_applied
-                WHERE channel = :channel AND key = :key AND op = 'insert' ORDER BY at_ms DESC, rowid DESC LIMIT 1";
-            let mut statement = connection.prepare_cached(SELECT).map_err(|error| failed(name, &error))?;
-            for key in keys {
-                let text = key.to_text();
-                let record: Option<String> = statement
-                    .query_row(named_params! { ":channel": channel.as_str(), ":key": text }, |row| row.get(0))
-                    .optional()
-                    .map_err(|error| failed(name, &error))?;
-                if let Some(record) = record {
-                    born.insert(text, record.into());
-                }
-            }
-            Ok(born)
-        })
+    fn born<'a>(&'a self, collection: &'a Collection, keys: &'a [Key]) -> Done<'a, HashMap<String, RecordId>> {
+        let (collection, keys) = (self.shared(collection), keys.to_vec());
+        self.run(Lane::Read, move |connection, state| read::born(connection, state, &collection, &keys))
     }
 
-    fn changes<'a>(
-        &'a self,
-        collections: &'a [Arc<Collection>],
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Change>, BackendError>> {
+    fn changes<'a>(&'a self, collections: &'a [Arc<Collection>], limit: usize) -> Done<'a, Vec<Change>> {
         let collections = collections.to_vec();
-        self.run(false, move |connection, name| install::changes(connection, name, &collections, limit))
+        self.run(Lane::Read, move |connection, state| read::changes(connection, state, &collections, limit))
     }
 
-    fn forget_changes<'a>(&'a self, numbers: &'a [i64]) -> BoxFuture<'a, Result<(), BackendError>> {
+    fn forget_changes<'a>(&'a self, numbers: &'a [i64]) -> Done<'a, ()> {
         let numbers = numbers.to_vec();
-        self.run(true, move |connection, name| {
-            let forget = || -> rusqlite::Result<()> {
-                let transaction = connection.unchecked_transaction()?;
-                {
-                    let mut statement = transaction.prepare_cached("DELETE FROM om_changes WHERE n = ?1")?;
-                    for number in &numbers {
-                        statement.execute([number])?;
-                    }
-                }
-                transaction.commit()
-            };
-            forget().map_err(|error| failed(name, &error))
+        self.run(Lane::Write, move |connection, state| install::forget(connection, state, &numbers))
+    }
+
+    /// Own writes count as somebody else's: the mark is taken on the connection that never writes. It means nothing to
+    /// another object over the same file.
+    fn quiet_mark(&self) -> Done<'_, Option<u64>> {
+        let opened = self.opened;
+        self.run(Lane::Read, move |connection, state| {
+            let version: i64 =
+                connection.prepare_cached("PRAGMA main.data_version")?.query_row([], |row| row.get(0))?;
+            // Inline there is one connection for everybody, whose own changes `data_version` does not count.
+            let own: i64 = connection.prepare_cached("SELECT total_changes()")?.query_row([], |row| row.get(0))?;
+            let mut mark = DefaultHasher::new();
+            (opened, state.opening, version, own).hash(&mut mark);
+            Ok(Some(mark.finish()))
         })
     }
 
-    fn quiet_mark(&self) -> BoxFuture<'_, Result<Option<u64>, BackendError>> {
-        let inline = matches!(self.work, Work::Inline(_));
-        self.run(false, move |connection, name| {
-            if inline {
-                // The number counts commits of other connections, and inline there is only the one.
-                return Ok(None);
-            }
-            connection
-                .query_row("PRAGMA data_version", [], |row| row.get(0))
-                .map(Some)
-                .map_err(|error| failed(name, &error))
-        })
-    }
-
-    fn prune_applied(&self, before_ms: i64) -> BoxFuture<'_, Result<u64, BackendError>> {
-        self.run(true, move |connection, name| {
-            if !install::has_applied(connection, name)? {
-                return Ok(0);
-            }
-            connection
-                .execute("DELETE FROM om_applied WHERE at_ms < ?1", [before_ms])
-                .map(|rows| rows as u64)
-                .map_err(|error| failed(name, &error))
-        })
+    fn prune_applied(&self, before_ms: i64) -> Done<'_, u64> {
+        self.run(Lane::Write, move |connection, state| install::prune(connection, state, before_ms))
     }
 
     fn install_sql(&self, collections: &[Arc<Collection>]) -> String {
-        install::sql(collections)
+        install::install_sql(collections)
     }
 
-    fn install<'a>(&'a self, collections: &'a [Arc<Collection>]) -> BoxFuture<'a, Result<(), BackendError>> {
-        let sql = install::sql(collections);
-        self.run(true, move |connection, name| install::in_transaction(connection, name, &sql))
-    }
-
-    fn remove<'a>(&'a self, collections: &'a [Arc<Collection>]) -> BoxFuture<'a, Result<(), BackendError>> {
+    fn install<'a>(&'a self, collections: &'a [Arc<Collection>]) -> Done<'a, ()> {
         let collections = collections.to_vec();
-        self.run(true, move |connection, name| install::remove(connection, name, &collections))
+        self.run(Lane::Write, move |connection, state| install::install(connection, state, &collections))
     }
-}
 
-fn open_file(name: &str, path: &Path) -> Result<Connection, BackendError> {
-    // No CREATE: a mistyped path is an error, not an empty database.
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)
-        .map_err(|error| unavailable(name, format!("{}: {error}", PathBuf::from(path).display())))?;
-    prepare(&connection, name)?;
-    Ok(connection)
-}
-
-fn prepare(connection: &Connection, name: &str) -> Result<(), BackendError> {
-    if rusqlite::version_number() < SQLITE_MIN {
-        return Err(unavailable(name, format!("SQLite {} is too old", rusqlite::version())));
+    fn remove<'a>(&'a self, collections: &'a [Arc<Collection>]) -> Done<'a, ()> {
+        let collections = collections.to_vec();
+        self.run(Lane::Write, move |connection, state| install::remove(connection, state, &collections))
     }
-    connection.set_prepared_statement_cache_capacity(256);
-    // Of this connection alone; nothing of it stays in the file. FULL: the dedupe row must survive with its effect.
-    connection
-        .execute_batch("PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL;")
-        .and_then(|()| connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(())))
-        .map_err(|error| failed(name, &error))
-}
-
-fn unavailable(name: &str, message: String) -> BackendError {
-    BackendError::Unavailable { backend: name.to_owned(), message }
-}
-
-/// What an error of SQLite means for a backend.
-fn failed(name: &str, error: &rusqlite::Error) -> BackendError {
-    let message = error.to_string();
-    for (words, what) in [("no such table: ", "table"), ("no such column: ", "column")] {
-        if let Some((_, rest)) = message.split_once(words) {
-            let thing = rest.split(" in ").next().unwrap_or(rest);
-            return BackendError::Missing { backend: name.to_owned(), what: format!("{what} `{thing}`") };
-        }
-    }
-    unavailable(name, message)
 }

@@ -1,353 +1,455 @@
-//! Planned writes and their dedupe rows, in one transaction with a savepoint each.
+//! Writing: conditional effects and their dedupe rows, many in one transaction, none taking another with it.
+//!
+//! Whether a row still is as it was read is compared in canonical terms, in Rust and inside the transaction: in SQL,
+//! REAL 0.99 and the decimal text `0.99` are different, and so are two spellings of one date.
 
 use std::sync::Arc;
 
-use omctl_protocol::{MutationId, Value};
-use rusqlite::types::Value as SqlValue;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ffi, named_params, params_from_iter};
+use omctl_protocol::value::Value;
+use rusqlite::{
+    CachedStatement, Connection, ErrorCode, OptionalExtension as _, Statement, TransactionBehavior, params_from_iter,
+};
 
-use super::super::{Applied, BackendError, BackendRow, Collection, Effect, Key, Write, Written};
-use super::failed;
-use super::install;
-use super::table::{Bound, Table, bind, quote};
+use super::fault::{Fault, is_key_conflict, message, refusal};
+use super::plan::{Affinity, Bound, Plan, quote};
+use super::read::{APPLIED_ONE, Found, applied_row, find};
+use super::session::State;
+use crate::backend::{Collection, Column, Effect, Key, Write, Written};
 
-/// Does these writes in their order.
-pub(super) fn write_all(
-    connection: &Connection,
-    backend: &str,
+const SAVEPOINT: &str = "SAVEPOINT om_write";
+const RELEASE: &str = "RELEASE om_write";
+const ROLL_BACK: &str = "ROLLBACK TO om_write";
+const NOTE: &str = "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// How a transaction of several writes ended.
+enum Batch {
+    /// Committed, with these answers.
+    Done(Vec<Written>),
+    /// Something has to be undone for one write alone: again, with a savepoint for each.
+    NeedsSavepoints,
+    /// One write took the whole transaction with it, by a trigger's `RAISE(ROLLBACK)` or by a constraint that is only
+    /// checked at the commit. Nothing was done. This would be the answer if it was the only one.
+    Broken(Written),
+}
+
+/// Does the writes in one transaction; if one of them would take the others with it, in one transaction each.
+pub(super) fn write(
+    connection: &mut Connection,
+    state: &mut State,
     writes: &[(Arc<Collection>, Write)],
-) -> Result<Vec<Written>, BackendError> {
-    let deduped = install::has_applied(connection, backend)?;
-    match in_one_transaction(connection, backend, writes, deduped) {
-        // A constraint that is checked at commit failed and took all with it: each alone shows which it was.
-        Err(Ended::AtCommit(_)) if writes.len() > 1 => writes
+    now_ms: i64,
+) -> Result<Vec<Written>, Fault> {
+    // Nearly always nothing has to be undone: a statement that fails undoes itself. A savepoint for each write would
+    // copy every page that is touched, which is a quarter of the time.
+    let first = match batch(connection, state, writes, now_ms, Savepoints::None)? {
+        Batch::NeedsSavepoints => batch(connection, state, writes, now_ms, Savepoints::Each)?,
+        other => other,
+    };
+    match first {
+        Batch::Done(written) => Ok(written),
+        Batch::Broken(alone) if writes.len() == 1 => Ok(vec![alone]),
+        Batch::Broken(_) | Batch::NeedsSavepoints => writes
             .iter()
-            .map(|write| match in_one_transaction(connection, backend, std::slice::from_ref(write), deduped) {
-                Ok(mut written) => Ok(written.remove(0)),
-                Err(Ended::AtCommit(refused)) => Ok(refused),
-                Err(Ended::Backend(error)) => Err(error),
+            .map(|one| match batch(connection, state, std::slice::from_ref(one), now_ms, Savepoints::Each)? {
+                Batch::Done(mut written) => Ok(written.pop().expect("one write has one answer")),
+                Batch::Broken(alone) => Ok(alone),
+                Batch::NeedsSavepoints => Err(Fault::Bad("a savepoint did not undo a write".to_owned())),
             })
             .collect(),
-        Err(Ended::AtCommit(refused)) => Ok(vec![refused]),
-        Err(Ended::Backend(error)) => Err(error),
-        Ok(written) => Ok(written),
     }
 }
 
-enum Ended {
-    AtCommit(Written),
-    Backend(BackendError),
+/// Whether each write of a batch has a savepoint of its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Savepoints {
+    None,
+    Each,
 }
 
-fn in_one_transaction(
-    connection: &Connection,
-    backend: &str,
+fn batch(
+    connection: &mut Connection,
+    state: &mut State,
     writes: &[(Arc<Collection>, Write)],
-    deduped: bool,
-) -> Result<Vec<Written>, Ended> {
-    let failed = |error: rusqlite::Error| Ended::Backend(failed(backend, &error));
-    let execute = |sql: &str| connection.prepare_cached(sql).and_then(|mut statement| statement.execute([]));
-    execute("BEGIN IMMEDIATE").map_err(failed)?;
-    let result = writes
-        .iter()
-        .map(|(collection, write)| {
-            execute("SAVEPOINT om_write").map_err(failed)?;
-            let written = one(connection, backend, collection, write, deduped).map_err(Ended::Backend)?;
-            if !matches!(written, Written::Done { .. }) {
-                execute("ROLLBACK TO om_write").map_err(failed)?;
-            }
-            execute("RELEASE om_write").map_err(failed)?;
-            Ok(written)
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .and_then(|written| match execute("COMMIT") {
-            Ok(_) => Ok(written),
-            Err(error) => Err(match refusal(&error) {
-                Some(refused) => Ended::AtCommit(refused),
-                None => failed(error),
-            }),
-        });
-    if result.is_err() && !connection.is_autocommit() {
-        // The first error is the one that is told.
-        drop(execute("ROLLBACK"));
-    }
-    result
-}
-
-fn one(
-    connection: &Connection,
-    backend: &str,
-    collection: &Collection,
-    write: &Write,
-    deduped: bool,
-) -> Result<Written, BackendError> {
-    if deduped && let Some(done) = applied(connection, backend, write.mutation)? {
-        return Ok(Written::Already(done));
-    }
-    let table = Table::new(collection);
-    let effect = match &write.effect {
-        Effect::Insert { key, set } => insert(connection, backend, &table, key.as_ref(), set)?,
-        Effect::Update { key, expect, set } => match expected(connection, backend, &table, key, expect)? {
-            Some(lost) => Err(lost),
-            None => update(connection, backend, &table, key, set)?,
-        },
-        Effect::Delete { key, expect } => match expected(connection, backend, &table, key, expect)? {
-            Some(lost) => Err(lost),
-            None => delete(connection, backend, &table, key)?,
-        },
-        Effect::Nothing { key } => Ok(key.clone()),
-    };
-    let key = match effect {
-        Ok(key) => key,
-        Err(written) => return Ok(written),
-    };
-    let row = match (&write.effect, &key) {
-        (Effect::Delete { .. }, _) | (_, None) => None,
-        (_, Some(key)) => match table.read(connection, backend, key)? {
-            Some(Ok(row)) => match unfaithful(&write.effect, &row) {
-                // What the column made of a value is not the value: nothing is ever rounded silently.
-                Some(place) => {
-                    return Ok(Written::Refused {
-                        code: "out_of_range",
-                        column: Some(collection.columns[place].name.clone()),
-                        message: "the column cannot hold this value exactly".into(),
-                    });
-                }
-                None => Some(row),
-            },
-            Some(Err(bad)) => {
-                return Ok(Written::Refused { code: "bad_value", column: Some(bad.column), message: bad.message });
-            }
-            None => None,
-        },
-    };
-    if deduped {
-        note(connection, backend, collection, write, key.as_ref())?;
-    }
-    Ok(Written::Done { key, row })
-}
-
-/// A number whose stored form reads back as another number. Text may be changed by a trigger, and that is its right.
-fn unfaithful(effect: &Effect, row: &BackendRow) -> Option<usize> {
-    let (Effect::Insert { set, .. } | Effect::Update { set, .. }) = effect else { return None };
-    let numeric = |value: &Value| match value {
-        Value::Text(text) => text.bytes().all(|b| b.is_ascii_digit() || b == b'.' || b == b'-') && text.len() > 15,
-        Value::Int(_) | Value::Float(_) => true,
-        _ => false,
-    };
-    set.iter().find(|(place, value)| numeric(value) && row.values[*place] != *value).map(|(place, _)| *place)
-}
-
-type Effected = Result<Option<Key>, Written>;
-
-fn insert(
-    connection: &Connection,
-    backend: &str,
-    table: &Table<'_>,
-    key: Option<&Key>,
-    set: &[(usize, Value)],
-) -> Result<Effected, BackendError> {
-    let collection = table.collection;
-    let mut columns: Vec<(String, SqlValue)> = Vec::new();
-    for (place, value) in set {
-        columns.push((collection.columns[*place].name.clone(), bind(value)));
-    }
-    for (column, value) in collection.key.iter().zip(key.iter().flat_map(|key| &key.0)) {
-        columns.push((column.name.clone(), bind(value)));
-    }
-    for (column, value) in &collection.filter {
-        if !columns.iter().any(|(name, _)| name == column) {
-            columns.push((column.clone(), bind(value)));
-        }
-    }
-    let names: Vec<String> = columns.iter().map(|(name, _)| quote(name)).collect();
-    let keys: Vec<String> = collection.key.iter().map(|column| quote(&column.name)).collect();
-    let sql = if columns.is_empty() {
-        format!("INSERT INTO {} DEFAULT VALUES RETURNING {}", table.name, keys.join(", "))
-    } else {
-        let marks = vec!["?"; names.len()].join(", ");
-        format!("INSERT INTO {} ({}) VALUES ({marks}) RETURNING {}", table.name, names.join(", "), keys.join(", "))
-    };
-    let inserted = connection.prepare_cached(&sql).and_then(|mut statement| {
-        statement.query_row(params_from_iter(columns.into_iter().map(|(_, value)| value)), |row| {
-            (0..keys.len()).map(|n| row.get::<_, SqlValue>(n)).collect::<rusqlite::Result<Vec<_>>>()
-        })
-    });
-    let stored = match inserted {
-        Ok(stored) => stored,
-        Err(error) => return refused_or_failed(backend, collection, error).map(Err),
-    };
-    let canonical = stored.into_iter().zip(&collection.key).map(|(value, column)| {
-        let value = match value {
-            SqlValue::Null => Value::Null,
-            SqlValue::Integer(number) => Value::Int(number),
-            SqlValue::Real(number) => Value::Float(number),
-            SqlValue::Text(text) => Value::Text(text),
-            SqlValue::Blob(bytes) => Value::Bytes(bytes),
+    now_ms: i64,
+    savepoints: Savepoints,
+) -> Result<Batch, Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // The schema may have changed until the lock was had; from here on it stays.
+    state.refresh(&transaction)?;
+    let mut answers = Vec::with_capacity(writes.len());
+    {
+        // Taken from the cache once a batch: at these rates even a look-up by text is felt.
+        let mut savepoint = transaction.prepare_cached(SAVEPOINT)?;
+        let mut warm = Warm::default();
+        let mut release = transaction.prepare_cached(RELEASE)?;
+        let mut ledger = match state.ledger {
+            true => Some((transaction.prepare_cached(APPLIED_ONE)?, transaction.prepare_cached(NOTE)?)),
+            false => None,
         };
-        column.kind.canonical(value)
-    });
-    match canonical.collect::<Result<Vec<_>, _>>() {
-        Ok(values) => Ok(Ok(Some(Key(values)))),
-        Err(error) => {
-            let message = format!("the assigned key is not of its declared type: {error}");
-            Err(BackendError::BadResponse { backend: backend.to_owned(), message })
+        for (collection, write) in writes {
+            if let Some((lookup, _)) = &mut ledger
+                && let Some(applied) = applied_row(lookup, write.mutation)?
+            {
+                answers.push(Written::Already(applied));
+                continue;
+            }
+            let plan = state.plan(&transaction, collection)?;
+            let changes_before = transaction.total_changes();
+            if savepoints == Savepoints::Each {
+                savepoint.execute([])?;
+            }
+            let mut one = One { connection: &transaction, warm: &mut warm, state, plan: &plan, collection };
+            let answer = match one.effect(&write.effect) {
+                Ok(answer) => answer,
+                Err(Stop::Answer(answer)) => answer,
+                Err(Stop::Fault(fault)) => return Err(fault),
+            };
+            if transaction.is_autocommit() {
+                return Ok(Batch::Broken(answer));
+            }
+            match (&answer, &mut ledger) {
+                (Written::Done { key, .. }, Some((_, statement))) => {
+                    note(statement, collection, &plan.kinds, write, key.as_ref(), now_ms)?;
+                }
+                (Written::Done { .. }, None) => {}
+                _ if savepoints == Savepoints::Each => {
+                    transaction.prepare_cached(ROLL_BACK)?.execute([])?;
+                }
+                // RAISE(FAIL) leaves what the triggers before it did, and the count of changes does not always tell.
+                (Written::Refused { .. }, _) => return Ok(Batch::NeedsSavepoints),
+                _ if transaction.total_changes() != changes_before => return Ok(Batch::NeedsSavepoints),
+                _ => {}
+            }
+            if savepoints == Savepoints::Each {
+                release.execute([])?;
+            }
+            answers.push(answer);
         }
     }
-}
-
-fn update(
-    connection: &Connection,
-    backend: &str,
-    table: &Table<'_>,
-    key: &Key,
-    set: &[(usize, Value)],
-) -> Result<Effected, BackendError> {
-    let collection = table.collection;
-    let assigned: Vec<String> =
-        set.iter().map(|(place, _)| format!("{} = ?", quote(&collection.columns[*place].name))).collect();
-    let sql = format!("UPDATE {} SET {} WHERE {}", table.name, assigned.join(", "), table.key_is());
-    let parameters = set.iter().map(|(_, value)| Bound(value)).chain(key.0.iter().map(Bound));
-    let changed =
-        connection.prepare_cached(&sql).and_then(|mut statement| statement.execute(params_from_iter(parameters)));
-    match changed {
-        Ok(_) => Ok(Ok(Some(key.clone()))),
-        Err(error) => refused_or_failed(backend, collection, error).map(Err),
+    match transaction.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
+        Ok(_) => Ok(Batch::Done(answers)),
+        Err(error) => match (refusal(&error), error.sqlite_error_code()) {
+            (Some(refused), _) => Ok(Batch::Broken(refused)),
+            // Others read it: nothing was written.
+            (None, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Err(Fault::Sql(error)),
+            (None, _) if state.ledger => Err(Fault::Sql(error)),
+            (None, _) => Err(Fault::Ambiguous(message(&error))),
+        },
     }
 }
 
-fn delete(connection: &Connection, backend: &str, table: &Table<'_>, key: &Key) -> Result<Effected, BackendError> {
-    let sql = format!("DELETE FROM {} WHERE {}", table.name, table.key_is());
-    let deleted = connection
-        .prepare_cached(&sql)
-        .and_then(|mut statement| statement.execute(params_from_iter(key.0.iter().map(Bound))));
-    match deleted {
-        Ok(_) => Ok(Ok(Some(key.clone()))),
-        Err(error) => refused_or_failed(backend, table.collection, error).map(Err),
-    }
-}
-
-/// `Some(Lost)` where the row is gone or not as it was read.
-fn expected(
-    connection: &Connection,
-    backend: &str,
-    table: &Table<'_>,
-    key: &Key,
-    expect: &[(usize, Value)],
-) -> Result<Option<Written>, BackendError> {
-    let stands = match table.read(connection, backend, key)? {
-        Some(Ok(row)) => expect.iter().all(|(place, value)| row.values[*place] == *value),
-        _ => false,
-    };
-    Ok((!stands).then_some(Written::Lost))
-}
-
-/// The dedupe row of a mutation.
-pub(super) fn applied(
-    connection: &Connection,
-    backend: &str,
-    mutation: MutationId,
-) -> Result<Option<Applied>, BackendError> {
-    const SELECT: &str = "SELECT digest, outcome, record, key, composite FROM om_applied WHERE mutation = :mutation";
-    connection
-        .prepare_cached(SELECT)
-        .and_then(|mut statement| {
-            statement
-                .query_row(named_params! { ":mutation": mutation.0.as_bytes().as_slice() }, |row| {
-                    let key: Option<String> = row.get(3)?;
-                    let composite: bool = row.get(4)?;
-                    // Values of a key are kept as texts here; whoever uses them knows their types.
-                    let key = key.map(|text| match composite {
-                        false => Key(vec![Value::Text(text)]),
-                        true => {
-                            let texts: Vec<String> = serde_json::from_str(&text).unwrap_or_default();
-                            Key(texts.into_iter().map(Value::Text).collect())
-                        }
-                    });
-                    Ok(Applied {
-                        digest: row.get(0)?,
-                        outcome: row.get(1)?,
-                        record: row.get::<_, String>(2)?.into(),
-                        key,
-                    })
-                })
-                .optional()
-        })
-        .map_err(|error| failed(backend, &error))
-}
-
+/// Writes the dedupe row of a write that was done.
 fn note(
-    connection: &Connection,
-    backend: &str,
+    statement: &mut Statement<'_>,
     collection: &Collection,
+    kinds: &str,
     write: &Write,
     key: Option<&Key>,
-) -> Result<(), BackendError> {
-    // The time is the database's own: pruning goes by it.
-    const INSERT: &str =
-        "INSERT INTO om_applied (mutation, digest, channel, record, key, composite, op, outcome, at_ms)
-        VALUES (:mutation, :digest, :channel, :record, :key, :composite, :op, :outcome,
-            CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER))";
-    let op = match &write.effect {
+    now_ms: i64,
+) -> Result<(), rusqlite::Error> {
+    let op = match write.effect {
         Effect::Insert { .. } => "insert",
         Effect::Update { .. } => "update",
         Effect::Delete { .. } => "delete",
         Effect::Nothing { .. } => "nothing",
     };
-    connection
-        .prepare_cached(INSERT)
-        .and_then(|mut statement| {
-            statement.execute(named_params! {
-                ":mutation": write.mutation.0.as_bytes().as_slice(), ":digest": write.digest.as_slice(),
-                ":channel": collection.channel.as_str(), ":record": write.record.as_str(),
-                ":key": key.map(Key::to_text), ":composite": collection.key.len() > 1, ":op": op,
-                ":outcome": write.outcome,
-            })
-        })
-        .map(drop)
-        .map_err(|error| failed(backend, &error))
+    statement.execute((
+        write.mutation.0.as_bytes().as_slice(),
+        write.digest.as_slice(),
+        collection.channel.as_str(),
+        write.record.as_str(),
+        key.map(Key::to_text),
+        kinds,
+        op,
+        &write.outcome,
+        now_ms,
+    ))?;
+    Ok(())
 }
 
-fn refused_or_failed(backend: &str, collection: &Collection, error: rusqlite::Error) -> Result<Written, BackendError> {
-    match refusal(&error) {
-        Some(Written::Refused { code: "unique", column: Some(columns), message }) => {
-            // `UNIQUE constraint failed: Table.A, Table.B`
-            let of_key = |column: &str| {
-                let bare = column.rsplit('.').next().unwrap_or(column);
-                collection.key.iter().any(|key| key.name == bare)
-            };
-            if columns.split(", ").all(of_key) {
-                return Ok(Written::Exists);
-            }
-            let column = columns.split(", ").next().and_then(|column| column.rsplit('.').next()).map(Into::into);
-            Ok(Written::Refused { code: "constraint", column, message })
-        }
-        Some(refused) => Ok(refused),
-        None => Err(failed(backend, &error)),
+/// Ends one write early: with its answer, or with the whole call.
+enum Stop {
+    Answer(Written),
+    Fault(Fault),
+}
+
+impl From<Fault> for Stop {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
     }
 }
 
-/// What the database says no to for good.
-fn refusal(error: &rusqlite::Error) -> Option<Written> {
-    let rusqlite::Error::SqliteFailure(code, message) = error else { return None };
-    let message = message.clone().unwrap_or_else(|| code.to_string());
-    let after = |words: &str| message.split_once(words).map(|(_, rest)| rest.trim().to_owned());
-    let bare = |column: String| column.rsplit('.').next().unwrap_or(&column).to_owned();
-    let refused = |code, column, message: String| Some(Written::Refused { code, column, message });
-    match (code.code, code.extended_code) {
-        (ErrorCode::ConstraintViolation, ffi::SQLITE_CONSTRAINT_FOREIGNKEY) => {
-            refused("reference", None, "a reference would point to nothing".into())
+impl From<rusqlite::Error> for Stop {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Fault(Fault::Sql(error))
+    }
+}
+
+fn bad_value(column: &str, message: &str) -> Stop {
+    refused("bad_value", Some(column), message)
+}
+
+fn refused(code: &'static str, column: Option<&str>, message: &str) -> Stop {
+    Stop::Answer(Written::Refused { code, column: column.map(str::to_owned), message: message.to_owned() })
+}
+
+/// The statements of the last write: a batch is mostly one kind of write to one collection.
+#[derive(Default)]
+struct Warm<'c> {
+    find: Option<(Arc<Collection>, CachedStatement<'c>)>,
+    insert: Option<(Arc<Collection>, Vec<String>, CachedStatement<'c>)>,
+}
+
+/// One write of a batch.
+struct One<'a, 'c> {
+    connection: &'c Connection,
+    warm: &'a mut Warm<'c>,
+    state: &'a mut State,
+    plan: &'a Plan,
+    collection: &'a Arc<Collection>,
+}
+
+impl One<'_, '_> {
+    fn effect(&mut self, effect: &Effect) -> Result<Written, Stop> {
+        match effect {
+            Effect::Insert { key, set } => self.insert(key.as_ref(), set),
+            Effect::Update { key, expect, set } => self.update(key, expect, set),
+            Effect::Delete { key, expect } => self.delete(key, expect),
+            Effect::Nothing { key } => {
+                let found = match key {
+                    Some(key) => self.find(key)?,
+                    None => None,
+                };
+                let row = found.and_then(|(row, matches)| row.ok().filter(|_| matches));
+                Ok(Written::Done { key: key.clone(), row })
+            }
         }
-        (
-            ErrorCode::ConstraintViolation,
-            ffi::SQLITE_CONSTRAINT_UNIQUE | ffi::SQLITE_CONSTRAINT_PRIMARYKEY | ffi::SQLITE_CONSTRAINT_ROWID,
-        ) => refused("unique", after("constraint failed:"), "another row has this value already".into()),
-        (ErrorCode::ConstraintViolation, ffi::SQLITE_CONSTRAINT_NOTNULL) => {
-            refused("constraint", after("constraint failed:").map(bare), "the column must have a value".into())
+    }
+
+    fn insert(&mut self, key: Option<&Key>, set: &[(usize, Value)]) -> Result<Written, Stop> {
+        let collection = Arc::clone(self.collection);
+        let mut columns: Vec<(&str, &Value)> = Vec::with_capacity(set.len() + 2);
+        if let Some(key) = key {
+            columns.extend(collection.key.iter().zip(&key.0).map(|(column, value)| (column.name.as_str(), value)));
         }
-        (ErrorCode::ConstraintViolation, _) => refused("constraint", None, message),
-        (ErrorCode::TypeMismatch, _) => refused("bad_value", None, message),
-        (ErrorCode::ReadOnly | ErrorCode::AuthorizationForStatementDenied, _) => refused("not_allowed", None, message),
-        _ => None,
+        for (n, value) in set {
+            let column = &collection.columns[*n];
+            // What is nowhere named yet: the key was named first, and what the backend makes is left to it.
+            let is_key = collection.key.iter().any(|one| one.name.eq_ignore_ascii_case(&column.name));
+            let left_to_backend = value.is_null() && (is_key || column.read_only || is_filtered(&collection, column));
+            if left_to_backend || (is_key && key.is_some()) {
+                continue;
+            }
+            if column.read_only {
+                return Err(refused("not_allowed", Some(&column.name), "the column is only written by the backend"));
+            }
+            columns.push((&column.name, value));
+        }
+        for (name, value) in &collection.filter {
+            if !columns.iter().any(|(one, _)| one.eq_ignore_ascii_case(name)) {
+                columns.push((name, value));
+            }
+        }
+        for (name, value) in &columns {
+            check_text(name, value)?;
+        }
+        if let Some(key) = key
+            && self.plan.has_conflict_clause
+            && self.exists(key)?
+        {
+            return Err(Stop::Answer(Written::Exists));
+        }
+        let key = self.run_insert(key, &columns)?;
+        self.read_back(&key, set)
+    }
+
+    fn find(&mut self, key: &Key) -> Result<Found, Fault> {
+        let statement = match &mut self.warm.find {
+            Some((known, statement)) if Arc::ptr_eq(known, self.collection) => statement,
+            other => {
+                let statement = self.connection.prepare_cached(&self.plan.by_key)?;
+                &mut other.insert((Arc::clone(self.collection), statement)).1
+            }
+        };
+        find(statement, self.plan, self.collection, key)
+    }
+
+    /// Runs the statement; answers the new row's key.
+    fn run_insert(&mut self, key: Option<&Key>, columns: &[(&str, &Value)]) -> Result<Key, Stop> {
+        // RETURNING makes a table for its answer each time: half of the cost of a small insert.
+        let outcome = match key {
+            Some(key) => self.execute_insert(columns).map(|rows| (rows > 0).then(|| Ok(key.clone()))),
+            None if self.plan.key_is_rowid => self
+                .execute_insert(columns)
+                .map(|rows| (rows > 0).then(|| Ok(Key(vec![Value::Int(self.connection.last_insert_rowid())])))),
+            None => {
+                let sql = format!("{} RETURNING {}", self.insert_sql(columns), self.plan.key_list);
+                self.returned_key(&sql, params_from_iter(columns.iter().map(|(_, value)| Bound(value))))
+            }
+        };
+        match outcome {
+            Ok(Some(Ok(key))) => Ok(key),
+            Ok(Some(Err(column))) => Err(bad_value(&column, "the backend assigned a key that is not of its type")),
+            Ok(None) => Err(refused("constraint", None, "the backend left the row out without saying why")),
+            Err(Stop::Fault(Fault::Sql(error))) => {
+                if let Some(key) = key
+                    && is_key_conflict(&error)
+                    && !self.connection.is_autocommit()
+                    && self.exists(key)?
+                {
+                    return Err(Stop::Answer(Written::Exists));
+                }
+                Err(stop(error))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    fn insert_sql(&self, columns: &[(&str, &Value)]) -> String {
+        let names = columns.iter().map(|(name, _)| quote(name)).collect::<Vec<_>>().join(", ");
+        match columns.len() {
+            0 => format!("INSERT INTO {} DEFAULT VALUES", self.plan.quoted),
+            n => format!("INSERT INTO {} ({names}) VALUES ({})", self.plan.quoted, vec!["?"; n].join(", ")),
+        }
+    }
+
+    fn execute_insert(&mut self, columns: &[(&str, &Value)]) -> Result<usize, Stop> {
+        let is_same = |known: &[String]| known.iter().map(String::as_str).eq(columns.iter().map(|(name, _)| *name));
+        let known = match &self.warm.insert {
+            Some((known, names, _)) => Arc::ptr_eq(known, self.collection) && is_same(names),
+            None => false,
+        };
+        if !known {
+            let statement = self.connection.prepare_cached(&self.insert_sql(columns))?;
+            let names = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
+            self.warm.insert = Some((Arc::clone(self.collection), names, statement));
+        }
+        let (_, _, statement) = self.warm.insert.as_mut().expect("it was put there if it was not");
+        Ok(statement.execute(params_from_iter(columns.iter().map(|(_, value)| Bound(value))))?)
+    }
+
+    fn returned_key(&self, sql: &str, values: impl rusqlite::Params) -> Result<Option<Result<Key, String>>, Stop> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut rows = statement.query(values)?;
+        let key = match rows.next()? {
+            Some(row) => self.plan.key(self.collection, row)?.map_err(|bad| bad.column),
+            None => return Ok(None),
+        };
+        // The statement is done when it has no more rows, not before.
+        while rows.next()?.is_some() {}
+        Ok(Some(key))
+    }
+
+    fn update(&mut self, key: &Key, expect: &[(usize, Value)], set: &[(usize, Value)]) -> Result<Written, Stop> {
+        self.check(key, expect)?;
+        let collection = Arc::clone(self.collection);
+        for (n, value) in set {
+            let column = &collection.columns[*n];
+            if column.read_only {
+                return Err(refused("not_allowed", Some(&column.name), "the column is only written by the backend"));
+            }
+            if collection.key.iter().any(|one| one.name.eq_ignore_ascii_case(&column.name)) {
+                return Err(refused("not_allowed", Some(&column.name), "a key is never changed"));
+            }
+            check_text(&column.name, value)?;
+        }
+        if !set.is_empty() {
+            let columns =
+                set.iter().map(|(n, _)| format!("{} = ?", quote(&collection.columns[*n].name))).collect::<Vec<_>>();
+            let sql =
+                format!("UPDATE {} SET {} WHERE {}", self.plan.quoted, columns.join(", "), self.plan.key_condition);
+            let values = set.iter().map(|(_, value)| value).chain(&key.0).map(Bound);
+            let changed = self
+                .connection
+                .prepare_cached(&sql)
+                .and_then(|mut statement| statement.execute(params_from_iter(values)))
+                .map_err(stop)?;
+            if changed == 0 {
+                return Err(refused("constraint", None, "the backend left the row as it was without saying why"));
+            }
+        }
+        self.read_back(key, set)
+    }
+
+    fn delete(&mut self, key: &Key, expect: &[(usize, Value)]) -> Result<Written, Stop> {
+        self.check(key, expect)?;
+        let sql = format!("DELETE FROM {} WHERE {}", self.plan.quoted, self.plan.key_condition);
+        let deleted = self
+            .connection
+            .prepare_cached(&sql)
+            .and_then(|mut statement| statement.execute(params_from_iter(key.0.iter().map(Bound))))
+            .map_err(stop)?;
+        // A trigger may have left it in place, or marked it as deleted instead.
+        match (deleted, self.find(key)?) {
+            (_, None | Some((_, false))) => Ok(Written::Done { key: Some(key.clone()), row: None }),
+            (_, Some((_, true))) => Err(refused("constraint", None, "the backend did not delete the row")),
+        }
+    }
+
+    /// Stops with [`Written::Lost`] unless the row is there, matches the filter and is as expected.
+    fn check(&mut self, key: &Key, expect: &[(usize, Value)]) -> Result<(), Stop> {
+        let as_expected = match self.find(key)? {
+            Some((Ok(row), true)) => expect.iter().all(|(n, value)| row.values[*n] == *value),
+            _ => false,
+        };
+        if as_expected { Ok(()) } else { Err(Stop::Answer(Written::Lost)) }
+    }
+
+    fn exists(&self, key: &Key) -> Result<bool, Stop> {
+        let mut statement = self.connection.prepare_cached(&self.plan.exists)?;
+        let found: Option<i64> =
+            statement.query_row(params_from_iter(key.0.iter().map(Bound)), |row| row.get(0)).optional()?;
+        Ok(found.is_some())
+    }
+
+    /// Reads the row that was written. What the column could not keep exactly is refused; what a trigger made of it is
+    /// the backend's right.
+    fn read_back(&mut self, key: &Key, set: &[(usize, Value)]) -> Result<Written, Stop> {
+        let collection = Arc::clone(self.collection);
+        let found = self.find(key)?;
+        let kept = |n: usize| found.as_ref().and_then(|(row, _)| row.as_ref().ok()).map(|row| &row.values[n]);
+        for (n, value) in set {
+            let column = &collection.columns[*n];
+            if column.read_only || kept(*n) == Some(value) {
+                continue;
+            }
+            if !self.survives(self.plan.affinity[*n], column, value)? {
+                return Err(bad_value(&column.name, "the column cannot keep this value exactly"));
+            }
+        }
+        match found {
+            Some((Ok(row), true)) => Ok(Written::Done { key: Some(key.clone()), row: Some(row) }),
+            Some((Ok(_), false)) => Ok(Written::Done { key: Some(key.clone()), row: None }),
+            Some((Err(bad), _)) => Err(bad_value(&bad.column, &bad.message)),
+            None => {
+                let column = collection.key.first().map_or("", |column| column.name.as_str());
+                Err(bad_value(column, "the backend did not keep the row under this key"))
+            }
+        }
+    }
+
+    fn survives(&mut self, affinity: Affinity, column: &Column, value: &Value) -> Result<bool, Stop> {
+        Ok(self.state.survives(affinity, column, value)?)
+    }
+}
+
+/// The answer that an error of one statement is, or the end of the call.
+fn stop(error: rusqlite::Error) -> Stop {
+    match refusal(&error) {
+        Some(refused) => Stop::Answer(refused),
+        None => Stop::Fault(Fault::Sql(error)),
+    }
+}
+
+fn is_filtered(collection: &Collection, column: &Column) -> bool {
+    collection.filter.iter().any(|(name, _)| name.eq_ignore_ascii_case(&column.name))
+}
+
+/// SQLite keeps text with U+0000 inside and most of its own functions stop there: two values would look like one.
+fn check_text(column: &str, value: &Value) -> Result<(), Stop> {
+    match value {
+        Value::Text(text) if text.contains('\0') => Err(bad_value(column, "text with U+0000")),
+        _ => Ok(()),
     }
 }
