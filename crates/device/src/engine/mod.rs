@@ -17,6 +17,8 @@
 //! ```
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
