@@ -153,8 +153,7 @@ impl Server {
 
     fn tell_scopes(&mut self, lost: Vec<ScopeKey>) {
         let new: Vec<_> = self.visible.iter().filter(|scope| !self.cursors.contains_key(*scope)).copied().collect();
-        let gained =
-            new.iter().map(|scope| GainedScope { scope: (*scope).into(), channel: "notes".into() }).collect();
+        let gained = new.iter().map(|scope| GainedScope { scope: (*scope).into(), channel: "notes".into() }).collect();
         self.cursors.extend(new.iter().map(|scope| (*scope, 0)));
         self.down.push_back(Down::Scopes(Scopes { gained, lost, digest: self.digest() }).to_line());
     }
@@ -163,23 +162,35 @@ impl Server {
     fn flush(&mut self) {
         let now = self.position;
         for (scope, cursor) in self.cursors.clone() {
-            let sum = self.records.iter().filter(|(_, record)| record.scopes.contains(scope)).fold(
-                ScopeSum::default(),
-                |sum, (id, record)| sum.plus(hash("notes", id, &note(record.title.as_ref().unwrap()))),
-            );
+            let sum = self
+                .records
+                .iter()
+                .filter(|(_, record)| record.scopes.contains(scope))
+                .fold(ScopeSum::default(), |sum, (id, record)| {
+                    sum.plus(hash("notes", id, &note(record.title.as_ref().unwrap())))
+                });
             let mut changes: Vec<(u64, String)> = Vec::new();
             for (id, record) in &self.records {
-                let at = if record.scopes.contains(scope) { record.position } else { record.left.get(scope).copied().unwrap_or(0) };
+                let at = if record.scopes.contains(scope) {
+                    record.position
+                } else {
+                    record.left.get(scope).copied().unwrap_or(0)
+                };
                 if at <= cursor {
                     continue;
                 }
-                changes.push((at, match &record.title {
-                    Some(title) if record.scopes.contains(scope) => {
-                        rows_line(scope, "notes", at, None, &[(id, Some(note(title)))])
-                    }
-                    Some(_) => format!(r#"{{"leave":{{"scope":"{scope}","channel":"notes","position":{at},"ids":["{id}"]}}}}"#),
-                    None => rows_line(scope, "notes", at, None, &[(id, None)]),
-                }));
+                changes.push((
+                    at,
+                    match &record.title {
+                        Some(title) if record.scopes.contains(scope) => {
+                            rows_line(scope, "notes", at, None, &[(id, Some(note(title)))])
+                        }
+                        Some(_) => format!(
+                            r#"{{"leave":{{"scope":"{scope}","channel":"notes","position":{at},"ids":["{id}"]}}}}"#
+                        ),
+                        None => rows_line(scope, "notes", at, None, &[(id, None)]),
+                    },
+                ));
             }
             changes.sort();
             self.down.extend(changes.into_iter().map(|(_, line)| line));
@@ -224,7 +235,8 @@ impl World {
             applied: 0,
             down: VecDeque::new(),
         };
-        let mut world = Self { engine: None, server, up: VecDeque::new(), connected: false, spill, entropy: Entropy::seeded(3) };
+        let mut world =
+            Self { engine: None, server, up: VecDeque::new(), connected: false, spill, entropy: Entropy::seeded(3) };
         let mut engine = world.open(Connection::open_in_memory().unwrap());
         let id = "018f6b1e-0000-7000-8000-000000000001";
         engine.store_mut().activate(id.parse().unwrap(), id.parse().unwrap()).unwrap();

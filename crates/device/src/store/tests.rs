@@ -519,6 +519,21 @@ fn groups_tell_what_became_of_a_write_even_when_it_was_joined() {
 }
 
 #[test]
+fn a_staged_frame_without_sense_is_asked_for_again() {
+    let mut store = synced();
+    store.options.batch_bytes_max = 0;
+    store.rows(&rows_line("s", "notes", 6, None, &[("a", Some(vec![text("too short")]))])).unwrap();
+    let bad = store.commit(&Commit { position: Position(6), receipts: vec![] });
+    assert!(matches!(bad, Err(StoreError::BadRow { .. })));
+    begin(&mut store);
+    assert_eq!(store.hello(None, true, false).unwrap().scopes.list, Some(vec![("s".into(), None)]));
+    store.welcome(&welcome()).unwrap();
+    store.rows(&rows_line("s", "notes", 6, None, &[("a", Some(note("A6")))])).unwrap();
+    commit(&mut store, 6, vec![]);
+    assert_eq!(titles(&store), pairs(&[("a", "A6"), ("b", "B")]));
+}
+
+#[test]
 fn one_seed_makes_the_same_ids_everywhere() {
     let sealed = || {
         let mut store = open();
