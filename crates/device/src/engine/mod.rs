@@ -17,6 +17,8 @@
 //! ```
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
@@ -89,7 +91,7 @@ pub enum Action {
     WakeAt(i64),
     /// The tables of these channels changed.
     Changed(BTreeSet<ChannelName>),
-    /// These receipts are durable here.
+    /// These receipts are durable here. None, where a mutation was refused by this device itself.
     Settled(Vec<Receipt>),
     /// The connection's state changed.
     State(ConnectionState),

@@ -51,6 +51,8 @@ pub(crate) struct Link {
     pub(crate) wake: watch::Receiver<u64>,
     /// Its other end is gone, or it is true, when the app closed.
     pub(crate) stop: watch::Receiver<bool>,
+    /// Whether the app allows a connection at the moment.
+    pub(crate) allowed: watch::Receiver<bool>,
     /// Why there is no connection.
     pub(crate) problem: watch::Sender<Option<String>>,
     /// Whether to keep a connection at all.
@@ -88,8 +90,18 @@ impl Link {
     }
 
     async fn stay_connected(&mut self) {
+        let mut allowed = self.allowed.clone();
         loop {
-            match self.one_connection().await {
+            if allowed.wait_for(|allowed| *allowed).await.is_err() {
+                return;
+            }
+            let mut forbidden = allowed.clone();
+            // A connection that is dropped in the middle is what the engine is made for.
+            let ended = tokio::select! {
+                ended = self.one_connection() => ended,
+                _ = forbidden.wait_for(|allowed| !*allowed) => Ok(()),
+            };
+            match ended {
                 Ok(()) => tracing::debug!("the connection ended"),
                 Err(MobsterError::Closed) => return,
                 Err(MobsterError::NotActivated) => {

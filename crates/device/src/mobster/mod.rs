@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omctl_protocol::{DeviceId, Fields, MutationId, Value};
+use omctl_protocol::{ChannelName, ChannelSchema, DeviceId, Fields, MutationId, RowHash, Value};
 use rusqlite::{Transaction, params_from_iter};
 use tokio::sync::{mpsc, watch};
 
@@ -162,13 +162,14 @@ impl Builder {
         let reader = Reader::open(&self.path)?;
         let keys = self.keys.unwrap_or_else(|| Arc::new(KeyFile(beside(".key"))));
         let (wake, stop) = (watch::Sender::new(0), watch::Sender::new(false));
-        let problem = watch::Sender::new(None);
+        let (problem, online) = (watch::Sender::new(None), watch::Sender::new(true));
         let link = link::Link {
             desk: desk.clone(),
             keys: keys.clone(),
             actions: to_link,
             wake: wake.subscribe(),
             stop: stop.subscribe(),
+            allowed: online.subscribe(),
             problem: problem.clone(),
             online: self.background && has_engine,
         };
@@ -185,6 +186,7 @@ impl Builder {
             wake,
             stop,
             problem,
+            online,
             has_engine,
             background,
             about,
@@ -233,6 +235,7 @@ struct Inner {
     wake: watch::Sender<u64>,
     stop: watch::Sender<bool>,
     problem: watch::Sender<Option<String>>,
+    online: watch::Sender<bool>,
     has_engine: bool,
     background: bool,
     about: (String, String),
@@ -394,6 +397,12 @@ impl Mobster {
         self.0.state.subscribe()
     }
 
+    /// Cuts the connection and makes none, or allows one again: for an app's own "work offline".
+    pub fn set_online(&self, online: bool) {
+        self.0.online.send_replace(online);
+        self.0.wake.send_modify(|count| *count += 1);
+    }
+
     /// Why there is no connection, as one sentence; `None` while one stands.
     pub fn problem(&self) -> watch::Receiver<Option<String>> {
         self.0.problem.subscribe()
@@ -402,6 +411,23 @@ impl Mobster {
     /// Whether the engine of this file runs in this handle; else another one sends what is written here.
     pub fn has_engine(&self) -> bool {
         self.0.has_engine
+    }
+
+    /// The channels of this device, in the order of their names.
+    ///
+    /// # Errors
+    /// As [`Mobster::settled`].
+    pub async fn schemas(&self) -> Result<Vec<ChannelSchema>> {
+        self.0.desk.ask(|owner| Ok(owner.engine_mut()?.store().schemas().cloned().collect())).await
+    }
+
+    /// Every record held of a channel with its hash, in the order of ids: for whoever checks convergence.
+    ///
+    /// # Errors
+    /// As [`Store::held`].
+    pub async fn held(&self, channel: &ChannelName) -> Result<Vec<(String, RowHash)>> {
+        let channel = channel.clone();
+        self.0.desk.ask(move |owner| Ok(owner.engine_mut()?.store().held(&channel)?)).await
     }
 
     /// Makes a view `backend_CHANNEL` of each channel: rows with keys, references and columns as the backend spells them.
@@ -426,6 +452,9 @@ impl Mobster {
         }
         if self.device().await?.is_none() {
             return Err(MobsterError::NotActivated);
+        }
+        if !*inner.online.borrow() {
+            return Err(MobsterError::Offline);
         }
         let (mut settled, mut state) = (inner.settled.subscribe(), inner.state.subscribe());
         inner.wake.send_modify(|count| *count += 1);

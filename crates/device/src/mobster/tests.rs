@@ -230,3 +230,23 @@ fn requests_alone_bring_everything_too() {
         assert_eq!(app.stats().await.unwrap().pending, 0);
     });
 }
+
+#[test]
+fn writes_made_offline_travel_when_the_app_is_online_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = serve();
+    run(async {
+        let app = Mobster::open(&folder.path().join("app.db")).unwrap();
+        app.activate(&url, Credentials::Code("LETMEIN".into())).await.unwrap();
+        app.sync_now().await.unwrap();
+        app.set_online(false);
+        app.state().wait_for(|state| *state == ConnectionState::Offline).await.unwrap();
+        let saved = app.execute("INSERT INTO notes (title) VALUES ('offline')", vec![]).await.unwrap();
+        assert_eq!(app.stats().await.unwrap().pending, 1);
+        app.set_online(true);
+        assert_eq!(app.settled(saved.write).await.unwrap().len(), 1);
+        assert_eq!(titles(&app.query(TITLES, vec![]).await.unwrap()), ["A", "offline"]);
+        let held = app.held(&"notes".into()).await.unwrap();
+        assert_eq!((held.len(), app.schemas().await.unwrap().len()), (2, 1));
+    });
+}

@@ -6,12 +6,18 @@
 
 use omctl_protocol::{ChannelName, ChannelSchema, Field, RECORD_ID_BYTES_MAX, Value};
 
+/// Milliseconds since 1970, in plain SQL. A SQLite before 3.42 knows no `subsec` and answers NULL: then whole seconds.
+const NOW_MS: &str = "CAST(round(coalesce(unixepoch('subsec'), unixepoch()) * 1000) AS INTEGER)";
+
 /// A new UUIDv7 in text form, in plain SQL.
-const UUID_V7: &str = "lower(substr(printf('%012x', CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), 1, 8) || '-' \
-     || substr(printf('%012x', CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), 9, 4) || '-7' \
-     || substr(hex(randomblob(2)), 2) || '-' \
-     || substr('89AB', 1 + instr('0123456789ABCDEF', substr(hex(randomblob(1)), 1, 1)) % 4, 1) \
-     || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))";
+fn uuid_v7() -> String {
+    format!(
+        "lower(substr(printf('%012x', {NOW_MS}), 1, 8) || '-' || substr(printf('%012x', {NOW_MS}), 9, 4) || '-7' \
+         || substr(hex(randomblob(2)), 2) || '-' \
+         || substr('89AB', 1 + instr('0123456789ABCDEF', substr(hex(randomblob(1)), 1, 1)) % 4, 1) \
+         || substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"
+    )
+}
 
 /// The tables that exist once in a file.
 pub(crate) const INTERNAL: &str = "
@@ -82,7 +88,7 @@ impl Names {
 
 /// The app's table, under its own name or the hidden one.
 pub(crate) fn create_table(schema: &ChannelSchema, name: &str) -> String {
-    let mut sql = format!("CREATE TABLE {name} (id TEXT PRIMARY KEY DEFAULT ({UUID_V7})");
+    let mut sql = format!("CREATE TABLE {name} (id TEXT PRIMARY KEY DEFAULT ({})", uuid_v7());
     for field in &schema.fields {
         sql += &format!(", {} {}{}", quote(&field.name), field.kind.sqlite_type(), default_clause(field));
     }
@@ -115,7 +121,7 @@ pub(crate) fn create_base(schema: &ChannelSchema, name: &str) -> String {
 pub(crate) fn create_cap(schema: &ChannelSchema, name: &str) -> String {
     let mut sql = format!(
         "CREATE TABLE {name} (n INTEGER PRIMARY KEY, op INTEGER NOT NULL, id TEXT NOT NULL, grp INTEGER, \
-         at INTEGER DEFAULT (CAST(round(unixepoch('subsec') * 1000) AS INTEGER)), rnd BLOB DEFAULT (randomblob(10))"
+         at INTEGER DEFAULT ({NOW_MS}), rnd BLOB DEFAULT (randomblob(10))"
     );
     for side in ["o_", "n_"] {
         for field in &schema.fields {

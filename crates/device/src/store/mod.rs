@@ -22,6 +22,8 @@ mod state;
 pub(crate) mod values;
 
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};

@@ -145,7 +145,7 @@ fn read_captures(conn: &Connection, channel: &Channel, out: &mut Vec<Capture>) -
             record: row.get(2)?,
             kind,
             group: row.get(3)?,
-            at_ms: row.get(4)?,
+            at_ms: row.get::<_, Option<i64>>(4)?.unwrap_or_default(),
             random: random.try_into().map_err(|_| StoreError::Corrupt { what: "om_cap", source: None })?,
             old: if kind == CaptureKind::Insert { Vec::new() } else { columns(row, 6, count)? },
             new: if kind == CaptureKind::Delete { Vec::new() } else { columns(row, 6 + count, count)? },

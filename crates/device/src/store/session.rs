@@ -318,6 +318,11 @@ impl Store {
         let outcome = self.intent(durability, |conn, channels| commit(conn, channels, &session, frame));
         // The session goes on; its batch is in the tables, or the engine closes it on an error.
         self.session = Session { now_ms, history: session.history, ours: session.ours, ..Session::default() };
+        if let Err(error) = &outcome
+            && error.is_protocol()
+        {
+            self.drop_stage()?;
+        }
         let outcome = outcome?;
         if unfilled {
             self.channels = channels::load(&self.conn)?;
@@ -326,6 +331,17 @@ impl Store {
             tracing::warn!(scope = %scope, "what this device holds of scope `{scope}` has another sum than the server's; it is fetched anew");
         }
         Ok(outcome)
+    }
+
+    /// Forgets staged frames, one of which makes no sense: kept, it would fail every commit to come. They are asked for
+    /// again.
+    fn drop_stage(&mut self) -> Result<()> {
+        self.intent(Durability::Normal, |conn, _| {
+            conn.execute_batch(
+                "UPDATE om_scopes SET progress = NULL WHERE number IN (SELECT scope FROM om_stage); DELETE FROM om_stage;",
+            )?;
+            Ok(())
+        })
     }
 
     /// Seals what is captured.
