@@ -7,13 +7,11 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use omctl_protocol::{DEPTH_MAX, depth_is_allowed};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::error::ApiError;
 use crate::limits;
-
-/// Deepest nesting of a body (attack C24).
-const DEPTH_MAX: usize = 64;
 
 /// Longest name of a field that is repeated in an error.
 const NAMED_CHARS_MAX: usize = 100;
@@ -103,25 +101,6 @@ fn not_of_type(error: &serde_json::Error) -> ApiError {
 
 fn shortened(name: &str) -> String {
     name.chars().take(NAMED_CHARS_MAX).collect()
-}
-
-/// Counts brackets outside of strings before anything recursive reads the text.
-fn depth_is_allowed(text: &str) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'[' | b'{' if !in_string => depth += 1,
-            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return false;
-        }
-    }
-    true
 }
 
 /// Walks through any JSON and keeps the first key that an object names twice: of two readers one would take the first

@@ -39,6 +39,8 @@ pub struct Subject {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rule {
     any_of: Vec<AllOf>,
+    /// Fields of type `array`: each of their elements counts. Text that looks like an array does not.
+    lists: Vec<String>,
     /// Fingerprint of the expression; part of every key, so that a changed rule shares none with the old one.
     fingerprint: String,
 }
@@ -102,7 +104,8 @@ impl Rule {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let mut rule = Self { any_of, fingerprint: String::new() };
+        let mut rule = Self { any_of, lists: Vec::new(), fingerprint: String::new() };
+        rule.lists = rule.fields().filter(|name| field(name) == Some(FieldType::Array)).map(Into::into).collect();
         rule.fingerprint = Sha256::digest(rule.to_string()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         Ok(rule)
     }
@@ -121,10 +124,11 @@ impl Rule {
     pub fn keys_of<'v>(&self, channel: &ChannelName, epoch: u32, value: impl Fn(&str) -> &'v Value) -> Vec<ScopeKey> {
         let mut keys = Vec::new();
         for (n, all_of) in self.any_of.iter().enumerate() {
-            if !all_of.constants.iter().all(|(field, constant)| elements(value(field)).contains(constant)) {
+            if !all_of.constants.iter().all(|(field, constant)| self.elements(field, value(field)).contains(constant)) {
                 continue;
             }
-            let columns: Vec<Vec<String>> = all_of.joins.iter().map(|(field, _)| elements(value(field))).collect();
+            let columns: Vec<Vec<String>> =
+                all_of.joins.iter().map(|(field, _)| self.elements(field, value(field))).collect();
             keys.extend(products(&columns).iter().map(|values| self.key(channel, epoch, n, values)));
         }
         keys.sort();
@@ -151,10 +155,13 @@ impl Rule {
     pub fn sees<'v>(&self, subject: &Subject, value: impl Fn(&str) -> &'v Value) -> bool {
         self.any_of.iter().any(|all_of| {
             all_of.admits(subject)
-                && all_of.constants.iter().all(|(field, constant)| elements(value(field)).contains(constant))
+                && all_of
+                    .constants
+                    .iter()
+                    .all(|(field, constant)| self.elements(field, value(field)).contains(constant))
                 && all_of.joins.iter().all(|(field, what)| {
                     let wanted = what.values(subject);
-                    elements(value(field)).iter().any(|element| wanted.contains(element))
+                    self.elements(field, value(field)).iter().any(|element| wanted.contains(element))
                 })
         })
     }
@@ -164,6 +171,18 @@ impl Rule {
         self.any_of
             .iter()
             .flat_map(|all_of| all_of.joins.iter().map(|join| &*join.0).chain(all_of.constants.iter().map(|c| &*c.0)))
+    }
+
+    /// The texts that a field stands for: none for NULL, each element of an array, else its one value.
+    fn elements(&self, field: &str, value: &Value) -> Vec<String> {
+        match value {
+            Value::Null => Vec::new(),
+            Value::Text(text) if self.lists.iter().any(|list| list == field) => {
+                let items: Vec<serde_json::Value> = serde_json::from_str(text).unwrap_or_default();
+                items.iter().filter_map(json_text).collect()
+            }
+            other => vec![other.to_key_text()],
+        }
     }
 
     fn key(&self, channel: &ChannelName, epoch: u32, alternative: usize, values: &[&str]) -> ScopeKey {
@@ -286,18 +305,6 @@ impl fmt::Display for Rule {
     }
 }
 
-/// The texts that a field stands for: none for NULL, each element of an array, else its one value.
-fn elements(value: &Value) -> Vec<String> {
-    match value {
-        Value::Null => Vec::new(),
-        Value::Text(text) if text.starts_with('[') => match serde_json::from_str::<Vec<serde_json::Value>>(text) {
-            Ok(items) => items.iter().filter_map(json_text).collect(),
-            Err(_) => vec![text.clone()],
-        },
-        other => vec![other.to_key_text()],
-    }
-}
-
 fn json_text(json: &serde_json::Value) -> Option<String> {
     match json {
         serde_json::Value::String(text) => Some(text.clone()),
@@ -334,7 +341,12 @@ mod tests {
         let source = Source::AnyOf(
             alternatives.iter().map(|all| all.iter().map(|(l, r)| ((*l).into(), (*r).into())).collect()).collect(),
         );
-        Rule::new(&source, |field| ["owner", "region", "kind"].contains(&field).then_some(FieldType::Text)).unwrap()
+        let kind = |field: &str| match field {
+            "owner" | "kind" => Some(FieldType::Text),
+            "region" => Some(FieldType::Array),
+            _ => None,
+        };
+        Rule::new(&source, kind).unwrap()
     }
 
     fn subject(email: &str, role: &str, regions: &[&str]) -> Subject {
@@ -363,6 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn text_that_looks_like_a_list_is_one_text() {
+        let rule = rule(&[&[("owner", "account.email")]]);
+        let value = Value::Text("[\"bob\"]".into());
+        assert!(!rule.sees(&subject("bob", "tech", &[]), |_| &value));
+        assert!(
+            rule.keys_of(&"c".into(), 1, |_| &value) != rule.keys_for(&"c".into(), 1, &subject("bob", "tech", &[]))
+        );
+    }
+
+    #[test]
     fn a_changed_rule_shares_no_key() {
         let (a, b) = (rule(&[&[("owner", "account.email")]]), rule(&[&[("region", "account.email")]]));
         let value = Value::Text("ana".into());
@@ -373,7 +395,7 @@ mod tests {
     proptest! {
         #[test]
         fn keys_meet_exactly_where_the_interpreter_says_so(
-            owner in prop::option::of("[ab]"), region in prop::sample::select(vec!["n", "s", "[\"n\",\"s\"]", "[]"]),
+            owner in prop::option::of("[ab]"), region in prop::sample::select(vec!["[\"n\"]", "[\"s\"]", "[\"n\",\"s\"]", "[]"]),
             email in "[ab]", role in prop::sample::select(vec!["tech", "office"]),
             regions in prop::collection::vec(prop::sample::select(vec!["n", "s", "e"]), 0..3), which in 0usize..5,
         ) {

@@ -15,7 +15,7 @@ use omctl_protocol::{ChannelName, Life, RecordId, RowHash};
 use tokio::time::Instant;
 
 use super::codec::Record;
-use super::settle::change_of;
+use super::judge::change_of;
 use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Detection, Key, Page, Probe};
 use crate::limits;

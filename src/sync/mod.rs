@@ -3,6 +3,7 @@
 //! - [`Session`] (`session.rs`): one device's conversation: hello, catching up, live changes, receipts. Transport-free.
 //! - `accept.rs`: mutations become durable; what can be settled at once is.
 //! - `settle.rs`: accepted mutations meet their backend, in device order: authorize, read, plan, write, journal.
+//! - `judge.rs`: one mutation against its record: what to write, what to answer, what to journal.
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
@@ -15,6 +16,7 @@ mod accept;
 mod answer;
 mod codec;
 mod ingest;
+mod judge;
 mod managed;
 mod names;
 mod plan;

@@ -9,22 +9,21 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, Position, RecordId, Value};
+use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId};
 
 use super::answer::Answer;
-use super::codec::{self, Record};
-use super::managed::{add_receipt, check_after, prepare, put, sees};
-use super::plan::{Current, Plan, Rejection, Wish, plan};
+use super::codec::Record;
+use super::judge::{Judgement, Wanted, change_of, journal_of};
+use super::managed::{add_receipt, prepare};
+use super::plan::Rejection;
 use super::{Sync, SyncError};
-use crate::backend::{Backend, BackendError, Collection, Delivery, Effect, Key, Write, Written};
+use crate::backend::{Backend, BackendError, Collection, Delivery, Key, Write, Written};
 use crate::catalog::MANAGED;
 use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
 use crate::rule::Subject;
-use crate::store::{
-    Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal, JournalChange, Writers,
-};
+use crate::store::{Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal};
 
 /// A mutation to settle.
 #[derive(Clone, Debug)]
@@ -422,112 +421,6 @@ impl Sync {
         Ok(currents)
     }
 
-    fn judge(
-        &self,
-        live: &Live,
-        subject: &Subject,
-        wanted: &Wanted<'_>,
-        head: Option<&Head>,
-        current: Option<&Record>,
-        maybe_done: &HashSet<MutationId>,
-    ) -> Result<Judgement, Rejection> {
-        let channel = &wanted.channel;
-        let Home::Backend(_, collection) = &channel.home else {
-            return Err(Rejection::new("unknown_channel", "the channel has moved to another backend"));
-        };
-        let visible =
-            current.filter(|record| wanted.wish.op == Operation::Create || sees(channel, subject, &record.values));
-        if maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
-            return Ok(Judgement::Answer(Answer::unknown()));
-        }
-        let own = own_fields(wanted, head, visible);
-        let currently = visible.map(|record| Current { values: &record.values, own: &own });
-        let spelled = |place: usize, value: &Value| self.to_backend(live, channel, collection, place, value);
-        let key = || {
-            self.key_of(channel, collection, &wanted.item.mutation.record)
-                .ok_or_else(|| Rejection::new("bad_id", "this id is no key of the channel"))
-        };
-        let (effect, answer, after) =
-            match plan(&channel.schema, channel.decl.delete_vs_update, &wanted.wish, currently) {
-                Plan::Reject(rejection) => return Err(rejection),
-                Plan::Nothing(judged) => return Ok(Judgement::Answer(Answer::judged(&judged))),
-                Plan::Insert(values) => {
-                    let (key, set) = self.insert_of(live, wanted, collection, &values)?;
-                    (Effect::Insert { key, set }, Answer::applied(), values)
-                }
-                Plan::Update { set, expect, verdict } => {
-                    let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
-                    let mut after = before.clone();
-                    let mut spelled_set = Vec::with_capacity(set.len());
-                    for (place, value) in set {
-                        spelled_set.push((place, spelled(place, &value)?));
-                        after[place] = value;
-                    }
-                    let expect = expect
-                        .into_iter()
-                        .map(|place| Ok((place, spelled(place, &before[place])?)))
-                        .collect::<Result<_, Rejection>>()?;
-                    (Effect::Update { key: key()?, expect, set: spelled_set }, Answer::judged(&verdict), after)
-                }
-                Plan::Delete { expect } => {
-                    let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
-                    let expect = expect
-                        .into_iter()
-                        .map(|place| Ok((place, spelled(place, &before[place])?)))
-                        .collect::<Result<_, Rejection>>()?;
-                    (Effect::Delete { key: key()?, expect }, Answer::applied(), Vec::new())
-                }
-            };
-        if !matches!(effect, Effect::Delete { .. }) {
-            check_after(channel, subject, &after)?;
-        }
-        let write = Write {
-            mutation: wanted.item.settled_as,
-            digest: wanted.item.digest,
-            record: wanted.item.mutation.record.clone(),
-            outcome: answer.to_text(),
-            effect,
-        };
-        Ok(Judgement::Write { write: (collection.clone(), write), answer })
-    }
-
-    /// The key and the columns of a new row.
-    fn insert_of(
-        &self,
-        live: &Live,
-        wanted: &Wanted<'_>,
-        collection: &Collection,
-        values: &[Value],
-    ) -> Result<NewRow, Rejection> {
-        use omctl_protocol::AssignedBy;
-        let channel = &wanted.channel;
-        let mut set = Vec::with_capacity(values.len());
-        let mut key = Vec::new();
-        for (place, value) in values.iter().enumerate() {
-            let field = &channel.schema.fields[place];
-            // What the app left out is left to the backend's own default.
-            let left_out = value.is_null() && !wanted.wish.new.contains_key(&field.name);
-            if field.read_only || left_out {
-                continue;
-            }
-            let spelled = self.to_backend(live, channel, collection, place, value)?;
-            if !channel.schema.is_key_field(&field.name) {
-                set.push((place, spelled));
-            }
-        }
-        if channel.schema.key.assigned_by == AssignedBy::Backend {
-            return Ok((None, set));
-        }
-        for column in &channel.schema.key.columns {
-            let value = match column.field.as_deref().and_then(|name| channel.schema.field(name)) {
-                Some((place, _)) => self.to_backend(live, channel, collection, place, &values[place])?,
-                None => Value::Text(wanted.item.mutation.record.as_str().to_owned()),
-            };
-            key.push(value);
-        }
-        Ok((Some(Key(key)), set))
-    }
-
     /// Notes the key of a record that a device created, where its id is not the key's own text.
     fn map_created(&self, wanted: &Wanted<'_>, key: Option<&Key>, settling: &mut Settling) {
         let record = &wanted.item.mutation.record;
@@ -609,21 +502,6 @@ impl Sync {
     }
 }
 
-/// A mutation that may be written.
-struct Wanted<'i> {
-    item: &'i Item,
-    channel: Arc<LiveChannel>,
-    wish: Wish,
-}
-
-/// The key of a new row, unless the backend assigns it, and its columns by their places.
-type NewRow = (Option<Key>, Vec<(usize, Value)>);
-
-enum Judgement {
-    Write { write: (Arc<Collection>, Write), answer: Answer },
-    Answer(Answer),
-}
-
 /// What a run has come to so far.
 struct Settling {
     batch: Batch,
@@ -663,73 +541,6 @@ fn references(live: &Live, mutation: &Mutation) -> Vec<(ChannelName, RecordId)> 
         Some((field.to.clone()?, RecordId::from(id)))
     };
     channel.schema.fields.iter().filter_map(named).collect()
-}
-
-/// For each field, whether this incarnation wrote it last and the journaled value still stands.
-fn own_fields(wanted: &Wanted<'_>, head: Option<&Head>, current: Option<&Record>) -> Vec<bool> {
-    let none = vec![false; wanted.channel.schema.fields.len()];
-    let (Some(head), Some(current)) = (head, current) else { return none };
-    let Ok(Some(journaled)) = codec::values_of(&wanted.channel, head) else { return none };
-    let fields = wanted.channel.schema.fields.iter().enumerate();
-    fields
-        .map(|(place, field)| {
-            head.writers.wrote(wanted.item.incarnation, &field.name) && journaled[place] == current.values[place]
-        })
-        .collect()
-}
-
-/// Whether a write that was tried before, and cannot be deduplicated, may have been done then: where the record is not
-/// as the device saw it. Only then it is not repeated.
-fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
-    let schema = &wanted.channel.schema;
-    match (wanted.wish.op, current) {
-        (Operation::Create, None) => schema.key.assigned_by == omctl_protocol::AssignedBy::Backend,
-        (Operation::Create, Some(_)) => true,
-        (Operation::Update, Some(record)) => wanted
-            .wish
-            .old
-            .iter()
-            .any(|(name, old)| schema.field(name).is_some_and(|(place, _)| record.values[place] != *old)),
-        // Deleting what is gone, or changing what is gone, has one answer whoever did it.
-        (Operation::Update | Operation::Delete, _) => false,
-    }
-}
-
-fn journal_of(
-    wanted: &Wanted<'_>,
-    head: Option<&Head>,
-    record: Option<Record>,
-    as_of: Position,
-    wrote: &[usize],
-) -> Journal {
-    let change = change_of(&wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
-    Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
-}
-
-/// What the log is to say of a record, with its writers: those who left what still stands, and the one who just wrote
-/// these fields (by their places).
-pub(super) fn change_of(
-    channel: &LiveChannel,
-    head: Option<&Head>,
-    record: Option<Record>,
-    wrote: Option<(IncarnationNo, &[usize])>,
-) -> JournalChange {
-    let Some(record) = record else { return JournalChange::Gone };
-    let journaled = head.and_then(|head| codec::values_of(channel, head).ok().flatten());
-    let mut writers = match (&journaled, head) {
-        (Some(_), Some(head)) => head.writers.clone(),
-        _ => Writers::default(),
-    };
-    for (place, field) in channel.schema.fields.iter().enumerate() {
-        let changed = journaled.as_ref().is_none_or(|journaled| journaled[place] != record.values[place]);
-        let writer = wrote.filter(|(_, places)| places.contains(&place)).map(|(incarnation, _)| incarnation);
-        match (changed, writer) {
-            (true, Some(incarnation)) => writers.note(incarnation, &field.name),
-            (true, None) => writers.forget(&field.name),
-            (false, _) => {}
-        }
-    }
-    put(channel, &record.values, writers)
 }
 
 fn field_of(channel: &LiveChannel, column: &str) -> Option<String> {

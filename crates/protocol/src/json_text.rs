@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// Deepest nesting that is accepted (attack C24 of the bad-input suite).
-pub(crate) const DEPTH_MAX: usize = 64;
+pub const DEPTH_MAX: usize = 64;
 
 /// Rewrites a JSON text canonically; `None` if it is not one JSON value or is nested deeper than [`DEPTH_MAX`].
 pub(crate) fn canonical(text: &str) -> Option<String> {
@@ -22,7 +22,7 @@ pub(crate) fn canonical(text: &str) -> Option<String> {
 }
 
 /// Counts brackets outside of strings before anything recursive reads the text.
-pub(crate) fn depth_is_allowed(text: &str) -> bool {
+pub fn depth_is_allowed(text: &str) -> bool {
     let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
     for byte in text.bytes() {
         match byte {

@@ -21,6 +21,7 @@ pub mod value;
 pub use frame::{Down, Up};
 pub use hash::{RowHash, ScopeSum};
 pub use ids::*;
+pub use json_text::{DEPTH_MAX, depth_is_allowed};
 pub use mutation::{Fields, Mutation, Operation, Outcome, Receipt};
 pub use schema::{AssignedBy, ChannelSchema, Field, KeyColumn, KeyRule, Policy};
 pub use value::{FieldType, Scalar, Value, ValueError};
