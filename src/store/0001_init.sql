@@ -1,10 +1,11 @@
 -- The first shape of our own database. Forward-only: this file is never edited after a release.
 -- Times are milliseconds since 1970-01-01 UTC by the server's clock. Uuids and hashes are 16-byte blobs.
 
--- Facts about this database as a whole: `epoch`, `server_secret`, `server_key`, `position` (kept by compaction).
+-- Facts about this database as a whole: `epoch`, `server_secret`, `server_key` (bytes); `position`, `expired` (numbers,
+-- kept by pruning).
 CREATE TABLE meta (
     name  TEXT PRIMARY KEY,
-    value BLOB NOT NULL
+    value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- Each start writes its id and the first position that it may give, before it serves. A cursor names its boot.

@@ -65,7 +65,12 @@ impl Store {
                         .optional()
                 })
                 .map_err(sqlite_error)?;
-            Ok(end.is_some_and(|end| position.0 <= end))
+            // Behind a tombstone that is gone, a cursor would miss its delete.
+            const EXPIRED: &str = "SELECT value FROM meta WHERE name = 'expired'";
+            let expired: Option<u64> =
+                connection.query_row(EXPIRED, [], |row| row.get(0)).optional().map_err(sqlite_error)?;
+            let fresh = position.0 == 0 || expired.is_none_or(|expired| position.0 >= expired);
+            Ok(fresh && end.is_some_and(|end| position.0 <= end))
         })
         .await
     }

@@ -19,6 +19,7 @@ mod inbox;
 mod leases;
 mod log;
 mod names;
+mod prune;
 mod read;
 mod state;
 mod tokens;

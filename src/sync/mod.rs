@@ -112,7 +112,30 @@ impl Sync {
             self.kick(device, &backend);
         }
         self.watch_backends();
+        let sync = self.clone();
+        self.inner.tasks.start("prune", async move { sync.prune_now_and_then().await });
         Ok(())
+    }
+
+    /// Takes away what is older than its time, once an hour.
+    async fn prune_now_and_then(&self) {
+        const EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+        loop {
+            tokio::time::sleep(EVERY).await;
+            match self.inner.store.prune().await {
+                Ok(rows) if rows > 0 => tracing::info!(rows, "removed what is older than its time"),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "pruning is tried again in an hour"),
+            }
+            // A dedupe row stays as long as a receipt may be asked for again, and a day longer: clocks differ.
+            let window = crate::limits::RESTORE_WINDOW.as_millis() as i64 + 24 * 3600 * 1000;
+            let before = self.inner.store.clock().now_ms() - window;
+            for backend in self.inner.live.current().backends.values() {
+                if let Err(error) = backend.prune_applied(before).await {
+                    tracing::warn!(%error, backend = %backend.name(), "dedupe rows are pruned again in an hour");
+                }
+            }
+        }
     }
 
     /// What ingest knows of each channel of a backend.

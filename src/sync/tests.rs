@@ -295,3 +295,27 @@ async fn the_sum_of_a_scope_is_that_of_the_rows_sent() {
         bench.database.lock().unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(integrity, "ok");
 }
+
+#[tokio::test]
+async fn a_cursor_behind_an_expired_tombstone_begins_anew_and_positions_are_not_given_twice() {
+    let bench = Bench::new().await;
+    let (mut a, _) = bench.connect(1, |_| {}).await;
+    let made = create(1, "notes", 7, json!({ "hours": "1" }));
+    let gone = Mutation { seq: Seq(2), op: Operation::Delete, new: Fields::new(), ..create(2, "notes", 7, json!({})) };
+    send(&mut a, vec![made]).await;
+    send(&mut a, vec![gone]).await;
+    let boot = bench.store.boot();
+    let cursor = |position| {
+        move |hello: &mut Hello| {
+            (hello.epoch, hello.boot, hello.position) = (Some(boot.epoch), Some(boot.id), Position(position));
+            hello.last_seq = Seq(2);
+        }
+    };
+    let reset = |frames: &[Down]| matches!(&frames[0], Down::Welcome(welcome) if welcome.reset);
+    assert!(!reset(&bench.connect(1, cursor(1)).await.1));
+    bench.store.clock().advance(crate::limits::TOMBSTONES_KEPT + std::time::Duration::from_secs(1));
+    assert!(bench.store.prune().await.unwrap() > 0);
+    assert!(reset(&bench.connect(1, cursor(1)).await.1), "the delete at 2 can no longer be told");
+    assert!(!reset(&bench.connect(1, cursor(2)).await.1));
+    assert_eq!(bench.store.newest_position().await.unwrap(), Position(2));
+}
