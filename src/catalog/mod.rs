@@ -1,6 +1,6 @@
 //! What the developer declared: `openmobster.yaml` and `channels/*.yaml`, as pure data with positions.
 //!
-//! [`load`] reads a folder into a [`Catalog`] or into all its [`Diagnostic`]s at once. This room knows the shape of the
+//! [`load()`] reads a folder into a [`Catalog`] or into all its [`Diagnostic`]s at once. This room knows the shape of the
 //! files and nothing of rules' meaning, backends or the store: a scope expression is kept as written ([`ScopeDecl`]),
 //! with the place where it stands, and `live` hands it to `rule`.
 //!
