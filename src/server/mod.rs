@@ -244,7 +244,11 @@ fn open_backend(name: &str, decl: &BackendDecl) -> Result<Arc<dyn Backend>, Back
     }
 }
 
-async fn first_generation(
+/// Registers the channels of a catalog and builds what is live from the start.
+///
+/// # Errors
+/// [`ServerError::Project`]; those of the store.
+pub async fn first_generation(
     catalog: &Catalog,
     store: &Store,
     backends: &BTreeMap<String, Arc<dyn Backend>>,

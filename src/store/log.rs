@@ -174,8 +174,10 @@ impl Store {
                 if let Some((device, fence)) = batch.fence {
                     check_fence(connection, device, fence)?;
                 }
+                let mut losers = Vec::new();
                 for mapping in &batch.mappings {
-                    super::names::insert(connection, mapping)?;
+                    let of = |id| (mapping.channel, id);
+                    losers.extend(super::names::insert(connection, mapping)?.into_iter().map(of));
                 }
                 if let Some(accept) = &batch.accept {
                     super::inbox::accept(state, connection, accept)?;
@@ -190,6 +192,9 @@ impl Store {
                 }
                 if !stale.is_empty() {
                     return Err(StoreError::Stale(stale));
+                }
+                for (channel, id) in losers {
+                    bury_keyless(state, connection, channel, &id)?;
                 }
                 for settled in batch.settled {
                     settle(state, connection, settled, &positions)?;
@@ -482,6 +487,20 @@ fn bury(
     };
     let scopes = before.scopes.clone();
     move_row(state, connection, entry.channel, Some(before), row, scopes, None)
+}
+
+/// Buries a record whose key is another record's now: one row is one record.
+fn bury_keyless(
+    state: &mut WriterState,
+    connection: &Connection,
+    channel: ChannelNo,
+    id: &RecordId,
+) -> Result<(), StoreError> {
+    if super::names::is_mapped(connection, channel, id)? {
+        return Ok(());
+    }
+    let entry = Journal { channel, id: id.clone(), as_of: state.position(), change: JournalChange::Gone };
+    bury(state, connection, &entry, before(connection, channel, id)?).map(drop)
 }
 
 /// Takes a record's row from its old position to its new one, and its memberships with it.

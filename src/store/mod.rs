@@ -215,7 +215,7 @@ impl Store {
     }
 
     /// Opens the store over a connection that somebody else keeps: all work is done on the calling thread. `step` is
-    /// awaited before and behind every write.
+    /// awaited before every read, and before and behind every write.
     ///
     /// # Errors
     /// As [`Store::open`].
@@ -233,7 +233,7 @@ impl Store {
         };
         let (publish, feed) = mpsc::unbounded_channel();
         let shared = Arc::new(Mutex::new(Inline { connection: connection.clone(), state, publish }));
-        let readers = Readers::Inline(connection);
+        let readers = Readers::Inline { connection, step: step.clone() };
         Ok((Self { writer: Writer::Inline { shared, step }, readers, clock, entropy, boot }, feed))
     }
 

@@ -1,7 +1,7 @@
 //! The id map: which record a backend's key is, where the id is not the key's own text.
 
 use omctl_protocol::RecordId;
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, OptionalExtension as _, named_params};
 
 use super::{ChannelNo, Store, StoreError, sqlite_error};
 
@@ -36,16 +36,30 @@ impl Store {
     }
 }
 
-/// Adds an entry. A key that was another record's before is this one's now (deleted and created again by a device).
-pub(super) fn insert(connection: &Connection, mapping: &IdMapping) -> Result<(), StoreError> {
+/// Adds an entry. A key that was another record's before is this one's now: a backend may give the key of a deleted row
+/// to a new one. Returns the records that have lost it: the one of an earlier entry, and the one that the key itself
+/// names.
+pub(super) fn insert(connection: &Connection, mapping: &IdMapping) -> Result<Vec<RecordId>, StoreError> {
+    const LOSER: &str = "SELECT id FROM id_map WHERE channel = :channel AND key = :key AND id <> :id";
     const INSERT: &str = "INSERT OR REPLACE INTO id_map (channel, id, key) VALUES (:channel, :id, :key)";
+    let named = named_params! { ":channel": mapping.channel, ":id": mapping.id.as_str(), ":key": mapping.key };
+    let mut losers = vec![RecordId::from(mapping.key.as_str())];
+    let loser: Option<String> = connection
+        .prepare_cached(LOSER)
+        .and_then(|mut statement| statement.query_row(named, |row| row.get(0)).optional())
+        .map_err(sqlite_error)?;
+    losers.extend(loser.map(RecordId::from));
+    connection.prepare_cached(INSERT).and_then(|mut statement| statement.execute(named)).map_err(sqlite_error)?;
+    losers.retain(|loser| *loser != mapping.id);
+    Ok(losers)
+}
+
+/// Whether a record has a key of its own in the map.
+pub(super) fn is_mapped(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result<bool, StoreError> {
     connection
-        .prepare_cached(INSERT)
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM id_map WHERE channel = :channel AND id = :id)")
         .and_then(|mut statement| {
-            statement.execute(named_params! {
-                ":channel": mapping.channel, ":id": mapping.id.as_str(), ":key": mapping.key,
-            })
+            statement.query_row(named_params! { ":channel": channel, ":id": id.as_str() }, |row| row.get(0))
         })
-        .map(drop)
         .map_err(sqlite_error)
 }

@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{Store, StoreError, prepare, sqlite_error};
+use super::{Step, Store, StoreError, prepare, sqlite_error};
 use crate::tasks::Tasks;
 
 #[derive(Clone)]
 pub(super) enum Readers {
     Pool(Arc<Pool>),
-    Inline(Arc<Mutex<Connection>>),
+    Inline { connection: Arc<Mutex<Connection>>, step: Option<Step> },
 }
 
 pub(super) struct Pool {
@@ -35,7 +35,10 @@ impl Store {
         read: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         match &self.readers {
-            Readers::Inline(connection) => {
+            Readers::Inline { connection, step } => {
+                if let Some(step) = step {
+                    step().await;
+                }
                 let connection = connection.lock().expect("nobody panics while holding the simulator's database");
                 in_transaction(&connection, read)
             }

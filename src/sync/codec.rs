@@ -101,12 +101,10 @@ pub(super) fn getter<'v>(schema: &'v ChannelSchema, values: &'v [Value]) -> impl
 }
 
 impl Sync {
-    /// The key of a record in its backend; `None` where the id is neither mapped nor a key's own text.
+    /// The key of a record in its backend; `None` where the id is neither mapped nor a key's own text, or where its key
+    /// is another record's by now.
     pub(super) fn key_of(&self, channel: &LiveChannel, collection: &Collection, id: &RecordId) -> Option<Key> {
-        match self.inner.names.key(channel.number, id) {
-            Some(text) => Key::parse(&text, &collection.key),
-            None => Key::parse(id.as_str(), &collection.key),
-        }
+        Key::parse(&self.inner.names.key(channel.number, id)?, &collection.key)
     }
 
     /// A field's value as the backend spells it. Only references differ.
@@ -125,10 +123,7 @@ impl Sync {
         let dangling =
             || Rejection::of("depends_on", &field.name, format!("`{}` names a record that does not exist", field.name));
         let target = live.channels.get(to).ok_or_else(dangling)?;
-        let key = match self.inner.names.key(target.number, &RecordId::from(id.as_str())) {
-            Some(text) => text,
-            None => id.clone(),
-        };
+        let key = self.inner.names.key(target.number, &RecordId::from(id.as_str())).ok_or_else(dangling)?;
         collection.columns[place].kind.canonical(Value::Text(key)).map_err(|_| dangling())
     }
 

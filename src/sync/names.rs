@@ -46,9 +46,13 @@ impl Names {
         channels.get(&channel)?.by_key.get(key).cloned()
     }
 
-    /// The key of a record that a device created.
+    /// The text of a record's key: the mapped one, else the id itself, unless that is another record's key by now.
     pub(super) fn key(&self, channel: u64, id: &RecordId) -> Option<String> {
         let channels = self.0.read().expect("nobody panics while naming");
-        channels.get(&channel)?.by_id.get(id).cloned()
+        let Some(channel) = channels.get(&channel) else { return Some(id.as_str().to_owned()) };
+        match channel.by_id.get(id) {
+            Some(key) => Some(key.clone()),
+            None => (!channel.by_key.contains_key(id.as_str())).then(|| id.as_str().to_owned()),
+        }
     }
 }

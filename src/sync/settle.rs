@@ -370,6 +370,13 @@ impl Sync {
                             .next(),
                         None => None,
                     };
+                    if record.as_ref().is_some_and(|record| record.id != wanted.item.mutation.record) {
+                        // The row has become another record's meanwhile.
+                        let record = wanted.item.mutation.record.clone();
+                        settling.rereads.push((wanted.channel.name().clone(), record, None));
+                        settling.answer(who, wanted.item, &answer, None);
+                        continue;
+                    }
                     let change = journal_of(&wanted, head.as_ref(), record, as_of, &places);
                     let place = settling.journal(change);
                     settling.answer(who, wanted.item, &answer, place);
@@ -415,7 +422,8 @@ impl Sync {
                 }
             }
             for (place, record) in places.into_iter().zip(self.name_rows(live, channel, found, mappings).await?) {
-                currents[place] = Some(record);
+                // The row may have become another record's while it was read.
+                currents[place] = (record.id == open[place].item.mutation.record).then_some(record);
             }
         }
         Ok(currents)
@@ -442,7 +450,10 @@ impl Sync {
                 let Some(channel) = live.channels.get(&channel) else { continue };
                 if let Some(key) = key {
                     let text = key.to_text();
-                    if !channel.schema.key_is_id() && text != id.as_str() {
+                    if !channel.schema.key_is_id()
+                        && text != id.as_str()
+                        && self.is_latest_birth(channel, &key, &id).await?
+                    {
                         let mapping = IdMapping { channel: ChannelNo(channel.number), id: id.clone(), key: text };
                         self.inner.names.add(vec![mapping.clone()]);
                         settling.batch.mappings.push(mapping);
@@ -472,6 +483,14 @@ impl Sync {
         }
     }
 
+    /// Whether no other record was created under this key after this one: its row may be long gone, and the key given to
+    /// another.
+    async fn is_latest_birth(&self, channel: &LiveChannel, key: &Key, id: &RecordId) -> Result<bool, SyncError> {
+        let Home::Backend(backend, collection) = &channel.home else { return Ok(true) };
+        let born = backend.born(collection, std::slice::from_ref(key)).await?;
+        Ok(born.get(&key.to_text()).is_none_or(|latest| latest == id))
+    }
+
     /// A journal entry for a record as its backend has it now.
     pub(super) async fn read_again(
         &self,
@@ -488,7 +507,10 @@ impl Sync {
             None => None,
         };
         let record = match row {
-            Some(Ok(row)) => self.name_rows(live, channel, vec![row], mappings).await?.into_iter().next(),
+            Some(Ok(row)) => {
+                let mut named = self.name_rows(live, channel, vec![row], mappings).await?.into_iter();
+                named.next().filter(|record| record.id == *id)
+            }
             Some(Err(_)) => return Ok(None),
             None => None,
         };

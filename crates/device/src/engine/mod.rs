@@ -37,8 +37,8 @@ const MUTATE_BYTES_MAX: usize = 512 * 1024;
 /// The longest first wait before a new connection; it doubles with each failure.
 const BACKOFF_MS: u64 = 500;
 
-/// The longest wait before a new connection.
-const BACKOFF_MS_MAX: u64 = 60_000;
+/// The longest wait before a new connection: short enough that a device is up to date within 30 s of a healed network.
+const BACKOFF_MS_MAX: u64 = 20_000;
 
 /// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
 const TROUBLES_MAX: u32 = 3;
@@ -356,6 +356,10 @@ impl Engine {
     fn error(&mut self, error: &ErrorFrame, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         tracing::warn!(code = %error.code, message = %error.message, "the server reports an error of the session");
         if error.fatal {
+            if &*error.code == "seq_payload_mismatch" {
+                // This file's history is not the one that the server knows: a restored backup, for example.
+                self.store.renew_incarnation()?;
+            }
             self.phase = Phase::Closing;
             actions.push(Action::Close);
             return Ok(());

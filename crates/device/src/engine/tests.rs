@@ -195,3 +195,24 @@ fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
     feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts }));
     assert!(!engine.end_request().unwrap());
 }
+
+#[test]
+fn a_history_that_the_server_does_not_know_begins_anew() {
+    let mut engine = engine();
+    live(&mut engine);
+    let before = mutations_of(&write(&mut engine, "UPDATE notes SET title = 'B' WHERE id = 'a'"));
+    let mismatch = Down::Error(ErrorFrame {
+        code: "seq_payload_mismatch".into(),
+        message: String::new(),
+        hint: None,
+        expected: None,
+        fatal: true,
+    });
+    let old = engine.store_mut().hello(None, false, false).unwrap().incarnation;
+    assert!(feed(&mut engine, mismatch).contains(&Action::Close));
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    let hello = hello_of(&engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap());
+    assert_ne!(hello.incarnation, old);
+    let again = mutations_of(&feed(&mut engine, Down::Welcome(Box::new(welcome()))));
+    assert_eq!((again[0].id, again[0].seq), (before[0].id, Seq(1)), "the write keeps its id");
+}

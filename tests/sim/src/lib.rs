@@ -1,0 +1,90 @@
+//! Seeded simulation: several real devices and the real server in one thread, with a network, crashes and edits that
+//! all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
+//!
+//! - `world`: the line of time, the network, what goes wrong
+//! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
+//! - `oracle`: what must be true, worked out from the history alone
+//!
+//! *Invariant:* nothing here asks the system for time or chance, and the oracle uses no logic of what it judges.
+
+mod device;
+mod node;
+mod oracle;
+mod rng;
+mod shaky;
+mod trace;
+mod world;
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use omctl::catalog::Catalog;
+use omctl_protocol::Outcome;
+
+use crate::trace::Trace;
+use crate::world::World;
+pub use crate::world::Failure;
+
+/// What became of one seed.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// Why it failed, if it did.
+    pub failure: Option<String>,
+    /// Identifies everything that happened: the same for every run of the seed.
+    pub digest: String,
+    /// What happened, line by line, where that was asked for.
+    pub trace: Vec<String>,
+    /// Devices.
+    pub devices: usize,
+    /// Events on the line of time.
+    pub events: u64,
+    /// Faults of the network, the server, the backend and the devices.
+    pub faults: u64,
+    /// Mutations that left a device.
+    pub mutations: usize,
+    /// Of them: some value lost.
+    pub conflicts: usize,
+    /// Of them: refused.
+    pub rejected: usize,
+}
+
+/// Runs one seed to its end.
+///
+/// # Panics
+/// If the project beside this package cannot be loaded, or the operating system gives no runtime.
+pub fn run(seed: u64, keep_trace: bool) -> Report {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime without I/O can be built");
+    runtime.block_on(async {
+        let mut world = World::new(seed, catalog(), Trace::new(keep_trace)).await;
+        let failure = world.run().await.err().map(|Failure(why)| why);
+        Report {
+            seed,
+            failure,
+            digest: world.trace.digest(),
+            devices: world.devices.len(),
+            events: world.events(),
+            faults: world.faults(),
+            mutations: world.oracle.mutations(),
+            conflicts: world.oracle.count(Outcome::Conflict),
+            rejected: world.oracle.count(Outcome::Rejected),
+            trace: world.trace.into_lines(),
+        }
+    })
+}
+
+fn catalog() -> Arc<Catalog> {
+    static CATALOG: OnceLock<Arc<Catalog>> = OnceLock::new();
+    CATALOG
+        .get_or_init(|| {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
+            let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).expect("the project is valid");
+            Arc::new(catalog)
+        })
+        .clone()
+}

@@ -1,0 +1,357 @@
+//! The server: its real rooms, in one thread, over databases in memory that outlive a crash.
+//!
+//! A crash is exact: from the step at which it happens nothing of that life does anything any more. What was committed
+//! until then is there for the next life.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use omctl::backend::Backend;
+use omctl::backend::sqlite::SqliteBackend;
+use omctl::catalog::Catalog;
+use omctl::clock::{Clock, Entropy};
+use omctl::http::drive::{self, Outgoing, Transport};
+use omctl::identity::{Identity, PasswordChange};
+use omctl::live::LiveHandle;
+use omctl::push::Push;
+use omctl::server::first_generation;
+use omctl::store::{DeviceNo, Step, Store};
+use omctl::sync::Sync;
+use omctl::tasks::Tasks;
+use omctl_protocol::Up;
+use omctl_protocol::frame::{Hello, parse_frames};
+use rusqlite::Connection;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::rng::Rng;
+use crate::shaky::{Shaky, Weather};
+
+/// What the server tells the world.
+#[derive(Debug)]
+pub(crate) enum Said {
+    /// It is ready to serve.
+    Ready(u64),
+    /// It cannot start, or something in it failed that must not.
+    Failed(String),
+    /// It died at a step.
+    Died(u64),
+    /// A line for a connection.
+    Line(u64, String),
+    /// It ended a connection.
+    Closed(u64, String),
+    /// The reply to a request.
+    Reply(u64, Vec<String>),
+    /// An operator's change is done.
+    Changed,
+}
+
+/// The parts of a running server that requests need.
+#[derive(Clone)]
+struct Rooms {
+    sync: Sync,
+    push: Push,
+    identity: Identity,
+}
+
+/// One life of the server process.
+pub(crate) struct Life {
+    number: u64,
+    dead: AtomicBool,
+    /// Steps until it dies; negative: it does not.
+    crash_in: AtomicI64,
+    rng: Rng,
+    clock: Clock,
+    began: Instant,
+    start_ms: i64,
+    said: mpsc::UnboundedSender<Said>,
+}
+
+impl Life {
+    /// What happens between two steps: mostly nothing; sometimes others go first, or time passes; once, the end.
+    pub(crate) async fn step(&self) {
+        self.live_on().await;
+        match self.rng.below(12) {
+            0 => tokio::time::sleep(Duration::from_millis(self.rng.between(1, 15))).await,
+            1..=3 => tokio::task::yield_now().await,
+            _ => {}
+        }
+        let passed = self.began.elapsed().as_millis() as i64;
+        let behind = self.start_ms + passed - self.clock.now_ms();
+        self.clock.advance(Duration::from_millis(behind.max(0) as u64));
+        if self.crash_in.fetch_sub(1, Ordering::Relaxed) == 0 {
+            self.dead.store(true, Ordering::Relaxed);
+            drop(self.said.send(Said::Died(self.number)));
+        }
+        self.live_on().await;
+    }
+
+    async fn live_on(&self) {
+        if self.dead.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+pub(crate) struct Node {
+    pub(crate) store: Arc<Mutex<Connection>>,
+    pub(crate) shop: Arc<Mutex<Connection>>,
+    pub(crate) weather: Arc<Weather>,
+    pub(crate) clock: Clock,
+    catalog: Arc<Catalog>,
+    entropy: Entropy,
+    rng: Rng,
+    began: Instant,
+    start_ms: i64,
+    said: mpsc::UnboundedSender<Said>,
+    heard: mpsc::UnboundedReceiver<Said>,
+    lives: u64,
+    now: Option<(Arc<Life>, Tasks)>,
+    rooms: Arc<Mutex<Option<(u64, Rooms)>>>,
+    /// The ends of connections into the server.
+    ears: BTreeMap<u64, mpsc::UnboundedSender<Up>>,
+}
+
+impl Node {
+    pub(crate) fn new(catalog: Arc<Catalog>, rng: Rng, clock: Clock) -> Self {
+        let memory = || Arc::new(Mutex::new(Connection::open_in_memory().expect("memory is there")));
+        let (said, heard) = mpsc::unbounded_channel();
+        Self {
+            store: memory(),
+            shop: memory(),
+            weather: Arc::default(),
+            catalog,
+            entropy: Entropy::seeded(rng.u64()),
+            began: Instant::now(),
+            start_ms: clock.now_ms(),
+            clock,
+            rng,
+            said,
+            heard,
+            lives: 0,
+            now: None,
+            rooms: Arc::default(),
+            ears: BTreeMap::new(),
+        }
+    }
+
+    /// Starts the server: [`Said::Ready`] follows, unless it dies before.
+    pub(crate) fn start(&mut self) {
+        self.lives += 1;
+        let life = Arc::new(Life {
+            number: self.lives,
+            dead: AtomicBool::new(false),
+            crash_in: AtomicI64::new(-1),
+            rng: self.rng.split(),
+            clock: self.clock.clone(),
+            began: self.began,
+            start_ms: self.start_ms,
+            said: self.said.clone(),
+        });
+        let tasks = Tasks::new();
+        self.now = Some((life.clone(), tasks.clone()));
+        let (store, shop) = (self.store.clone(), self.shop.clone());
+        let (catalog, clock, entropy) = (self.catalog.clone(), self.clock.clone(), self.entropy.clone());
+        let (weather, said, slot) = (self.weather.clone(), self.said.clone(), self.rooms.clone());
+        let running = tasks.clone();
+        tasks.start("start", async move {
+            let number = life.number;
+            let shaky = Shaky::new(shop, life.clone(), weather, clock.clone());
+            match compose(&catalog, store, shaky, life, clock, entropy, &running).await {
+                Ok(rooms) => {
+                    *slot.lock().expect("nobody panics here") = Some((number, rooms));
+                    drop(said.send(Said::Ready(number)));
+                }
+                Err(error) => drop(said.send(Said::Failed(format!("the server does not start: {error}")))),
+            }
+        });
+    }
+
+    /// Lets it die after so many steps; at once, where that is 0.
+    pub(crate) fn crash(&mut self, steps: u64) {
+        let Some((life, tasks)) = &self.now else { return };
+        if steps > 0 {
+            life.crash_in.store(steps as i64, Ordering::Relaxed);
+            return;
+        }
+        life.dead.store(true, Ordering::Relaxed);
+        tasks.token().cancel();
+        self.now = None;
+        self.ears.clear();
+        *self.rooms.lock().expect("nobody panics here") = None;
+    }
+
+    /// Whether this is the life that runs now.
+    pub(crate) fn is_life(&self, number: u64) -> bool {
+        self.now.as_ref().is_some_and(|(life, _)| life.number == number)
+    }
+
+    /// Whether a process is there, ready or not.
+    pub(crate) fn is_up(&self) -> bool {
+        self.now.is_some()
+    }
+
+    pub(crate) async fn hear(&mut self) -> Said {
+        self.heard.recv().await.expect("this object has a sender of its own")
+    }
+
+    fn rooms(&self) -> Option<(Rooms, &Arc<Life>, &Tasks)> {
+        let (life, tasks) = self.now.as_ref()?;
+        let rooms = self.rooms.lock().expect("nobody panics here").clone()?;
+        (rooms.0 == life.number).then_some((rooms.1, life, tasks))
+    }
+
+    /// A frame arrives. `false`: nobody listens there.
+    pub(crate) fn arrive(&mut self, conn: u64, device: DeviceNo, up: Up) -> bool {
+        if let Some(ear) = self.ears.get(&conn) {
+            return ear.send(up).is_ok();
+        }
+        let Up::Hello(hello) = up else { return false };
+        let Some((rooms, life, tasks)) = self.rooms() else { return false };
+        let (ear, from) = mpsc::unbounded_channel();
+        let (said, life) = (self.said.clone(), life.clone());
+        tasks.start("session", async move {
+            let mut wire = Wire { conn, life, from, said: said.clone() };
+            let ended = session(&rooms, device, *hello, &mut wire).await;
+            drop(said.send(Said::Closed(conn, ended)));
+        });
+        self.ears.insert(conn, ear);
+        true
+    }
+
+    /// The server notices that a connection is gone.
+    pub(crate) fn hang_up(&mut self, conn: u64) {
+        self.ears.remove(&conn);
+    }
+
+    /// A request arrives. `false`: nobody listens.
+    pub(crate) fn request(&mut self, request: u64, device: DeviceNo, body: &str) -> bool {
+        let Some((rooms, _, tasks)) = self.rooms() else { return false };
+        let frames = match parse_frames::<Up>(body) {
+            Ok(frames) => frames,
+            Err(error) => {
+                drop(self.said.send(Said::Failed(format!("a device sends nonsense: {error}"))));
+                return false;
+            }
+        };
+        let said = self.said.clone();
+        tasks.start("request", async move {
+            let lines = exchange(&rooms, device, frames).await.unwrap_or_default();
+            drop(said.send(Said::Reply(request, lines)));
+        });
+        true
+    }
+
+    /// An operator changes an account's claims. `false`: nobody listens.
+    pub(crate) fn change_claims(&mut self, email: &str, claims: serde_json::Map<String, serde_json::Value>) -> bool {
+        let Some((rooms, _, tasks)) = self.rooms() else { return false };
+        let (said, email) = (self.said.clone(), email.to_owned());
+        tasks.start("operator", async move {
+            let keep = PasswordChange::Keep;
+            let said_so = match rooms.identity.change_account(&email, None, Some(claims), None, keep).await {
+                Ok(_) => Said::Changed,
+                Err(error) => Said::Failed(format!("claims do not change: {error}")),
+            };
+            drop(said.send(said_so));
+        });
+        true
+    }
+}
+
+async fn compose(
+    catalog: &Catalog,
+    database: Arc<Mutex<Connection>>,
+    shaky: Shaky,
+    life: Arc<Life>,
+    clock: Clock,
+    entropy: Entropy,
+    tasks: &Tasks,
+) -> Result<Rooms, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let step: Step = Arc::new(move || {
+        let life = life.clone();
+        Box::pin(async move { life.step().await }) as BoxFuture<'static, ()>
+    });
+    let (store, feed) = Store::inline(database, clock.clone(), entropy.clone(), Some(step)).map_err(|e| text(&e))?;
+    let identity = Identity::new(store.clone(), clock, entropy).await.map_err(|e| text(&e))?;
+    let backends: BTreeMap<String, Arc<dyn Backend>> = [("shop".to_owned(), Arc::new(shaky) as _)].into();
+    let live = LiveHandle::new(first_generation(catalog, &store, &backends).await.map_err(|e| text(&e))?);
+    let push = Push::new();
+    push.start(feed, tasks);
+    let sync = Sync::open(store, live, identity.clone(), tasks.clone()).await.map_err(|e| text(&e))?;
+    sync.start().await.map_err(|e| text(&e))?;
+    Ok(Rooms { sync, push, identity })
+}
+
+async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire) -> String {
+    let who = match rooms.identity.principal_of(device).await {
+        Ok(Some(who)) => who,
+        Ok(None) => return "not allowed".into(),
+        Err(error) => return error.to_string(),
+    };
+    match drive::drive(&rooms.sync, &rooms.push, &who, hello, wire).await {
+        Ok(ended) => format!("{ended:?}"),
+        Err(error) => format!("failed: {error}"),
+    }
+}
+
+async fn exchange(rooms: &Rooms, device: DeviceNo, frames: Vec<Up>) -> Option<Vec<String>> {
+    let who = rooms.identity.principal_of(device).await.ok()??;
+    let mut frames = frames.into_iter();
+    let Some(Up::Hello(hello)) = frames.next() else { return None };
+    let lines = drive::exchange(&rooms.sync, &rooms.push, &who, *hello, frames.collect()).await.ok()?;
+    Some(lines.iter().map(|line| text(line)).collect())
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8(line.to_vec()).expect("what we encode is JSON")
+}
+
+/// The server's end of a connection.
+struct Wire {
+    conn: u64,
+    life: Arc<Life>,
+    from: mpsc::UnboundedReceiver<Up>,
+    said: mpsc::UnboundedSender<Said>,
+}
+
+impl Transport for Wire {
+    fn receive(&mut self) -> BoxFuture<'_, Option<Up>> {
+        Box::pin(self.from.recv())
+    }
+
+    fn send(&mut self, messages: Vec<Outgoing>) -> BoxFuture<'_, bool> {
+        Box::pin(async move {
+            self.life.live_on().await;
+            for message in messages {
+                let line = match message {
+                    Outgoing::Line(line) => text(&line),
+                    Outgoing::Shared(frame) => text(&frame.plain),
+                };
+                drop(self.said.send(Said::Line(self.conn, line)));
+            }
+            true
+        })
+    }
+}
+
+/// The shop as its owner's database: nobody here made it, and everything that happens in it is written down by triggers
+/// of its own, for the oracle.
+pub(crate) async fn found_shop(connection: &Arc<Mutex<Connection>>, catalog: &Catalog) {
+    connection
+        .lock()
+        .expect("nobody panics here")
+        .execute_batch(include_str!("shop.sql"))
+        .expect("the shop's schema is valid");
+    let backend = SqliteBackend::inline("shop", connection.clone()).expect("SQLite is new enough");
+    let installed: Vec<_> = catalog
+        .channels
+        .values()
+        .filter(|channel| channel.backend == "shop" && channel.table != "Memo")
+        .map(|channel| Arc::new(omctl::live::collection(catalog, channel)))
+        .collect();
+    backend.install(&installed).await.expect("our tables can be made");
+}

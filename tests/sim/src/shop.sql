@@ -1,0 +1,31 @@
+-- Keys of artists are never given twice; those of albums and memos are, when the newest row was deleted.
+CREATE TABLE Artist (ArtistId INTEGER PRIMARY KEY AUTOINCREMENT, Name TEXT, fans INTEGER);
+CREATE TABLE Album (AlbumId INTEGER PRIMARY KEY, Title TEXT NOT NULL, price NUMERIC(10,2), stock INTEGER,
+    ArtistId INTEGER NOT NULL REFERENCES Artist);
+CREATE TABLE Tag (AlbumId INTEGER NOT NULL REFERENCES Album ON DELETE CASCADE, Word TEXT NOT NULL, note TEXT,
+    weight INTEGER, PRIMARY KEY (AlbumId, Word));
+CREATE TABLE Memo (MemoId INTEGER PRIMARY KEY, line TEXT);
+
+-- What ever stood in a field that carries marks, in the order in which it came there.
+CREATE TABLE history (n INTEGER PRIMARY KEY, place TEXT NOT NULL, mark TEXT NOT NULL);
+CREATE TRIGGER artist_new AFTER INSERT ON Artist WHEN new.Name IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('artist', new.Name); END;
+CREATE TRIGGER artist_set AFTER UPDATE ON Artist WHEN new.Name IS NOT old.Name AND new.Name IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('artist', new.Name); END;
+CREATE TRIGGER album_new AFTER INSERT ON Album
+    BEGIN INSERT INTO history (place, mark) VALUES ('album', new.Title); END;
+CREATE TRIGGER album_set AFTER UPDATE ON Album WHEN new.Title IS NOT old.Title
+    BEGIN INSERT INTO history (place, mark) VALUES ('album', new.Title); END;
+CREATE TRIGGER tag_new AFTER INSERT ON Tag WHEN new.note IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('tag', new.note); END;
+CREATE TRIGGER tag_set AFTER UPDATE ON Tag WHEN new.note IS NOT old.note AND new.note IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('tag', new.note); END;
+CREATE TRIGGER memo_new AFTER INSERT ON Memo WHEN new.line IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('memo', new.line); END;
+CREATE TRIGGER memo_set AFTER UPDATE ON Memo WHEN new.line IS NOT old.line AND new.line IS NOT NULL
+    BEGIN INSERT INTO history (place, mark) VALUES ('memo', new.line); END;
+
+INSERT INTO Artist VALUES (1, 'm0.artist1', 10), (2, 'm0.artist2', 20), (3, NULL, NULL);
+INSERT INTO Album VALUES (10, 'm0.album10', 0.99, 100, 1), (11, 'm0.album11', 12.5, NULL, 2);
+INSERT INTO Tag VALUES (10, 'loud', 'm0.tag1', 1), (11, 'quiet', NULL, NULL);
+INSERT INTO Memo VALUES (1, 'm0.memo1'), (2, 'm0.memo2'), (3, 'm0.memo3');

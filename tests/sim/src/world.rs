@@ -1,0 +1,820 @@
+//! The world: devices, network and server on one line of time, and what goes wrong in it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use omctl::catalog::Catalog;
+use omctl::clock::Clock;
+use omctl_device::{Action, ConnectionState, Event as Tell, Greeting};
+use omctl_protocol::Up;
+use omctl_protocol::frame::parse_frame;
+use serde_json::json;
+use tokio::time::Instant;
+
+use crate::device::{Device, account_id, device_id};
+use crate::node::{Node, Said, found_shop};
+use crate::oracle::Oracle;
+use crate::rng::Rng;
+use crate::trace::Trace;
+
+/// When it all begins, in milliseconds since 1970.
+const START_MS: i64 = 1_750_000_000_000;
+
+/// After healing, everything must be equal within this time: promise 9 (30 s), and the poll interval of the channel that
+/// has nothing installed.
+const HEALED_WITHIN_MS: u64 = 30_000 + 2_000;
+
+/// Why a run failed.
+#[derive(Clone, Debug)]
+pub struct Failure(pub String);
+
+pub(crate) type Checked<T = ()> = Result<T, Failure>;
+
+/// Something that will happen.
+#[derive(Debug)]
+enum Event {
+    /// The user of a device does something.
+    Use(usize),
+    /// An app that was opened wants a connection.
+    Opens(usize),
+    /// A device's timer.
+    Wake(usize),
+    /// A device's connection stands, or cannot be made.
+    Connected(usize, u64),
+    /// A frame reaches the server.
+    Up(u64, String),
+    /// A frame reaches the device.
+    Down(u64, String),
+    /// A device notices that its connection is gone.
+    Lost(u64),
+    /// The server notices that a connection is gone.
+    HungUp(u64),
+    /// A request reaches the server.
+    Request(u64, String),
+    /// The reply reaches the device.
+    Reply(u64, Vec<String>),
+    /// The device has waited long enough for a reply.
+    TimedOut(u64),
+    /// Something goes wrong.
+    Trouble,
+    ServerStarts,
+    AppStarts(usize),
+    BackendReturns,
+    /// Somebody edits the shop without us.
+    Edit,
+    /// An operator changes an account's claims.
+    Claims,
+    /// From here on nothing goes wrong any more, and nobody writes.
+    Heal,
+    /// Are we there yet?
+    Look,
+}
+
+struct Due {
+    at: u64,
+    number: u64,
+    event: Event,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+impl Eq for Due {}
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// A connection: two ordered streams.
+struct Conn {
+    device: usize,
+    /// What was sent last arrives then: nothing overtakes it.
+    up_at: u64,
+    down_at: u64,
+    /// Cut: nothing that is sent from now on arrives.
+    up_cut: bool,
+    down_cut: bool,
+}
+
+pub(crate) struct World {
+    rng: Rng,
+    clock: Clock,
+    began: Instant,
+    now: u64,
+    queue: BinaryHeap<Reverse<Due>>,
+    events: u64,
+    node: Node,
+    pub(crate) devices: Vec<Device>,
+    emails: Vec<String>,
+    conns: BTreeMap<u64, Conn>,
+    /// Which device waits for which request.
+    requests: BTreeMap<u64, usize>,
+    links: u64,
+    marks: u64,
+    healed_at: Option<u64>,
+    done: bool,
+    faults: u64,
+    changing_claims: bool,
+    pub(crate) oracle: Oracle,
+    pub(crate) trace: Trace,
+}
+
+impl World {
+    pub(crate) async fn new(seed: u64, catalog: Arc<Catalog>, trace: Trace) -> Self {
+        let rng = Rng::new(seed ^ 0x6f70_656e_6d6f_6273);
+        let clock = Clock::manual(START_MS);
+        let node = Node::new(catalog.clone(), rng.split(), clock.clone());
+        found_shop(&node.shop, &catalog).await;
+        let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
+        let count = rng.between(2, 5) as usize;
+        let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
+        let claims = vec![vec!["north"], vec!["north", "south"], vec![]];
+        let oracle = Oracle::new(catalog, emails.clone());
+        let mut world = Self {
+            rng,
+            clock,
+            began: Instant::now(),
+            now: 0,
+            queue: BinaryHeap::new(),
+            events: 0,
+            node,
+            devices,
+            emails,
+            conns: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            links: 0,
+            marks: 0,
+            healed_at: None,
+            done: false,
+            faults: 0,
+            changing_claims: false,
+            oracle,
+            trace,
+        };
+        world.provision(&claims);
+        world
+    }
+
+    /// Accounts and devices, as if they had been activated before.
+    fn provision(&mut self, claims: &[Vec<&str>]) {
+        let store = self.node.store.lock().expect("nobody panics here");
+        // The first start makes the tables; they are there when nothing else is.
+        store.execute_batch("PRAGMA temp_store = MEMORY").expect("a setting");
+        drop(store);
+        let (clock, entropy) = (self.clock.clone(), omctl::clock::Entropy::seeded(self.rng.u64()));
+        drop(omctl::store::Store::inline(self.node.store.clone(), clock, entropy, None).expect("an empty store"));
+        let store = self.node.store.lock().expect("nobody panics here");
+        for (index, (email, claims)) in self.emails.iter().zip(claims).enumerate() {
+            store
+                .execute(
+                    "INSERT INTO account (number, id, email, claims, created_ms) VALUES (?1, ?2, ?3, ?4, 0)",
+                    rusqlite::params![
+                        index + 1,
+                        account_id(index).0.as_bytes(),
+                        email,
+                        json!({ "regions": claims }).to_string()
+                    ],
+                )
+                .expect("an account");
+        }
+        for device in &self.devices {
+            store
+                .execute(
+                    "INSERT INTO device (number, id, account, name, platform, public_key, created_ms, seen_ms)
+                        VALUES (?1, ?2, ?3, 'd', 'simulated', zeroblob(65), 0, 0)",
+                    rusqlite::params![device.number, device_id(device.index).0.as_bytes(), device.account + 1],
+                )
+                .expect("a device");
+        }
+        store.execute_batch(include_str!("history.sql")).expect("the oracle's own tables");
+    }
+
+    /// Lets time run until everybody agrees, or somebody is wrong.
+    pub(crate) async fn run(&mut self) -> Checked {
+        self.node.start();
+        let writing_ms = self.rng.between(15_000, 40_000);
+        self.plan(writing_ms, Event::Heal);
+        for device in 0..self.devices.len() {
+            let first = self.rng.below(2_000);
+            self.plan(first, Event::Opens(device));
+            self.plan(self.rng.between(500, 5_000), Event::Use(device));
+        }
+        self.plan(self.rng.between(1_000, 4_000), Event::Edit);
+        self.plan(self.rng.between(2_000, 6_000), Event::Trouble);
+        self.plan(self.rng.between(5_000, 20_000), Event::Claims);
+        while !self.done {
+            let Some(Reverse(next)) = self.queue.peek() else {
+                return Err(Failure("nothing happens any more".into()));
+            };
+            let at = self.began + Duration::from_millis(next.at);
+            // What the server says comes first: it says it now, and the next event is later.
+            let said = tokio::select! {
+                biased;
+                said = self.node.hear() => Some(said),
+                () = tokio::time::sleep_until(at) => None,
+            };
+            self.pass_time();
+            match said {
+                Some(said) => self.server_says(said)?,
+                None => {
+                    let Reverse(due) = self.queue.pop().expect("it was there");
+                    self.happen(due.event)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pass_time(&mut self) {
+        self.now = self.began.elapsed().as_millis() as u64;
+        let behind = START_MS + self.now as i64 - self.clock.now_ms();
+        self.clock.advance(Duration::from_millis(behind.max(0) as u64));
+    }
+
+    fn now_ms(&self) -> i64 {
+        START_MS + self.now as i64
+    }
+
+    fn plan(&mut self, after_ms: u64, event: Event) {
+        self.events += 1;
+        self.queue.push(Reverse(Due { at: self.now + after_ms, number: self.events, event }));
+    }
+
+    fn is_healed(&self) -> bool {
+        self.healed_at.is_some()
+    }
+
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        self.trace.note(self.now, what);
+    }
+
+    fn happen(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Use(device) => self.someone_writes(device),
+            Event::Opens(device) if self.devices[device].is_running() => self.connect(device),
+            Event::Opens(_) => Ok(()),
+            Event::Wake(device) => self.tell(device, Tell::Tick),
+            Event::Connected(device, conn) => self.connected(device, conn),
+            Event::Up(conn, line) => self.reaches_server(conn, &line),
+            Event::Down(conn, line) => self.reaches_device(conn, &line),
+            Event::Lost(conn) => self.lost(conn),
+            Event::HungUp(conn) => {
+                self.node.hang_up(conn);
+                Ok(())
+            }
+            Event::Request(request, body) => {
+                if let Some(device) = self.requests.get(&request) {
+                    let number = self.devices[*device].number;
+                    self.node.request(request, number, &body);
+                }
+                Ok(())
+            }
+            Event::Reply(request, lines) => self.replied(request, &lines),
+            Event::TimedOut(request) => self.timed_out(request),
+            Event::Trouble => self.trouble(),
+            Event::ServerStarts => {
+                if !self.node.is_up() {
+                    self.note(|| "server starts".into());
+                    self.node.start();
+                }
+                Ok(())
+            }
+            Event::AppStarts(device) => self.app_starts(device),
+            Event::BackendReturns => {
+                self.node.weather.down.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            Event::Edit => self.edit(),
+            Event::Claims => self.change_claims(),
+            Event::Heal => self.heal(),
+            Event::Look => self.look(),
+        }
+    }
+
+    // ---- the server's side
+
+    fn server_says(&mut self, said: Said) -> Checked {
+        match said {
+            Said::Ready(life) => {
+                self.note(|| format!("server ready, life {life}"));
+                Ok(())
+            }
+            Said::Failed(why) => Err(Failure(why)),
+            Said::Died(life) => {
+                if self.node.is_life(life) {
+                    self.server_dies();
+                }
+                Ok(())
+            }
+            Said::Line(conn, line) => {
+                let delay = self.delay();
+                let Some(link) = self.conns.get_mut(&conn) else { return Ok(()) };
+                if link.down_cut {
+                    return Ok(());
+                }
+                link.down_at = link.down_at.max(self.now + delay);
+                let after = link.down_at - self.now;
+                self.plan(after, Event::Down(conn, line));
+                Ok(())
+            }
+            Said::Closed(conn, how) => {
+                self.note(|| format!("server closes {conn}: {how}"));
+                self.node.hang_up(conn);
+                self.hang_up_on_device(conn);
+                Ok(())
+            }
+            Said::Reply(request, lines) => {
+                if !self.is_healed() && self.rng.percent(20) {
+                    self.note(|| format!("reply to request {request} is lost"));
+                    return Ok(());
+                }
+                let delay = self.delay();
+                self.plan(delay, Event::Reply(request, lines));
+                Ok(())
+            }
+            Said::Changed => {
+                self.changing_claims = false;
+                Ok(())
+            }
+        }
+    }
+
+    /// The end of a connection travels behind what was sent before it.
+    fn hang_up_on_device(&mut self, conn: u64) {
+        let delay = self.delay();
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        link.down_at = link.down_at.max(self.now + delay);
+        link.down_cut = true;
+        let after = link.down_at - self.now;
+        self.plan(after, Event::Lost(conn));
+    }
+
+    fn server_dies(&mut self) {
+        self.note(|| "server dies".into());
+        self.node.crash(0);
+        self.changing_claims = false;
+        let conns: Vec<u64> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.hang_up_on_device(conn);
+        }
+        let away = if self.is_healed() { 10 } else { self.rng.between(10, 6_000) };
+        self.plan(away, Event::ServerStarts);
+    }
+
+    // ---- a device's side
+
+    fn tell(&mut self, device: usize, event: Tell<'_>) -> Checked {
+        if !self.devices[device].is_running() {
+            return Ok(());
+        }
+        let now = self.now_ms();
+        match self.devices[device].handle(now, event) {
+            Some(actions) => self.act(device, actions),
+            None => {
+                self.app_dies(device, false);
+                Ok(())
+            }
+        }
+    }
+
+    fn act(&mut self, device: usize, actions: Vec<Action>) -> Checked {
+        for action in actions {
+            match action {
+                Action::Send(line) => {
+                    self.oracle.device_says(device, &line)?;
+                    self.trace.line(self.now, "up", device, &line);
+                    let Some(conn) = self.devices[device].conn else { continue };
+                    let delay = self.delay();
+                    let Some(link) = self.conns.get_mut(&conn) else { continue };
+                    if link.up_cut {
+                        continue;
+                    }
+                    link.up_at = link.up_at.max(self.now + delay);
+                    let after = link.up_at - self.now;
+                    self.plan(after, Event::Up(conn, line));
+                }
+                Action::Connect => self.connect(device)?,
+                Action::Close => {
+                    if let Some(conn) = self.devices[device].conn {
+                        self.plan(self.rng.below(500), Event::HungUp(conn));
+                        self.plan(0, Event::Lost(conn));
+                    }
+                }
+                Action::WakeAt(at) => {
+                    let at = at - self.devices[device].skew_ms - START_MS;
+                    let after = (at - self.now as i64).max(0) as u64;
+                    self.plan(after, Event::Wake(device));
+                }
+                Action::Settled(receipts) => self.oracle.settled(device, &receipts)?,
+                Action::Changed(_) => {}
+                Action::State(state) => self.note(|| format!("device {device} is {state:?}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&mut self, device: usize) -> Checked {
+        if self.devices[device].conn.is_some() || self.devices[device].request.is_some() {
+            return Ok(());
+        }
+        self.links += 1;
+        let link = self.links;
+        let delay = self.delay();
+        if !self.is_healed() && self.rng.percent(self.devices[device].one_shot) {
+            return self.send_request(device, link);
+        }
+        self.devices[device].conn = Some(link);
+        let conn = Conn { device, up_at: self.now, down_at: self.now, up_cut: false, down_cut: false };
+        self.conns.insert(link, conn);
+        self.plan(delay, Event::Connected(device, link));
+        Ok(())
+    }
+
+    fn connected(&mut self, device: usize, conn: u64) -> Checked {
+        if self.devices[device].conn != Some(conn) {
+            return Ok(());
+        }
+        if !self.node.is_up() {
+            return self.lost(conn);
+        }
+        self.tell(device, Tell::Connected(Greeting::Plain))
+    }
+
+    fn reaches_server(&mut self, conn: u64, line: &str) -> Checked {
+        let Some(link) = self.conns.get(&conn) else { return Ok(()) };
+        let number = self.devices[link.device].number;
+        let up: Up = parse_frame(line).map_err(|error| Failure(format!("a device sends nonsense: {error}: {line}")))?;
+        if !self.node.arrive(conn, number, up) {
+            self.hang_up_on_device(conn);
+        }
+        Ok(())
+    }
+
+    fn reaches_device(&mut self, conn: u64, line: &str) -> Checked {
+        let Some(link) = self.conns.get(&conn) else { return Ok(()) };
+        let device = link.device;
+        if self.devices[device].conn != Some(conn) || !self.devices[device].is_running() {
+            return Ok(());
+        }
+        self.trace.line(self.now, "down", device, line);
+        self.oracle.server_says(device, self.devices[device].account, line)?;
+        self.tell(device, Tell::Frame(line))?;
+        if line.starts_with(r#"{"commit""#) && self.devices[device].is_running() {
+            self.oracle.look_at_screen(&self.devices[device])?;
+        }
+        Ok(())
+    }
+
+    fn lost(&mut self, conn: u64) -> Checked {
+        let Some(link) = self.conns.get(&conn) else { return Ok(()) };
+        let device = link.device;
+        if self.devices[device].conn != Some(conn) {
+            return Ok(());
+        }
+        self.devices[device].conn = None;
+        self.note(|| format!("device {device} loses {conn}"));
+        self.tell(device, Tell::Disconnected)
+    }
+
+    fn send_request(&mut self, device: usize, request: u64) -> Checked {
+        let now = self.now_ms() + self.devices[device].skew_ms;
+        let Ok(body) = self.devices[device].engine().begin_request(now) else {
+            self.app_dies(device, false);
+            return Ok(());
+        };
+        for line in body.lines() {
+            self.oracle.device_says(device, line)?;
+        }
+        self.trace.line(self.now, "request", device, &body);
+        self.devices[device].request = Some(request);
+        self.requests.insert(request, device);
+        self.plan(8_000, Event::TimedOut(request));
+        if self.rng.percent(10) {
+            self.note(|| format!("request {request} is lost"));
+            return Ok(());
+        }
+        let delay = self.delay();
+        // Some box on the way may repeat it, long after.
+        if self.rng.percent(25) {
+            let late = delay + self.rng.below(20_000);
+            self.plan(late, Event::Request(request, body.clone()));
+        }
+        self.plan(delay, Event::Request(request, body));
+        Ok(())
+    }
+
+    fn replied(&mut self, request: u64, lines: &[String]) -> Checked {
+        let device = self.requests[&request];
+        if self.devices[device].request != Some(request) || !self.devices[device].is_running() {
+            return Ok(());
+        }
+        for line in lines {
+            self.trace.line(self.now, "reply", device, line);
+            self.oracle.server_says(device, self.devices[device].account, line)?;
+            self.tell(device, Tell::Frame(line))?;
+            if !self.devices[device].is_running() {
+                return Ok(());
+            }
+        }
+        self.oracle.look_at_screen(&self.devices[device])?;
+        self.devices[device].request = None;
+        if self.devices[device].engine().end_request().is_err() {
+            self.app_dies(device, false);
+            return Ok(());
+        }
+        self.tell(device, Tell::Disconnected)
+    }
+
+    fn timed_out(&mut self, request: u64) -> Checked {
+        let device = self.requests[&request];
+        if self.devices[device].request != Some(request) {
+            return Ok(());
+        }
+        self.devices[device].request = None;
+        self.tell(device, Tell::Disconnected)
+    }
+
+    fn someone_writes(&mut self, device: usize) -> Checked {
+        if self.is_healed() {
+            return Ok(());
+        }
+        let busy = if self.rng.percent(30) { 60 } else { 2_500 };
+        self.plan(self.rng.between(20, busy), Event::Use(device));
+        if !self.devices[device].is_running() {
+            return Ok(());
+        }
+        match self.devices[device].use_app(&self.emails) {
+            None => Ok(()),
+            Some(None) => {
+                self.app_dies(device, false);
+                Ok(())
+            }
+            Some(Some(writes)) => {
+                for write in &writes {
+                    self.note(|| format!("device {device} writes {write:?}"));
+                }
+                self.oracle.written(writes);
+                // Another process of the same app may be the writer: then the engine finds it later.
+                if self.rng.percent(80) { self.tell(device, Tell::LocalWrite) } else { Ok(()) }
+            }
+        }
+    }
+
+    fn app_dies(&mut self, device: usize, power: bool) {
+        self.note(|| format!("app {device} dies{}", if power { ", power cut" } else { "" }));
+        let conn = self.devices[device].conn;
+        if power {
+            self.devices[device].cut_power();
+            self.oracle.set_back(device);
+        } else {
+            self.devices[device].kill();
+        }
+        if let Some(conn) = conn {
+            let notices = self.rng.below(if self.is_healed() { 100 } else { 10_000 });
+            self.plan(notices, Event::HungUp(conn));
+        }
+        let away = if self.is_healed() { 10 } else { self.rng.between(10, 5_000) };
+        self.plan(away, Event::AppStarts(device));
+    }
+
+    fn app_starts(&mut self, device: usize) -> Checked {
+        if self.devices[device].is_running() {
+            return Ok(());
+        }
+        if !self.devices[device].start().map_err(|error| Failure(format!("app {device} does not start: {error:?}")))? {
+            self.app_dies(device, false);
+            return Ok(());
+        }
+        self.note(|| format!("app {device} starts"));
+        self.connect(device)
+    }
+
+    // ---- what goes wrong
+
+    fn delay(&mut self) -> u64 {
+        match self.rng.below(100) {
+            _ if self.is_healed() => self.rng.between(1, 20),
+            0..=1 => self.rng.between(1_000, 12_000),
+            2..=20 => self.rng.between(50, 800),
+            _ => self.rng.between(1, 40),
+        }
+    }
+
+    fn trouble(&mut self) -> Checked {
+        if self.is_healed() {
+            return Ok(());
+        }
+        self.faults += 1;
+        self.plan(self.rng.between(200, 5_000), Event::Trouble);
+        let device = self.rng.below(self.devices.len() as u64) as usize;
+        match self.rng.below(12) {
+            0..=3 => self.cut(device),
+            4 | 5 => {
+                let steps = self.rng.below(25);
+                self.note(|| format!("server will die in {steps} steps"));
+                self.node.crash(steps);
+                if steps == 0 {
+                    self.server_dies();
+                }
+            }
+            6 => self.app_dies(device, false),
+            7 => self.devices[device].die_in(self.rng.below(6) as i64),
+            8 => self.app_dies(device, true),
+            9 | 10 => {
+                self.node.weather.down.store(true, Ordering::Relaxed);
+                self.note(|| "backend is away".into());
+                self.plan(self.rng.between(100, 8_000), Event::BackendReturns);
+            }
+            _ => self.node.weather.lost_answers.store(self.rng.between(1, 3), Ordering::Relaxed),
+        }
+        Ok(())
+    }
+
+    /// A connection breaks, and each side notices in its own time, or much later.
+    fn cut(&mut self, device: usize) {
+        let Some(conn) = self.devices[device].conn else { return };
+        let (up, down) = *self.rng.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        self.note(|| format!("connection {conn} of device {device} is cut, up {up}, down {down}"));
+        let Some(link) = self.conns.get_mut(&conn) else { return };
+        link.up_cut |= up;
+        link.down_cut |= down;
+        let notice = |rng: &Rng| if rng.percent(60) { rng.below(100) } else { rng.below(15_000) };
+        let (device_after, server_after) = (notice(&self.rng), notice(&self.rng));
+        self.plan(device_after, Event::Lost(conn));
+        self.plan(server_after, Event::HungUp(conn));
+    }
+
+    fn edit(&mut self) -> Checked {
+        if self.is_healed() {
+            return Ok(());
+        }
+        self.plan(self.rng.between(100, 4_000), Event::Edit);
+        self.marks += 1;
+        let mark = format!("m0.e{}", self.marks);
+        let shop = self.node.shop.lock().expect("nobody panics here");
+        let any = |table: &str, key: &str| -> Option<i64> {
+            let count: i64 =
+                shop.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0);
+            let place = self.rng.below(count.max(1) as u64);
+            let sql = format!("SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET {place}");
+            shop.query_row(&sql, [], |row| row.get(0)).ok()
+        };
+        let (artist, album) = (any("Artist", "ArtistId"), any("Album", "AlbumId"));
+        let delta = self.rng.between(1, 9) as i64;
+        let sql = match (self.rng.below(12), artist, album) {
+            (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
+            (2, Some(artist), _) => {
+                format!("INSERT INTO Album (Title, price, stock, ArtistId) VALUES ('{mark}', 1.25, 5, {artist})")
+            }
+            (3 | 4, Some(artist), _) => format!("UPDATE Artist SET Name = '{mark}' WHERE ArtistId = {artist}"),
+            (5, Some(artist), _) => {
+                self.oracle.others_added(artist, delta);
+                format!("UPDATE Artist SET fans = coalesce(fans, 0) + {delta} WHERE ArtistId = {artist}")
+            }
+            (6, _, Some(album)) => {
+                format!(
+                    "UPDATE Album SET Title = '{mark}', stock = coalesce(stock, 0) + {delta} WHERE AlbumId = {album}"
+                )
+            }
+            (7, _, Some(album)) => format!("DELETE FROM Album WHERE AlbumId = {album}"),
+            (8, ..) => format!("INSERT INTO Memo (line) VALUES ('{mark}')"),
+            (9, ..) => format!("UPDATE Memo SET line = '{mark}' WHERE MemoId = (SELECT min(MemoId) FROM Memo)"),
+            (10, ..) => "DELETE FROM Memo WHERE MemoId = (SELECT max(MemoId) FROM Memo)".to_owned(),
+            (_, _, Some(album)) => {
+                format!("INSERT OR IGNORE INTO Tag VALUES ({album}, 'word{delta}', '{mark}', {delta})")
+            }
+            _ => return Ok(()),
+        };
+        shop.execute_batch(&sql).map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?;
+        drop(shop);
+        self.note(|| format!("edit: {sql}"));
+        Ok(())
+    }
+
+    fn change_claims(&mut self) -> Checked {
+        if self.is_healed() {
+            return Ok(());
+        }
+        self.plan(self.rng.between(3_000, 20_000), Event::Claims);
+        // The first account never sees the south: that is what isolation is checked by.
+        let account = self.rng.between(1, 2) as usize;
+        let choices: [Vec<&'static str>; 3] = [vec![], vec!["south"], vec!["north", "south"]];
+        let claims = self.rng.pick(&choices).clone();
+        let map = json!({ "regions": claims }).as_object().cloned().unwrap_or_default();
+        if !self.changing_claims && self.node.change_claims(&self.emails[account], map) {
+            self.note(|| format!("claims of account {account} become {claims:?}"));
+            self.changing_claims = true;
+        }
+        Ok(())
+    }
+
+    // ---- the end
+
+    fn heal(&mut self) -> Checked {
+        self.note(|| "everything heals".into());
+        self.healed_at = Some(self.now);
+        self.node.weather.down.store(false, Ordering::Relaxed);
+        self.node.weather.lost_answers.store(0, Ordering::Relaxed);
+        self.node.crash(1 << 40);
+        if !self.node.is_up() {
+            self.plan(0, Event::ServerStarts);
+        }
+        let broken: Vec<(u64, usize)> = self
+            .conns
+            .iter()
+            .filter(|(conn, link)| (link.up_cut || link.down_cut) && self.devices[link.device].conn == Some(**conn))
+            .map(|(conn, link)| (*conn, link.device))
+            .collect();
+        for (conn, _) in broken {
+            self.node.hang_up(conn);
+            self.lost(conn)?;
+        }
+        for device in 0..self.devices.len() {
+            self.devices[device].die_in(-1);
+            if !self.devices[device].is_running() {
+                self.plan(0, Event::AppStarts(device));
+            }
+            // What another process wrote is found by looking now and then.
+            self.plan(1_000, Event::Wake(device));
+        }
+        self.plan(1_000, Event::Look);
+        Ok(())
+    }
+
+    fn look(&mut self) -> Checked {
+        let claims = self.read_claims();
+        let waiting = self.waiting();
+        if waiting.is_none() {
+            for device in &mut self.devices {
+                let made = device.engine().store_mut().create_backend_views();
+                made.map_err(|error| Failure(format!("views cannot be made: {error:?}")))?;
+            }
+        }
+        let store = self.node.store.lock().expect("nobody panics here");
+        let shop = self.node.shop.lock().expect("nobody panics here");
+        let difference =
+            waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
+        let over = self.now - self.healed_at.unwrap_or(self.now) > HEALED_WITHIN_MS;
+        match difference {
+            None => {
+                self.oracle.judge(&self.devices, &store, &shop)?;
+                self.done = true;
+                Ok(())
+            }
+            Some(difference) if over => Err(Failure(format!("not converged {HEALED_WITHIN_MS} ms after healing: {difference}"))),
+            Some(_) => {
+                drop((store, shop));
+                self.plan(500, Event::Look);
+                Ok(())
+            }
+        }
+    }
+
+    /// The claims as the server has them: a change may have been made by a life that died before it said so.
+    fn read_claims(&self) -> Vec<Vec<String>> {
+        let store = self.node.store.lock().expect("nobody panics here");
+        let mut statement = store.prepare("SELECT claims FROM account ORDER BY number").expect("a query");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
+        rows.map(|claims| {
+            let claims: serde_json::Value = serde_json::from_str(&claims.expect("a row")).expect("JSON");
+            claims["regions"].as_array().into_iter().flatten().filter_map(|c| c.as_str().map(str::to_owned)).collect()
+        })
+        .collect()
+    }
+
+    fn waiting(&self) -> Option<String> {
+        for device in &self.devices {
+            if !device.is_running() {
+                return Some(format!("app {} is not running", device.index));
+            }
+            let stats = device.store().stats().expect("a store can be read");
+            if stats.pending > 0 {
+                return Some(format!("device {} has {} unsettled writes", device.index, stats.pending));
+            }
+            if device.conn.is_none() || device.state() != ConnectionState::Live {
+                return Some(format!("device {} is {:?}", device.index, device.state()));
+            }
+        }
+        None
+    }
+
+    /// How much happened.
+    pub(crate) fn events(&self) -> u64 {
+        self.events
+    }
+
+    pub(crate) fn faults(&self) -> u64 {
+        self.faults
+    }
+}
