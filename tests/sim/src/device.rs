@@ -53,8 +53,7 @@ pub(crate) const MARKED: [(&str, &str); 9] = [
 
 impl Device {
     pub(crate) fn new(index: usize, account: usize, rng: Rng) -> Self {
-        let options =
-            StoreOptions { entropy: omctl_device::Entropy::seeded(rng.u64()), ..StoreOptions::default() };
+        let options = StoreOptions { entropy: omctl_device::Entropy::seeded(rng.u64()), ..StoreOptions::default() };
         let skews = [0, 0, 3_600_000, -86_400_000, 315_360_000_000];
         let mut device = Self {
             index,
@@ -99,7 +98,9 @@ impl Device {
     pub(crate) fn start(&mut self) -> Result<bool, StoreError> {
         let mut file = self.file.take().expect("the app is not running");
         let dies_in = self.dies_in.clone();
-        file.commit_hook(Some(move || dies_in.load(Ordering::Relaxed) >= 0 && dies_in.fetch_sub(1, Ordering::Relaxed) == 0))?;
+        file.commit_hook(Some(move || {
+            dies_in.load(Ordering::Relaxed) >= 0 && dies_in.fetch_sub(1, Ordering::Relaxed) == 0
+        }))?;
         let before = copy(&file);
         match Store::from_connection(file, self.options.clone()) {
             Ok(store) => self.engine = Some(Engine::new(store)),
@@ -179,9 +180,10 @@ impl Device {
         if statements.is_empty() {
             return None;
         }
-        let written = self.engine().store_mut().write(|tx| {
-            statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>()
-        });
+        let written = self
+            .engine()
+            .store_mut()
+            .write(|tx| statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>());
         // One that met no row (an earlier one of the same transaction deleted it) wrote nothing.
         Some(written.ok().map(|(rows, _)| {
             let hit = statements.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);

@@ -22,8 +22,8 @@ use omctl::catalog::Catalog;
 use omctl_protocol::Outcome;
 
 use crate::trace::Trace;
-use crate::world::World;
 pub use crate::world::Failure;
+use crate::world::World;
 
 /// What became of one seed.
 #[derive(Clone, Debug)]

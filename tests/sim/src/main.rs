@@ -64,7 +64,11 @@ fn main() -> ExitCode {
             if !json {
                 for report in &failed {
                     let why = report.failure.as_deref().unwrap_or_default();
-                    drop(writeln!(out, "seed {} failed: {why}\n  replay: cargo run -p sim -- one {}", report.seed, report.seed));
+                    drop(writeln!(
+                        out,
+                        "seed {} failed: {why}\n  replay: cargo run -p sim -- one {}",
+                        report.seed, report.seed
+                    ));
                 }
             }
             let total = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
@@ -89,7 +93,11 @@ fn main() -> ExitCode {
                     ExitCode::FAILURE
                 }
                 None => {
-                    drop(writeln!(out, "seed {seed} is well: {} mutations, digest {}", report.mutations, report.digest));
+                    drop(writeln!(
+                        out,
+                        "seed {seed} is well: {} mutations, digest {}",
+                        report.mutations, report.digest
+                    ));
                     ExitCode::SUCCESS
                 }
             }

@@ -116,7 +116,10 @@ impl Oracle {
                 let mut same = before.mutation.clone();
                 same.seq = mutation.seq;
                 if same != mutation || before.device != device {
-                    return wrong(format!("mutation {} changed: {:?} became {mutation:?}", mutation.id, before.mutation));
+                    return wrong(format!(
+                        "mutation {} changed: {:?} became {mutation:?}",
+                        mutation.id, before.mutation
+                    ));
                 }
                 continue;
             }
@@ -219,6 +222,10 @@ impl Oracle {
         store: &Connection,
         shop: &Connection,
     ) -> Option<String> {
+        let waiting: i64 = one(store, "SELECT count(*) FROM main.inbox");
+        if waiting != 0 {
+            return Some(format!("{waiting} mutations wait in the inbox"));
+        }
         for channel in ["notes", "own", "area"] {
             let rows = self.managed_rows(store, channel);
             for device in devices {
@@ -237,7 +244,7 @@ impl Oracle {
         }
         for (channel, table, _) in TABLES {
             let mut statement = shop.prepare(&format!("SELECT * FROM {table}")).expect("a table of the shop");
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             drop(statement.query([]));
             let expected = rows_of(shop, table, &names);
             for device in devices {
@@ -276,10 +283,6 @@ impl Oracle {
     /// Every promise about effects.
     pub(crate) fn judge(&self, devices: &[Device], store: &Connection, shop: &Connection) -> Checked {
         let receipts = stored_receipts(store)?;
-        let waiting: i64 = one(store, "SELECT count(*) FROM main.inbox");
-        if waiting != 0 {
-            return wrong(format!("{waiting} mutations still wait in the inbox"));
-        }
         self.nothing_is_forgotten(&receipts)?;
         let history = self.history(store, shop);
         self.marks_came_once(&receipts, &history)?;
@@ -375,7 +378,8 @@ impl Oracle {
                 let Some(mark) = value.as_str().filter(|text| is_mark(text)) else { continue };
                 let channel = mutation.channel.as_str();
                 let came = history.get(&(channel.to_owned(), field.clone(), mark.to_owned())).copied().unwrap_or(0);
-                let client_wins = matches!((channel, &**field), ("notes", "body") | ("area" | "album", "title" | "Title"));
+                let client_wins =
+                    matches!((channel, &**field), ("notes", "body") | ("area" | "album", "title" | "Title"));
                 let (least, most) = match receipts.get(id) {
                     None => (0, 0),
                     Some(receipt) => match (receipt.outcome, receipt.code.as_deref()) {
@@ -502,7 +506,10 @@ impl Oracle {
                 (mutation.op == Operation::Delete && receipt.outcome == Outcome::Applied)
                     || (mutation.op == Operation::Update && receipt.code.as_deref() == Some("gone"))
             });
-            let there = format!("SELECT EXISTS (SELECT 1 FROM {channel} WHERE id = '{}')", mutation.record.as_str().replace('\'', "''"));
+            let there = format!(
+                "SELECT EXISTS (SELECT 1 FROM {channel} WHERE id = '{}')",
+                mutation.record.as_str().replace('\'', "''")
+            );
             if gone && one::<bool>(device.store().connection(), &there) {
                 return wrong(format!("a deleted record is back: {mutation:?} with {:?}", receipts.get(id)));
             }
@@ -532,7 +539,9 @@ fn stored_receipts(store: &Connection) -> Checked<BTreeMap<MutationId, Receipt>>
         let body: String = row.get(0).expect("text");
         let receipts: Vec<Receipt> = serde_json::from_str(&body).expect("receipts");
         for receipt in receipts {
-            if let Some(before) = found.get(&receipt.id).filter(|b| (b.outcome, &b.code) != (receipt.outcome, &receipt.code)) {
+            if let Some(before) =
+                found.get(&receipt.id).filter(|b| (b.outcome, &b.code) != (receipt.outcome, &receipt.code))
+            {
                 return wrong(format!("two answers to one mutation: {before:?} and {receipt:?}"));
             }
             found.insert(receipt.id, receipt);
@@ -573,14 +582,118 @@ fn rows_of(connection: &Connection, table: &str, names: &[String]) -> BTreeSet<B
     rows.expect("a query").collect::<Result<_, _>>().expect("rows")
 }
 
-fn differ(
-    expected: &BTreeSet<BTreeMap<String, String>>,
-    held: &BTreeSet<BTreeMap<String, String>>,
-) -> Option<String> {
+fn differ(expected: &BTreeSet<BTreeMap<String, String>>, held: &BTreeSet<BTreeMap<String, String>>) -> Option<String> {
     if expected == held {
         return None;
     }
     let missing: Vec<_> = expected.difference(held).take(2).collect();
     let extra: Vec<_> = held.difference(expected).take(2).collect();
     Some(format!("lacks {missing:?}, has {extra:?} ({} expected, {} held)", expected.len(), held.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn oracle() -> Oracle {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
+        let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).unwrap();
+        Oracle::new(Arc::new(catalog), vec!["ana@example.com".into(), "ben@example.com".into()])
+    }
+
+    fn mutate(seq: u64, id: u128, channel: &str, op: &str, new: Json) -> String {
+        let id = uuid::Uuid::from_u128(id).to_string();
+        json!({ "mutate": { "mutations": [{
+            "seq": seq, "id": id, "channel": channel, "v": 1, "op": op, "record": "r", "new": new,
+        }] } })
+        .to_string()
+    }
+
+    fn receipt(id: u128, outcome: &str) -> Json {
+        json!({ "seq": 1, "id": uuid::Uuid::from_u128(id).to_string(), "outcome": outcome })
+    }
+
+    fn commit(receipts: &[Json]) -> String {
+        json!({ "commit": { "position": 1, "receipts": receipts } }).to_string()
+    }
+
+    fn stored(receipts: &[Json]) -> BTreeMap<MutationId, Receipt> {
+        let read = |receipt: &Json| serde_json::from_value::<Receipt>(receipt.clone()).unwrap();
+        receipts.iter().map(read).map(|receipt| (receipt.id, receipt)).collect()
+    }
+
+    fn came(marks: &[(&str, u32)]) -> BTreeMap<(String, String, String), u32> {
+        marks.iter().map(|(mark, times)| (("artist".into(), "Name".into(), (*mark).to_owned()), *times)).collect()
+    }
+
+    #[test]
+    fn a_payload_that_changes_is_seen() {
+        let mut oracle = oracle();
+        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
+        oracle.device_says(0, &mutate(9, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
+        assert!(oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.2" }))).is_err());
+    }
+
+    #[test]
+    fn what_is_somebody_elses_is_seen() {
+        let mut oracle = oracle();
+        oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ana@example.com"]]]}}"#).unwrap();
+        assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ben@example.com"]]]}}"#).is_err());
+        assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","south"]]]}}"#).is_err());
+    }
+
+    #[test]
+    fn answers_that_change_or_go_astray_are_seen() {
+        let mut oracle = oracle();
+        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
+        assert!(oracle.server_says(1, 1, &commit(&[receipt(7, "applied")])).is_err(), "of another device");
+        assert!(oracle.server_says(0, 0, &commit(&[receipt(8, "applied")])).is_err(), "of nobody");
+        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
+        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
+        assert!(oracle.server_says(0, 0, &commit(&[receipt(7, "rejected")])).is_err(), "another answer");
+    }
+
+    #[test]
+    fn writes_that_get_lost_are_seen() {
+        let mut oracle = oracle();
+        let write = |mark: &str| LocalWrite {
+            device: 0,
+            channel: "notes".into(),
+            record: "r".into(),
+            field: "title".into(),
+            mark: mark.into(),
+        };
+        oracle.written(vec![write("m1.1"), write("m1.2")]);
+        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it never left");
+        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.2" }))).unwrap();
+        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it has no answer");
+        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
+        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "the server forgot");
+        oracle.nothing_is_forgotten(&stored(&[receipt(7, "applied")])).unwrap();
+        assert!(oracle.nothing_is_forgotten(&stored(&[receipt(7, "rejected")])).is_err(), "two stories");
+    }
+
+    #[test]
+    fn effects_that_are_missing_doubled_or_invented_are_seen() {
+        let mut oracle = oracle();
+        oracle.device_says(0, &mutate(1, 7, "artist", "create", json!({ "Name": "m1.1" }))).unwrap();
+        let applied = stored(&[receipt(7, "applied")]);
+        oracle.marks_came_once(&applied, &came(&[("m1.1", 1), ("m0.e1", 1)])).unwrap();
+        assert!(oracle.marks_came_once(&applied, &came(&[])).is_err(), "missing");
+        assert!(oracle.marks_came_once(&applied, &came(&[("m1.1", 2)])).is_err(), "doubled");
+        assert!(oracle.marks_came_once(&applied, &came(&[("m1.1", 1), ("m1.9", 1)])).is_err(), "invented");
+        assert!(oracle.marks_came_once(&stored(&[receipt(7, "rejected")]), &came(&[("m1.1", 1)])).is_err(), "refused");
+    }
+
+    #[test]
+    fn a_difference_is_seen() {
+        let row = |name: &str| BTreeSet::from([BTreeMap::from([("id".to_owned(), name.to_owned())])]);
+        assert_eq!(differ(&row("a"), &row("a")), None);
+        assert!(differ(&row("a"), &row("b")).is_some());
+        assert!(differ(&BTreeSet::new(), &row("b")).is_some());
+    }
 }

@@ -763,8 +763,7 @@ impl World {
         }
         let store = self.node.store.lock().expect("nobody panics here");
         let shop = self.node.shop.lock().expect("nobody panics here");
-        let difference =
-            waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
+        let difference = waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
         let over = self.now - self.healed_at.unwrap_or(self.now) > HEALED_WITHIN_MS;
         match difference {
             None => {
@@ -772,7 +771,9 @@ impl World {
                 self.done = true;
                 Ok(())
             }
-            Some(difference) if over => Err(Failure(format!("not converged {HEALED_WITHIN_MS} ms after healing: {difference}"))),
+            Some(difference) if over => {
+                Err(Failure(format!("not converged {HEALED_WITHIN_MS} ms after healing: {difference}")))
+            }
             Some(_) => {
                 drop((store, shop));
                 self.plan(500, Event::Look);
