@@ -57,9 +57,10 @@ fn hello(who: &omctl::identity::Principal) -> Hello {
         epoch: None,
         boot: None,
         position: Position(0),
-        scopes: Held { digest: None, list: Some(Vec::new()) },
+        scopes: Held { list: Some(Vec::new()), ..Held::default() },
         schemas: Default::default(),
         proof: None,
+        kept: None,
         zstd: false,
     }
 }

@@ -150,6 +150,7 @@ pub fn create(channel: &str, n: u64) -> Mutation {
         new,
         at: None,
         group: None,
+        again: None,
     }
 }
 

@@ -63,6 +63,9 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often the live system is probed again: its tables may change under us.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
+/// How often it is probed whether a paused channel can go on.
+const PROBE_PAUSED_EVERY: Duration = Duration::from_secs(2);
+
 /// What a watcher remembers between its rounds.
 #[derive(Default)]
 struct Watch {
@@ -100,6 +103,10 @@ impl Sync {
                 Ok(()) => tokio::time::sleep(limits::QUEUE_POLL_EVERY).await,
                 Err(SyncError::Store(StoreError::Closed)) => return,
                 Err(error) => {
+                    if matches!(error, SyncError::Backend(BackendError::Missing { .. })) {
+                        // The probe tells which channel it is, and the others go on.
+                        watch.probed.clear();
+                    }
                     tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
                     tokio::time::sleep(RETRY).await;
                 }
@@ -112,7 +119,8 @@ impl Sync {
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
         for channel in channels_of(live, backend.name()) {
-            let due = watch.probed.get(channel.name()).is_none_or(|at| at.elapsed() >= PROBE_EVERY);
+            let every = if self.is_paused(channel.name()) { PROBE_PAUSED_EVERY } else { PROBE_EVERY };
+            let due = watch.probed.get(channel.name()).is_none_or(|at| at.elapsed() >= every);
             if due {
                 self.probe(channel, backend).await?;
                 watch.probed.insert(channel.name().clone(), Instant::now());
@@ -149,20 +157,16 @@ impl Sync {
         let Home::Backend(_, collection) = &channel.home else { return Ok(()) };
         match backend.probe(collection).await {
             Ok(probe) => {
-                let paused =
-                    (!probe.missing.is_empty()).then(|| format!("not there any more: {}", probe.missing.join(", ")));
-                if let Some(reason) = &paused {
-                    tracing::warn!(channel = %channel.name(), "`{}` is paused: {reason}", channel.name());
+                if probe.missing.is_empty() {
+                    self.with_health(channel.name(), |health| health.paused = None);
+                } else {
+                    self.pause(channel.name(), format!("there is no {}", probe.missing.join(", no ")));
                 }
-                self.with_health(channel.name(), |health| {
-                    health.paused = paused;
-                    health.probe = Some(probe);
-                });
+                self.with_health(channel.name(), |health| health.probe = Some(probe));
                 Ok(())
             }
             Err(BackendError::Missing { what, .. }) => {
-                tracing::warn!(channel = %channel.name(), "`{}` is paused: there is no {what}", channel.name());
-                self.with_health(channel.name(), |health| health.paused = Some(format!("there is no {what}")));
+                self.pause(channel.name(), format!("there is no {what}"));
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -388,6 +392,22 @@ impl Sync {
         }
         self.ingest_keys(live, channel, absent).await?;
         Ok(0)
+    }
+
+    /// Pauses a channel until a probe finds everything there.
+    pub(super) fn pause(&self, channel: &ChannelName, reason: String) {
+        self.with_health(channel, |health| {
+            if health.paused.as_ref() != Some(&reason) {
+                tracing::warn!(channel = %channel, "`{channel}` is paused: {reason}");
+                health.paused = Some(reason);
+            }
+        });
+    }
+
+    /// Whether a channel is paused.
+    pub(super) fn is_paused(&self, channel: &ChannelName) -> bool {
+        let health = self.inner.health.lock().expect("nobody panics while noting health");
+        health.get(channel).is_some_and(|health| health.paused.is_some())
     }
 
     fn health_of(&self, channel: &ChannelName) -> ChannelHealth {

@@ -191,6 +191,7 @@ impl Session {
             accepted: begun.accepted,
             renew,
             reset,
+            kept: None,
             list_scopes: held.is_none(),
         };
         let mut step = Step::default();
@@ -311,7 +312,7 @@ impl Session {
 
     fn commit(&mut self, step: &mut Step) {
         let receipts = std::mem::take(&mut self.receipts);
-        step.say(&Down::Commit(Commit { position: self.position, receipts }));
+        step.say(&Down::Commit(Commit { position: self.position, receipts, sums: None }));
     }
 
     /// Answers a frame after `hello`.

@@ -129,13 +129,19 @@ impl Sync {
     }
 
     /// The longest beginning of these that can be planned from one read: no record twice, no reference to a record that
-    /// is created in it, and nothing that waits for another backend.
+    /// is created in it, nothing that waits for another backend or for a paused channel.
     async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
         let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
+        let mut waiting: HashSet<(ChannelName, RecordId)> = HashSet::new();
         let mut run = Vec::new();
         for item in items {
             let key = (item.mutation.channel.clone(), item.mutation.record.clone());
             let refs = references(live, &item.mutation);
+            // What is for a paused channel waits there, and so does what stands on it; the rest goes on.
+            if self.is_paused(&key.0) || waiting.contains(&key) || refs.iter().any(|named| waiting.contains(named)) {
+                waiting.insert(key);
+                continue;
+            }
             if taken.contains(&key) || refs.iter().any(|named| taken.contains(named)) {
                 break;
             }
@@ -195,7 +201,7 @@ impl Sync {
             }
             Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
                 match run.into_iter().next() {
-                    Some(item) => self.set_aside_or_fail(live, who, item, error).await,
+                    Some(item) => self.set_aside_or_fail(who, item, error).await,
                     None => Ok(()),
                 }
             }
@@ -212,20 +218,19 @@ impl Sync {
     ) -> Result<(), SyncError> {
         match self.try_run(live, who, backend, std::slice::from_ref(&item)).await {
             Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
-                self.set_aside_or_fail(live, who, item, error).await
+                self.set_aside_or_fail(who, item, error).await
             }
             other => other,
         }
     }
 
-    /// Counts a failure; with the last try the mutation becomes a dead letter and the rest goes on.
-    async fn set_aside_or_fail(
-        &self,
-        _live: &Live,
-        who: &Principal,
-        item: Item,
-        error: BackendError,
-    ) -> Result<(), SyncError> {
+    /// Counts a failure; with the last try the mutation becomes a dead letter and the rest goes on. A table or a column
+    /// that is not there is no fault of the mutation: its channel is paused, and it waits.
+    async fn set_aside_or_fail(&self, who: &Principal, item: Item, error: BackendError) -> Result<(), SyncError> {
+        if let BackendError::Missing { what, .. } = &error {
+            self.pause(&item.mutation.channel, format!("there is no {what}"));
+            return Err(error.into());
+        }
         if item.tries + 1 < limits::TRIES_MAX {
             self.inner.store.note_tries(vec![(item.incarnation, item.mutation.seq)]).await?;
             return Err(error.into());

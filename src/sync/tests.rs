@@ -124,9 +124,10 @@ impl Bench {
             epoch: None,
             boot: None,
             position: Position(0),
-            scopes: Held { digest: None, list: Some(Vec::new()) },
+            scopes: Held { list: Some(Vec::new()), ..Held::default() },
             schemas: BTreeMap::new(),
             proof: None,
+            kept: None,
             zstd: false,
         };
         hello(&mut greeting);
@@ -156,6 +157,7 @@ pub(super) fn create(seq: u64, channel: &str, record: u128, new: serde_json::Val
         new: serde_json::from_value(new).unwrap(),
         at: None,
         group: None,
+        again: None,
     }
 }
 

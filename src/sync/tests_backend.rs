@@ -274,3 +274,50 @@ async fn a_crash_between_the_backends_commit_and_ours_applies_nothing_twice() {
     let rows = shop.wait(|rows| rows.len() == 5).await;
     assert!(rows.contains_key(&format!("artist/{}", mutation.record)), "{rows:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_column_that_is_away_pauses_its_channel_and_refuses_nothing() {
+    let shop = Shop::new().await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    shop.sql("ALTER TABLE Album RENAME COLUMN Title TO Name");
+    let mutations = vec![
+        update(1, "album", "10", json!({ "Title": "first" }), json!({ "Title": "second" })),
+        update(2, "artist", "1", json!({ "Name": "one" }), json!({ "Name": "uno" })),
+        update(3, "album", "10", json!({ "Title": "second" }), json!({ "Title": "third" })),
+    ];
+    send(&mut device, mutations).await;
+    shop.wait(|rows| rows["artist/1"][1] == "uno").await;
+    tokio::time::sleep(std::time::Duration::from_secs(120)).await;
+    let health = shop.bench.sync.health();
+    assert!(health[&ChannelName::from("album")].paused.is_some(), "{health:?}");
+    assert!(health[&ChannelName::from("artist")].paused.is_none(), "{health:?}");
+    shop.sql("ALTER TABLE Album RENAME COLUMN Name TO Title");
+    let all = answers(&shop, 3).await;
+    assert!(all.iter().all(|(_, outcome, _)| *outcome == Outcome::Applied), "{all:?}");
+    assert_eq!(shop.ask("SELECT Title FROM Album WHERE AlbumId = 10"), "third");
+    assert!(shop.bench.sync.health()[&ChannelName::from("album")].paused.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_given_again_is_another_record() {
+    let shop = Shop::new().await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    shop.sql("DELETE FROM Tag; DELETE FROM Album");
+    let first = create(1, "album", 1, json!({ "Title": "first of its key", "ArtistId": "1" }));
+    let second = create(2, "album", 2, json!({ "Title": "second of its key", "ArtistId": "1" }));
+    let (first_id, second_id) = (first.record.clone(), second.record.clone());
+    send(&mut device, vec![first]).await;
+    shop.wait(|rows| rows.contains_key(&format!("album/{first_id}"))).await;
+    // Deleted behind our back and given to the next one before anybody looked.
+    shop.sql("DELETE FROM Album");
+    send(&mut device, vec![second]).await;
+    let rows = shop.wait(|rows| rows.contains_key(&format!("album/{second_id}"))).await;
+    assert_eq!(rows.keys().filter(|key| key.starts_with("album/")).count(), 1, "{rows:?}");
+    let late = Mutation {
+        record: first_id,
+        ..update(3, "album", "x", json!({ "Title": "first of its key" }), json!({ "Title": "no" }))
+    };
+    send(&mut device, vec![late]).await;
+    assert_eq!(answers(&shop, 3).await[2], (3, Outcome::Conflict, Some("gone".into())));
+    assert_eq!(shop.ask("SELECT Title FROM Album"), "second of its key");
+}

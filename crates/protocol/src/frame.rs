@@ -8,7 +8,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::hash::{RowHash, ScopeSum};
+use crate::hash::{RowHash, ScopeSum, SliceSums, SumsDigest};
 use crate::ids::{
     BootId, ChannelName, DeviceId, Epoch, Incarnation, Life, Position, RecordId, SchemaVersion, ScopeKey, Seq,
 };
@@ -42,6 +42,8 @@ pub enum Down {
     Schema(Box<ChannelSchema>),
     /// Which scopes the device may see from now on.
     Scopes(Scopes),
+    /// Which slices of a scope are sent whole.
+    Slices(Slices),
     /// Changed records of one scope and channel.
     Rows(Rows),
     /// Records that left one scope.
@@ -83,6 +85,9 @@ pub struct Hello {
     /// Signature over the server's nonce; see `docs/protocol.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
+    /// After a `reset`: [`Welcome::kept`], for as long as the incarnation lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Position>,
     /// Whether the device reads binary messages compressed by zstd.
     #[serde(default)]
     pub zstd: bool,
@@ -97,6 +102,9 @@ pub struct Held {
     /// Each scope, with its own position where that differs from `hello.position`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub list: Option<Vec<(ScopeKey, Option<Position>)>>,
+    /// The slice sums of those listed scopes that are to be reconciled: their position does not count.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub slices: std::collections::BTreeMap<ScopeKey, SliceSums>,
 }
 
 /// Proves that the sender holds the device's key.
@@ -152,10 +160,14 @@ pub struct Welcome {
     /// The device must begin a new incarnation: renumber what has no receipt from 1, keep the ids, say `hello` again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub renew: bool,
-    /// The history is not the one the device knows: its cursors mean nothing here, everything is sent anew. The outbox
-    /// stays.
+    /// The history is not the one the device knows: its cursors mean nothing here. Say `hello` again, with the slice sums
+    /// of what is held. The outbox stays.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub reset: bool,
+    /// With `reset`, where the server's history was set back: the last position that both histories share (0: none is
+    /// known). Begin a new incarnation and offer again what was settled behind it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Position>,
     /// The digest did not match: say `hello` again with the list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub list_scopes: bool,
@@ -181,6 +193,20 @@ pub struct GainedScope {
     pub scope: ScopeKey,
     /// Its channel.
     pub channel: ChannelName,
+}
+
+/// Slices of a scope that are sent whole: what the device holds of the scope in them is replaced by the rows that follow,
+/// up to the next `commit`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slices {
+    /// The scope.
+    pub scope: ScopeKey,
+    /// Its channel.
+    pub channel: ChannelName,
+    /// The position at which the sums were compared.
+    pub position: Position,
+    /// Their numbers, rising ([`crate::hash::slice_of`]); empty where nothing differs.
+    pub slices: Vec<u8>,
 }
 
 /// Changed records of one scope and channel, in the order of their positions. The same bytes go to every device that may
@@ -251,6 +277,9 @@ pub struct Commit {
     /// This device's receipts whose effects are in what was sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub receipts: Vec<Receipt>,
+    /// Over the sums of every scope held, in the first commit of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sums: Option<SumsDigest>,
 }
 
 /// The mutations up to here are durable on the server.

@@ -19,7 +19,7 @@ pub mod schema;
 pub mod value;
 
 pub use frame::{Down, Up};
-pub use hash::{RowHash, ScopeSum};
+pub use hash::{RowHash, ScopeSum, SliceSums, SumsDigest};
 pub use ids::*;
 pub use json_text::{DEPTH_MAX, depth_is_allowed};
 pub use mutation::{Fields, Mutation, Operation, Outcome, Receipt};

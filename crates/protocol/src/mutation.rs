@@ -37,6 +37,10 @@ pub struct Mutation {
     /// Mutations of one local transaction share this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u64>,
+    /// It was settled before, in a history that the server has lost: the position of its receipt there. Not part of the
+    /// payload.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Position>,
 }
 
 /// What a mutation does.

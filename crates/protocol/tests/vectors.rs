@@ -9,9 +9,9 @@ use omctl_protocol::api::{
     ActivateReply, ActivateRequest, Problem, Purpose, SchemaReply, TokenRequest, Tokens, proof_text,
 };
 use omctl_protocol::frame::{ScalarRow, parse_frame};
-use omctl_protocol::hash::{RowHash, ScopeSum};
+use omctl_protocol::hash::{RowHash, ScopeSum, SliceSums, SumsDigest, slice_of};
 use omctl_protocol::value::{decode_body, encode_body};
-use omctl_protocol::{DeviceId, Down, FieldType, Life, Mutation, Outcome, Policy, Up, Value};
+use omctl_protocol::{DeviceId, Down, FieldType, Life, Mutation, Outcome, Policy, ScopeKey, Up, Value};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
@@ -148,6 +148,35 @@ fn sums_are_the_specified_ones() {
 }
 
 #[test]
+fn slices_are_told_by_the_id() {
+    for case in cases!("slices.json") {
+        let rows: Vec<(String, RowHash)> = serde_json::from_value(case["rows"].clone()).unwrap();
+        let mut sums = SliceSums::default();
+        rows.iter().for_each(|(id, hash)| sums.add(id, *hash));
+        assert_eq!(serde_json::to_value(&sums).unwrap(), case["slices"], "{case}");
+        let read: SliceSums = serde_json::from_value(case["slices"].clone()).unwrap();
+        assert_eq!(read.differing(&sums), Vec::<u8>::new());
+        let mut others: Vec<u8> = rows.iter().map(|(id, _)| slice_of(id)).collect();
+        others.sort_unstable();
+        others.dedup();
+        assert_eq!(read.differing(&SliceSums::default()), others);
+    }
+    for bad in [r#"[[7,"AAAAAAAAAAAAAAAAAAAAAA"],[7,"AAAAAAAAAAAAAAAAAAAAAA"]]"#, r#"[[256,"AAAAAAAAAAAAAAAAAAAAAA"]]"#]
+    {
+        assert!(serde_json::from_str::<SliceSums>(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn all_sums_have_one_digest() {
+    for case in cases!("sums_digests.json") {
+        let scopes: Vec<(ScopeKey, ScopeSum)> = serde_json::from_value(case["scopes"].clone()).unwrap();
+        let digest = SumsDigest::of(scopes.iter().map(|(key, sum)| (key, *sum)));
+        assert_eq!(digest.to_string(), text(&case, "sums"), "{case}");
+    }
+}
+
+#[test]
 fn frames_of_devices_keep_their_bytes() {
     let mut seen = BTreeSet::new();
     for case in cases!("frames_up.json") {
@@ -182,6 +211,7 @@ fn frames_of_servers_keep_their_bytes() {
                 "schema"
             }
             Down::Scopes(_) => "scopes",
+            Down::Slices(_) => "slices",
             Down::Rows(rows) => {
                 for row in &rows.rows {
                     let read: ScalarRow<'_> = serde_json::from_str(row.get()).unwrap();
@@ -200,7 +230,7 @@ fn frames_of_servers_keep_their_bytes() {
         assert_eq!(kind, text(&case, "kind"));
         seen.insert(kind);
     }
-    let kinds = ["accepted", "challenge", "commit", "error", "leave", "rows", "schema", "scopes", "welcome"];
+    let kinds = ["accepted", "challenge", "commit", "error", "leave", "rows", "schema", "scopes", "slices", "welcome"];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), kinds);
     assert_eq!(types, FieldType::ALL.iter().map(|kind| kind.word()).collect(), "every type is in a schema");
     assert_eq!(policies, Policy::ALL.iter().map(|policy| policy.word()).collect(), "every policy is in a schema");

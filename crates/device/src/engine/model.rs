@@ -200,7 +200,7 @@ impl Server {
         let acked = self.acked;
         let mut receipts: Vec<_> = self.receipts.values().filter(|r| r.seq > acked).cloned().collect();
         receipts.sort_by_key(|receipt| receipt.seq);
-        self.down.push_back(Down::Commit(Commit { position: Position(now), receipts }).to_line());
+        self.down.push_back(Down::Commit(Commit { position: Position(now), receipts, sums: None }).to_line());
     }
 
     fn shown(&self) -> Vec<(String, String)> {

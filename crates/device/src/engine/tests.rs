@@ -56,7 +56,7 @@ fn live(engine: &mut Engine) {
         }),
     );
     engine.handle(1_000, Event::Frame(&rows_line("s", "notes", 1, None, &[("a", Some(note("A")))]))).unwrap();
-    let actions = feed(engine, Down::Commit(Commit { position: Position(1), receipts: vec![] }));
+    let actions = feed(engine, Down::Commit(Commit { position: Position(1), receipts: vec![], sums: None }));
     assert!(actions.contains(&Action::Changed(BTreeSet::from(["notes".into()]))));
     assert!(actions.contains(&Action::State(ConnectionState::Live)));
 }
@@ -87,7 +87,8 @@ fn a_write_travels_settles_and_is_acknowledged() {
     feed(&mut engine, Down::Accepted(omctl_protocol::frame::Accepted { seq: Seq(1) }));
     engine.handle(1_000, Event::Frame(&rows_line("s", "notes", 2, None, &[("a", Some(note("mine")))]))).unwrap();
     let receipts = vec![receipt(&mutations[0])];
-    let actions = feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: receipts.clone() }));
+    let actions =
+        feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: receipts.clone(), sums: None }));
     assert!(actions.contains(&Action::Settled(receipts)));
     assert_eq!(sent(&actions), [Up::Ack(Ack { seq: Seq(1) })]);
     assert_eq!(engine.store().stats().unwrap().pending, 0);
@@ -185,14 +186,14 @@ fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
     assert!(matches!(ups.as_slice(), [Up::Hello(_), Up::Mutate(_), Up::Bye(_)]), "{ups:?}");
     let Up::Mutate(mutate) = &ups[1] else { unreachable!() };
     feed(&mut engine, Down::Welcome(Box::new(welcome())));
-    feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: vec![] }));
+    feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: vec![], sums: None }));
     assert!(engine.end_request().unwrap(), "the receipt is missing");
     engine.begin_request(5_000).unwrap();
     feed(&mut engine, Down::Welcome(Box::new(Welcome { accepted: Seq(1), ..welcome() })));
     let row = vec![text("N"), text("1.5"), omctl_protocol::Value::Null];
     engine.handle(5_000, Event::Frame(&rows_line("s", "notes", 3, None, &[("n", Some(row))]))).unwrap();
     let receipts = vec![receipt(&mutate.mutations[0])];
-    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts }));
+    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts, sums: None }));
     assert!(!engine.end_request().unwrap());
 }
 

@@ -26,7 +26,7 @@ fn first_content(welcome: Welcome) -> String {
         line(Down::Schema(Box::new(notes()))),
         line(Down::Scopes(scopes)),
         rows_line("s", "notes", 1, None, &[("a", Some(note("A")))]),
-        line(Down::Commit(Commit { position: Position(1), receipts: vec![] })),
+        line(Down::Commit(Commit { position: Position(1), receipts: vec![], sums: None })),
     ]
     .join("\n")
 }
@@ -49,7 +49,7 @@ fn settle(up: &Up) -> Option<String> {
             position: None,
         });
     }
-    lines.push(line(Down::Commit(Commit { position: Position(2), receipts })));
+    lines.push(line(Down::Commit(Commit { position: Position(2), receipts, sums: None })));
     Some(lines.join("\n"))
 }
 

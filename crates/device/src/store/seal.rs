@@ -260,6 +260,7 @@ fn to_mutation(schema: &ChannelSchema, item: &Item) -> (Option<Mutation>, Option
         new,
         at: Some(item.at_ms),
         group: item.group.and_then(|group| u64::try_from(group).ok()),
+        again: None,
     };
     (Some(mutation), error)
 }

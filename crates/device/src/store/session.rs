@@ -78,10 +78,10 @@ impl Store {
         let named = scopes.iter().filter(|(_, scope)| !scope.gaining || scope.progress.is_some());
         session.ours.extend(named.clone().map(|(_, scope)| scope.number));
         let held = match digest {
-            Some(digest) if plain && !list_scopes => Held { digest: Some(digest), list: None },
+            Some(digest) if plain && !list_scopes => Held { digest: Some(digest), ..Held::default() },
             _ => {
                 let list = named.map(|(key, scope)| (key.clone(), scope.progress)).collect();
-                Held { digest: None, list: Some(list) }
+                Held { list: Some(list), ..Held::default() }
             }
         };
         let hello = Hello {
@@ -95,6 +95,7 @@ impl Store {
             scopes: held,
             schemas: self.channels.values().map(|c| (c.schema.channel.clone(), c.schema.version)).collect(),
             proof,
+            kept: None,
             zstd,
         };
         self.session = session;

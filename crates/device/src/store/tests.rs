@@ -106,6 +106,7 @@ pub(crate) fn welcome() -> Welcome {
         accepted: Seq(0),
         renew: false,
         reset: false,
+        kept: None,
         list_scopes: false,
     }
 }
@@ -134,7 +135,7 @@ pub(super) fn begin(store: &mut Store) {
 }
 
 pub(super) fn commit(store: &mut Store, position: u64, receipts: Vec<Receipt>) -> CommitOutcome {
-    store.commit(&Commit { position: Position(position), receipts }).unwrap()
+    store.commit(&Commit { position: Position(position), receipts, sums: None }).unwrap()
 }
 
 /// A store with records `a` and `b` of scope `s`.
@@ -522,7 +523,7 @@ fn a_staged_frame_without_sense_is_asked_for_again() {
     let mut store = synced();
     store.options.batch_bytes_max = 0;
     store.rows(&rows_line("s", "notes", 6, None, &[("a", Some(vec![text("too short")]))])).unwrap();
-    let bad = store.commit(&Commit { position: Position(6), receipts: vec![] });
+    let bad = store.commit(&Commit { position: Position(6), receipts: vec![], sums: None });
     assert!(matches!(bad, Err(StoreError::BadRow { .. })));
     begin(&mut store);
     assert_eq!(store.hello(None, true, false).unwrap().scopes.list, Some(vec![("s".into(), None)]));
