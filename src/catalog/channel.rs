@@ -7,9 +7,10 @@ use omctl_protocol::{
 };
 
 use super::field::{self, Declared, field};
-use super::model::{Channel, DeleteVsUpdate, MANAGED, Roles, ScopeDecl, ScopeEntry, WriteDecl};
+use super::model::{Channel, DeleteVsUpdate, MANAGED, Roles, WriteDecl};
 use super::near;
 use super::read::Entries;
+use super::scope::scope;
 use super::secret;
 use super::yaml::{At, Kind, Node, Report};
 
@@ -270,71 +271,6 @@ fn rename(column: &str) -> &str {
 
 fn can_be_key(kind: FieldType) -> bool {
     !matches!(kind, FieldType::Float | FieldType::Json | FieldType::Array | FieldType::Bytes)
-}
-
-fn scope(entries: &Entries<'_>, fields: Option<&[Field]>, report: &mut Report) -> ScopeDecl {
-    let Some((scope_at, node)) = entries.entry("scope") else {
-        report
-            .warning(At::FILE, "no_scope", "the channel has no `scope`: nobody sees anything")
-            .with_hint("add `scope: public`, or for example `scope: { owner: account.email }`");
-        return ScopeDecl::Nobody;
-    };
-    let alternatives: Vec<&Node> = match &node.kind {
-        Kind::Text(text) if text == "public" => return ScopeDecl::Public,
-        Kind::Text(text) => {
-            report
-                .error(node.at, "bad_scope", format!("unknown scope `{text}`"))
-                .with_hint("write `public`, a map like `{ owner: account.email }`, or a list of such maps");
-            return ScopeDecl::Nobody;
-        }
-        Kind::Map(_) => vec![node],
-        Kind::List(items) => items.iter().collect(),
-        _ => return report.wrong_kind(node, "`scope`", "`public`, a map or a list of maps").unwrap_or_default(),
-    };
-    if alternatives.is_empty() {
-        report
-            .error(scope_at, "bad_scope", "`scope` is an empty list")
-            .with_hint("remove it: nobody sees anything then");
-    }
-    ScopeDecl::AnyOf(alternatives.into_iter().filter_map(|node| all_of(node, fields, report)).collect())
-}
-
-fn all_of(node: &Node, fields: Option<&[Field]>, report: &mut Report) -> Option<Vec<ScopeEntry>> {
-    let entries = report.open_map(node, "an alternative of `scope`")?;
-    if entries.is_empty() {
-        // An empty conjunction would be true for everybody: that must be said in a word.
-        report.error(node.at, "bad_scope", "an empty map in `scope`").with_hint("everybody is written `scope: public`");
-    }
-    let mut all = Vec::new();
-    for (key, value) in entries {
-        let right = match &value.kind {
-            Kind::Text(text) | Kind::Number(text) => text.clone(),
-            Kind::Bool(truth) => truth.to_string(),
-            Kind::Map(_) => {
-                report
-                    .error(value.at, "unsupported", format!("`{}: {{ … }}` is not supported by this version", key.text))
-                    .with_hint("compare a field with account.email, account.role, account.claims.NAME or a constant");
-                continue;
-            }
-            _ => {
-                let what = format!("the right side of `{}`", key.text);
-                let _none: Option<()> = report.wrong_kind(value, &what, "account.… or a constant");
-                continue;
-            }
-        };
-        if let Some(fields) = fields
-            && !key.text.starts_with("account.")
-            && !fields.iter().any(|field| field.name == key.text)
-        {
-            let attributes = ["account.email", "account.role"];
-            let known = fields.iter().map(|field| field.name.as_str()).chain(attributes);
-            report
-                .error(key.at, "unknown_field", format!("`{}` is not a field of this channel", key.text))
-                .maybe_hint(near::hint(&key.text, known));
-        }
-        all.push(ScopeEntry { left: key.text.clone(), right, at: report.place(key.at) });
-    }
-    Some(all)
 }
 
 fn write(entries: &Entries<'_>, report: &mut Report) -> WriteDecl {

@@ -15,6 +15,7 @@ mod model;
 mod near;
 mod project;
 mod read;
+mod scope;
 mod secret;
 mod seed;
 #[cfg(test)]

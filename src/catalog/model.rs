@@ -106,12 +106,28 @@ pub enum ScopeDecl {
 /// One `left: right` of a scope expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScopeEntry {
-    /// A field, or `account.role`, `account.email`, `account.claims.NAME`.
+    /// A field, `id`, `via`, or `account.role`, `account.email`, `account.claims.NAME`.
     pub left: String,
-    /// What it must equal: `account.…`, or a constant.
-    pub right: String,
+    /// What it must equal.
+    pub right: ScopeRight,
     /// Where it stands.
     pub at: Place,
+}
+
+/// The right side of a scope expression.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ScopeRight {
+    /// `account.…`, a constant, or the reference of `via`.
+    Text(String),
+    /// `{ in: CHANNEL.FIELD, where: { … } }`: what membership rows say.
+    In {
+        /// The channel of the rows.
+        channel: ChannelName,
+        /// Their field.
+        field: String,
+        /// Which rows are the account's.
+        filter: Vec<(String, String)>,
+    },
 }
 
 /// `write:`: who may do what. What is not named is refused.

@@ -112,9 +112,12 @@ fn every_mistake_of_a_channel_is_placed() {
         (format!("scope: {{ b: account.email }}\n{fields}"), &["1:10 unknown_field"]),
         (
             format!("scope:\n  - a: account.email\n  - via: a\n  - {{}}\n{fields}"),
-            &["3:5 unknown_field", "4:5 bad_scope"],
+            &["4:5 bad_scope"],
         ),
-        (format!("scope: {{ a: {{ in: x.y }} }}\n{fields}"), &["1:13 unsupported"]),
+        (format!("scope: {{ a: {{ in: x.y }} }}\n{fields}"), &["1:13 missing_key"]),
+        (format!("scope: {{ a: {{ in: x, where: {{ b: account.email }} }} }}\n{fields}"), &["1:19 bad_scope"]),
+        (format!("scope: {{ a: {{ in: x.y, were: {{}} }} }}\n{fields}"), &["1:13 missing_key", "1:24 unknown_key"]),
+        (format!("scope: {{ via: b }}\n{fields}"), &["1:15 unknown_field"]),
         (
             format!("{managed}fields:\n  a: {{ type: text, default: \"https://u:hunter2@h\" }}\n"),
             &["3:29 secret_literal"],
@@ -250,7 +253,7 @@ fn a_whole_channel_loads_as_written() {
         tickets.schema.fields.iter().filter_map(|field| Some(field.default.as_ref()?.to_string())).collect();
     assert_eq!(defaults, ["true", "\"0.1\"", r#""[\"b\",\"a\"]""#]);
     let ScopeDecl::AnyOf(scope) = &tickets.scope else { panic!("two alternatives were written") };
-    assert_eq!((scope[0][1].left.as_str(), scope[0][1].right.as_str()), ("open", "true"));
+    assert_eq!((scope[0][1].left.as_str(), &scope[0][1].right), ("open", &ScopeRight::Text("true".into())));
     assert_eq!(scope[1][0].at.to_string(), "channels/tickets.yaml:5:52");
     assert_eq!(tickets.write.create, Roles::Only(vec!["tech".into()]));
     assert_eq!((&tickets.write.update, &tickets.write.delete), (&Roles::Any, &Roles::Nobody));

@@ -11,7 +11,7 @@ use omctl_protocol::Up;
 use omctl_protocol::frame::Hello;
 
 use crate::identity::Principal;
-use crate::push::{Frame, Mail, Mailbox, Notice, Push};
+use crate::push::{Frame, Mail, Mailbox, Push};
 use crate::sync::{Session, SessionEnd, Step, Sync, SyncError};
 
 /// One message to a device.
@@ -39,8 +39,6 @@ pub enum Ended {
     Gone,
     /// The session is over for this reason.
     Session(SessionEnd),
-    /// What the device may see has changed: it is to connect again.
-    Resync,
 }
 
 /// Runs a session until it ends.
@@ -55,11 +53,18 @@ pub async fn drive(
     transport: &mut dyn Transport,
 ) -> Result<Ended, SyncError> {
     let (mut session, step) = Session::begin(sync, who, hello).await?;
-    let mut mailbox = register(push, who, &session);
+    let mut mailbox = register(push, &session);
     if let Some(ended) = say(transport, step).await {
         return Ok(ended);
     }
+    // What the account may see may have changed between the greeting and the registration.
+    let mut rights = true;
     loop {
+        if std::mem::take(&mut rights)
+            && let Some(ended) = refresh(&mut session, &mailbox, transport).await?
+        {
+            return Ok(ended);
+        }
         if session.is_catching_up() {
             let step = session.catch_up().await?;
             if let Some(ended) = say(transport, step).await {
@@ -75,19 +80,36 @@ pub async fn drive(
                 let hello = matches!(frame, Up::Hello(_));
                 let step = session.on_frame(frame).await?;
                 if hello {
-                    mailbox = register(push, who, &session);
+                    mailbox = register(push, &session);
+                    rights = true;
                 }
                 if let Some(ended) = say(transport, step).await {
                     return Ok(ended);
                 }
             }
-            mail = mailbox.next() => {
-                if let Some(ended) = deliver(&mut session, mail, transport).await? {
+            mail = mailbox.next() => match mail {
+                Mail::Rights => rights = true,
+                mail => if let Some(ended) = deliver(&mut session, mail, transport).await? {
                     return Ok(ended);
                 }
             }
         }
     }
+}
+
+/// Looks at what the account may see until that stands still, and says what was gained and lost.
+async fn refresh(
+    session: &mut Session,
+    mailbox: &Mailbox,
+    transport: &mut dyn Transport,
+) -> Result<Option<Ended>, SyncError> {
+    while let Some(step) = session.refresh().await? {
+        mailbox.watch(session.scopes(), session.links());
+        if let Some(ended) = say(transport, step).await {
+            return Ok(Some(ended));
+        }
+    }
+    Ok(None)
 }
 
 async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transport) -> Result<Option<Ended>, SyncError> {
@@ -98,8 +120,8 @@ async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transpor
             session.fall_behind();
             return Ok(None);
         }
-        Mail::Notice(Notice::Account(_)) => return Ok(Some(Ended::Resync)),
-        Mail::Notice(Notice::Device(_)) => {
+        Mail::Rights => return Ok(None),
+        Mail::Fence => {
             let fenced = !session.holds_fence().await?;
             return Ok(fenced.then_some(Ended::Session(SessionEnd::Fenced)));
         }
@@ -129,7 +151,7 @@ pub async fn exchange(
     frames: Vec<Up>,
 ) -> Result<Vec<Bytes>, SyncError> {
     let (mut session, step) = Session::begin(sync, who, hello).await?;
-    let mailbox = register(push, who, &session);
+    let mailbox = register(push, &session);
     let mut lines = step.lines;
     if step.end.is_some() {
         return Ok(lines);
@@ -153,13 +175,23 @@ pub async fn exchange(
         }
     }
     while open && session.is_catching_up() {
+        // The mutations themselves may have changed what the account may see.
+        while let Some(step) = session.refresh().await? {
+            lines.extend(step.lines);
+            if step.end.is_some() {
+                return Ok(lines);
+            }
+        }
         lines.extend(session.catch_up().await?.lines);
     }
     Ok(lines)
 }
 
-fn register(push: &Push, who: &Principal, session: &Session) -> Mailbox {
-    push.register(who.device, who.account, session.incarnation(), session.scopes())
+fn register(push: &Push, session: &Session) -> Mailbox {
+    let who = session.who();
+    let mailbox = push.register(who.device, who.account, session.incarnation());
+    mailbox.watch(session.scopes(), session.links());
+    mailbox
 }
 
 async fn say(transport: &mut dyn Transport, step: Step) -> Option<Ended> {

@@ -22,7 +22,6 @@ use crate::sync::SessionEnd;
 /// Close codes of our own (RFC 6455 leaves 4000 to 4999 to applications).
 const CLOSE_FENCED: u16 = 4409;
 const CLOSE_REFUSED: u16 = 4400;
-const CLOSE_RESYNC: u16 = 4205;
 
 /// A silent socket is asked for a sign of life this often, and given up after the second time without one.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -52,7 +51,6 @@ pub(super) async fn live(
                 Some((code, reason)) => (code, reason),
                 None => return,
             },
-            Some(Ended::Resync) => (CLOSE_RESYNC, "what you may see has changed: connect again"),
             Some(Ended::Session(SessionEnd::Fenced)) => (CLOSE_FENCED, "fenced"),
             Some(Ended::Session(_)) => (CLOSE_REFUSED, "refused"),
         };

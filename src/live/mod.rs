@@ -12,8 +12,8 @@ use arc_swap::ArcSwap;
 use omctl_protocol::{ChannelName, ChannelSchema, FieldType, SchemaVersion};
 
 use crate::backend::{Backend, Collection};
-use crate::catalog::{Catalog, Channel, Diagnostic, MANAGED, Place, ScopeDecl, Severity};
-use crate::rule::{Rule, Source};
+use crate::catalog::{Catalog, Channel, Diagnostic, MANAGED, Place, ScopeDecl, ScopeRight, Severity};
+use crate::rule::{Channels, Entry, FieldKind, Membership, Right, Rule, Source};
 
 /// One generation of definitions.
 #[derive(Debug, Default)]
@@ -44,6 +44,16 @@ pub struct LiveChannel {
     pub versions: BTreeMap<SchemaVersion, Arc<ChannelSchema>>,
     /// Who sees what.
     pub rule: Rule,
+    /// What rules of channels, this one included, ask of its rows as memberships.
+    pub listed: Vec<Arc<Membership>>,
+    /// References through which its records inherit scopes: field and channel.
+    pub parents: Vec<(String, ChannelName)>,
+    /// Whether records of some channel inherit from its records.
+    pub leads: bool,
+    /// Identifies how its records are placed in scopes: while it is the same, so are the places.
+    pub placing: String,
+    /// How they are placed in the store, when this generation was built.
+    pub placed: Option<String>,
     /// Where its records live.
     pub home: Home,
 }
@@ -68,6 +78,8 @@ pub struct Numbered {
     pub schema: ChannelSchema,
     /// Earlier versions.
     pub older: Vec<ChannelSchema>,
+    /// How its records are placed in scopes in the store.
+    pub placed: Option<String>,
 }
 
 /// The generation that is live now. Cheap to clone; clones share it.
@@ -104,9 +116,10 @@ impl Live {
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut diagnostics = Vec::new();
         let mut live = Self { generation, name: catalog.name.clone(), ..Self::default() };
+        let mut channels: BTreeMap<ChannelName, LiveChannel> = BTreeMap::new();
         for numbers in numbered {
             let Some(decl) = catalog.channels.get(&numbers.schema.channel) else { continue };
-            let rule = match compile(decl) {
+            let rule = match compile(catalog, decl) {
                 Ok(rule) => rule,
                 Err(errors) => {
                     diagnostics.extend(errors);
@@ -138,12 +151,22 @@ impl Live {
                 decl: decl.clone(),
                 schema,
                 versions,
+                parents: parents_of(&rule),
                 rule,
+                listed: Vec::new(),
+                leads: false,
+                placing: String::new(),
+                placed: numbers.placed,
                 home,
             };
-            live.channels.insert(decl.name.clone(), Arc::new(channel));
+            channels.insert(decl.name.clone(), channel);
         }
-        if diagnostics.is_empty() { Ok(live) } else { Err(diagnostics) }
+        if !diagnostics.is_empty() {
+            return Err(diagnostics);
+        }
+        tie(&mut channels);
+        live.channels = channels.into_iter().map(|(name, channel)| (name, Arc::new(channel))).collect();
+        Ok(live)
     }
 
     /// The channel of this durable number.
@@ -166,12 +189,12 @@ impl LiveChannel {
 
 /// What is wrong with a catalog beyond its shape: rules without a meaning.
 pub fn diagnose(catalog: &Catalog) -> Vec<Diagnostic> {
-    catalog.channels.values().filter_map(|channel| compile(channel).err()).flatten().collect()
+    catalog.channels.values().filter_map(|channel| compile(catalog, channel).err()).flatten().collect()
 }
 
 /// Who sees a channel's records, in a sentence; `None` where its rule has no meaning.
-pub fn explain_scope(channel: &Channel) -> Option<String> {
-    compile(channel).ok().map(|rule| rule.to_string())
+pub fn explain_scope(catalog: &Catalog, channel: &Channel) -> Option<String> {
+    compile(catalog, channel).ok().map(|rule| rule.to_string())
 }
 
 /// Names where a channel's records live: a change of it is a new epoch of the channel.
@@ -198,23 +221,85 @@ fn key_kind(catalog: &Catalog, name: &ChannelName) -> Option<FieldType> {
     }
 }
 
-fn compile(channel: &Channel) -> Result<Rule, Vec<Diagnostic>> {
-    let (source, places) = match &channel.scope {
-        ScopeDecl::Nobody => (Source::Nobody, Vec::new()),
-        ScopeDecl::Public => (Source::Public, Vec::new()),
-        ScopeDecl::AnyOf(alternatives) => (
-            Source::AnyOf(
-                alternatives
-                    .iter()
-                    .map(|all| all.iter().map(|entry| (entry.left.clone(), entry.right.clone())).collect())
-                    .collect(),
-            ),
-            alternatives.iter().map(|all| all.iter().map(|entry| entry.at.clone()).collect::<Vec<_>>()).collect(),
-        ),
+/// The references by which records of a channel inherit, each once.
+fn parents_of(rule: &Rule) -> Vec<(String, ChannelName)> {
+    let mut parents: Vec<(String, ChannelName)> = rule
+        .paths()
+        .iter()
+        .filter_map(|path| path.via.first())
+        .map(|step| (step.field.clone(), step.to.clone()))
+        .collect();
+    parents.sort();
+    parents.dedup();
+    parents
+}
+
+/// Tells each channel what the rules of the others want of it.
+fn tie(channels: &mut BTreeMap<ChannelName, LiveChannel>) {
+    let memberships: Vec<Arc<Membership>> =
+        channels.values().flat_map(|channel| channel.rule.memberships()).cloned().collect();
+    for membership in memberships {
+        if let Some(of) = channels.get_mut(&membership.channel)
+            && !of.listed.contains(&membership)
+        {
+            of.listed.push(membership);
+        }
+    }
+    let leading: Vec<ChannelName> =
+        channels.values().flat_map(|channel| channel.parents.iter().map(|(_, to)| to.clone())).collect();
+    for name in leading {
+        if let Some(channel) = channels.get_mut(&name) {
+            channel.leads = true;
+        }
+    }
+    let epochs: BTreeMap<ChannelName, u32> =
+        channels.iter().map(|(name, channel)| (name.clone(), channel.epoch)).collect();
+    for channel in channels.values_mut() {
+        let mut parts: Vec<String> =
+            channel.listed.iter().map(|membership| format!("@{}", membership.fingerprint())).collect();
+        let steps = channel.rule.paths().iter().flat_map(|path| &path.via);
+        parts.extend(steps.map(|step| format!("^{}:{}", step.to, epochs.get(&step.to).copied().unwrap_or(0))));
+        parts.sort();
+        parts.dedup();
+        channel.placing = format!("{}:{}:{}", channel.epoch, channel.rule.fingerprint(), parts.join(","));
+    }
+}
+
+/// What rules may know of a catalog.
+struct Declared<'c>(&'c Catalog);
+
+impl Channels for Declared<'_> {
+    fn source(&self, channel: &ChannelName) -> Option<Source> {
+        Some(match &self.0.channels.get(channel)?.scope {
+            ScopeDecl::Nobody => Source::Nobody,
+            ScopeDecl::Public => Source::Public,
+            ScopeDecl::AnyOf(alternatives) => {
+                let entry = |entry: &crate::catalog::ScopeEntry| Entry {
+                    left: entry.left.clone(),
+                    right: match &entry.right {
+                        ScopeRight::Text(text) => Right::Text(text.clone()),
+                        ScopeRight::In { channel, field, filter } => {
+                            Right::In { channel: channel.clone(), field: field.clone(), filter: filter.clone() }
+                        }
+                    },
+                };
+                Source::AnyOf(alternatives.iter().map(|all| all.iter().map(entry).collect()).collect())
+            }
+        })
+    }
+
+    fn field(&self, channel: &ChannelName, field: &str) -> Option<FieldKind> {
+        let (_, field) = self.0.channels.get(channel)?.schema.field(field)?;
+        Some(FieldKind { kind: field.kind, to: field.to.clone() })
+    }
+}
+
+fn compile(catalog: &Catalog, channel: &Channel) -> Result<Rule, Vec<Diagnostic>> {
+    let place = |alternative: usize, entry: usize| match &channel.scope {
+        ScopeDecl::AnyOf(alternatives) => Some(alternatives.get(alternative)?.get(entry)?.at.clone()),
+        ScopeDecl::Nobody | ScopeDecl::Public => None,
     };
-    let kind = |name: &str| channel.schema.field(name).map(|(_, field)| field.kind);
-    Rule::new(&source, kind).map_err(|errors| {
-        let place = |alternative: usize, entry: usize| places.get(alternative).and_then(|all| all.get(entry)).cloned();
+    Rule::new(&channel.name, &Declared(catalog)).map_err(|errors| {
         errors
             .into_iter()
             .map(|error| Diagnostic {

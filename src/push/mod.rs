@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::limits;
 pub use crate::store::feed::Notice;
 use crate::store::feed::{Committed, encode_frames};
-use crate::store::{CommitFeed, DeviceNo, IncarnationNo, ScopeNo};
+use crate::store::{AccountNo, CommitFeed, DeviceNo, IncarnationNo, LinkKey, ScopeNo};
 use crate::tasks::Tasks;
 
 /// The room. Cheap to clone.
@@ -33,14 +33,17 @@ struct Index {
     sessions: HashMap<u64, Session>,
     by_scope: HashMap<ScopeNo, Vec<u64>>,
     by_device: HashMap<DeviceNo, Vec<u64>>,
+    by_account: HashMap<AccountNo, Vec<u64>>,
+    by_link: HashMap<LinkKey, Vec<u64>>,
 }
 
 #[derive(Debug)]
 struct Session {
     device: DeviceNo,
     incarnation: IncarnationNo,
-    account: crate::store::AccountNo,
+    account: AccountNo,
     scopes: Vec<ScopeNo>,
+    links: Vec<LinkKey>,
     queue: Arc<Queue>,
 }
 
@@ -69,8 +72,10 @@ pub enum Mail {
         /// Its own receipts.
         receipts: Vec<Receipt>,
     },
-    /// What its account or its device may do has changed.
-    Notice(Notice),
+    /// What its account may see may have changed.
+    Rights,
+    /// Its device may be out of service, or has a newer session.
+    Fence,
 }
 
 /// Where one session's mail arrives. Dropping it ends the registration.
@@ -92,7 +97,8 @@ struct Inside {
     mail: VecDeque<Mail>,
     bytes: usize,
     lagged: Option<Vec<Receipt>>,
-    notices: Vec<Notice>,
+    rights: bool,
+    fence: bool,
 }
 
 impl Push {
@@ -111,23 +117,17 @@ impl Push {
         });
     }
 
-    /// Registers a session for the changes of its scopes, its receipts and its notices.
-    pub fn register(
-        &self,
-        device: DeviceNo,
-        account: crate::store::AccountNo,
-        incarnation: IncarnationNo,
-        scopes: Vec<ScopeNo>,
-    ) -> Mailbox {
+    /// Registers a session for its receipts and for what concerns its device and account. [`Mailbox::watch`] says what
+    /// else it wants to hear of.
+    pub fn register(&self, device: DeviceNo, account: AccountNo, incarnation: IncarnationNo) -> Mailbox {
         let queue = Arc::new(Queue::default());
         let mut index = self.index.lock().expect("nobody panics while dispatching");
         index.next += 1;
         let number = index.next;
-        for scope in &scopes {
-            index.by_scope.entry(*scope).or_default().push(number);
-        }
         index.by_device.entry(device).or_default().push(number);
-        let session = Session { device, incarnation, account, scopes, queue: queue.clone() };
+        index.by_account.entry(account).or_default().push(number);
+        let (scopes, links) = (Vec::new(), Vec::new());
+        let session = Session { device, incarnation, account, scopes, links, queue: queue.clone() };
         index.sessions.insert(number, session);
         Mailbox { number, index: Arc::downgrade(&self.index), queue }
     }
@@ -163,19 +163,35 @@ impl Push {
                 session.queue.put(committed.last, frames, receipts);
             }
         }
+        let queues = |numbers: Option<&Vec<u64>>| -> Vec<Arc<Queue>> {
+            let sessions = numbers.into_iter().flatten().filter_map(|number| index.sessions.get(number));
+            sessions.map(|session| session.queue.clone()).collect()
+        };
         for notice in &committed.notices {
-            for session in index.sessions.values().filter(|session| session.concerns(notice)) {
-                session.queue.notice(*notice);
+            match notice {
+                Notice::Account(account) => queues(index.by_account.get(account)).iter().for_each(|q| q.put_rights()),
+                Notice::Device(device) => queues(index.by_device.get(device)).iter().for_each(|q| q.put_fence()),
             }
+        }
+        for link in &committed.links {
+            queues(index.by_link.get(link)).iter().for_each(|queue| queue.put_rights());
         }
     }
 }
 
-impl Session {
-    fn concerns(&self, notice: &Notice) -> bool {
-        match notice {
-            Notice::Account(account) => self.account == *account,
-            Notice::Device(device) => self.device == *device,
+impl Index {
+    /// Takes a session out of the lists of its scopes and links.
+    fn unwatch(&mut self, number: u64, scopes: &[ScopeNo], links: &[LinkKey]) {
+        scopes.iter().for_each(|scope| take_out(&mut self.by_scope, scope, number));
+        links.iter().for_each(|link| take_out(&mut self.by_link, link, number));
+    }
+}
+
+fn take_out<K: std::hash::Hash + Eq>(lists: &mut HashMap<K, Vec<u64>>, key: &K, number: u64) {
+    if let Some(sessions) = lists.get_mut(key) {
+        sessions.retain(|other| *other != number);
+        if sessions.is_empty() {
+            lists.remove(key);
         }
     }
 }
@@ -223,15 +239,24 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    fn notice(&self, notice: Notice) {
-        self.inside.lock().expect("nobody panics while queueing").notices.push(notice);
+    fn put_rights(&self) {
+        self.inside.lock().expect("nobody panics while queueing").rights = true;
+        self.arrived.notify_one();
+    }
+
+    fn put_fence(&self) {
+        self.inside.lock().expect("nobody panics while queueing").fence = true;
         self.arrived.notify_one();
     }
 
     fn take(&self) -> Option<Mail> {
         let mut inside = self.inside.lock().expect("nobody panics while queueing");
-        if let Some(notice) = inside.notices.pop() {
-            return Some(Mail::Notice(notice));
+        // Before what waits: nothing may be passed on by rights that are no more.
+        if std::mem::take(&mut inside.fence) {
+            return Some(Mail::Fence);
+        }
+        if std::mem::take(&mut inside.rights) {
+            return Some(Mail::Rights);
         }
         if let Some(receipts) = inside.lagged.take() {
             return Some(Mail::Lagged { receipts });
@@ -246,6 +271,25 @@ impl Queue {
 }
 
 impl Mailbox {
+    /// From now on, and instead of what was named before: changes of these scopes, and of what is found by these keys.
+    pub fn watch(&self, scopes: Vec<ScopeNo>, links: Vec<LinkKey>) {
+        let Some(index) = self.index.upgrade() else { return };
+        let mut index = index.lock().expect("nobody panics while dispatching");
+        let index = &mut *index;
+        let Some(session) = index.sessions.get_mut(&self.number) else { return };
+        let old = (
+            std::mem::replace(&mut session.scopes, scopes.clone()),
+            std::mem::replace(&mut session.links, links.clone()),
+        );
+        index.unwatch(self.number, &old.0, &old.1);
+        for scope in scopes {
+            index.by_scope.entry(scope).or_default().push(self.number);
+        }
+        for link in links {
+            index.by_link.entry(link).or_default().push(self.number);
+        }
+    }
+
     /// The next mail. Cancel-safe: nothing is taken before it is returned.
     pub async fn next(&self) -> Mail {
         loop {
@@ -268,27 +312,15 @@ impl Drop for Mailbox {
         let Some(index) = self.index.upgrade() else { return };
         let Ok(mut index) = index.lock() else { return };
         let Some(session) = index.sessions.remove(&self.number) else { return };
-        for scope in &session.scopes {
-            if let Some(sessions) = index.by_scope.get_mut(scope) {
-                sessions.retain(|number| *number != self.number);
-                if sessions.is_empty() {
-                    index.by_scope.remove(scope);
-                }
-            }
-        }
-        if let Some(sessions) = index.by_device.get_mut(&session.device) {
-            sessions.retain(|number| *number != self.number);
-            if sessions.is_empty() {
-                index.by_device.remove(&session.device);
-            }
-        }
+        index.unwatch(self.number, &session.scopes, &session.links);
+        take_out(&mut index.by_device, &session.device, self.number);
+        take_out(&mut index.by_account, &session.account, self.number);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::AccountNo;
     use crate::store::feed::{Change, LogRow, Touched};
     use omctl_protocol::{Life, SchemaVersion};
 
@@ -313,8 +345,11 @@ mod tests {
     #[test]
     fn only_sessions_of_a_scope_hear_of_it_and_share_the_bytes() {
         let push = Push::new();
-        let session =
-            |device, scope| push.register(DeviceNo(device), AccountNo(1), IncarnationNo(1), vec![ScopeNo(scope)]);
+        let session = |device, scope| {
+            let mailbox = push.register(DeviceNo(device), AccountNo(1), IncarnationNo(1));
+            mailbox.watch(vec![ScopeNo(scope)], Vec::new());
+            mailbox
+        };
         let (a, b, other) = (session(1, 7), session(2, 7), session(3, 8));
         push.dispatch(&committed(1, 7, "[]"));
         let frame = |mailbox: &Mailbox| match mailbox.try_next() {
@@ -330,7 +365,8 @@ mod tests {
     #[test]
     fn a_session_that_does_not_keep_up_is_told_to_read_the_log() {
         let push = Push::new();
-        let slow = push.register(DeviceNo(1), AccountNo(1), IncarnationNo(1), vec![ScopeNo(7)]);
+        let slow = push.register(DeviceNo(1), AccountNo(1), IncarnationNo(1));
+        slow.watch(vec![ScopeNo(7)], Vec::new());
         let body = format!("[\"{}\"]", "x".repeat(limits::SESSION_QUEUE_BYTES_MAX / 2));
         for position in 1..5 {
             push.dispatch(&committed(position, 7, &body));
@@ -338,5 +374,22 @@ mod tests {
         assert!(matches!(slow.try_next(), Some(Mail::Lagged { .. })));
         push.dispatch(&committed(9, 7, "[]"));
         assert!(matches!(slow.try_next(), Some(Mail::Commit { last: Position(9), .. })));
+    }
+    #[test]
+    fn changed_rights_come_before_what_waits() {
+        let push = Push::new();
+        let mailbox = push.register(DeviceNo(1), AccountNo(1), IncarnationNo(1));
+        let link = LinkKey::of("ana");
+        mailbox.watch(vec![ScopeNo(7)], vec![link]);
+        push.dispatch(&committed(1, 7, "[]"));
+        push.dispatch(&Committed { links: [link].into(), ..Committed::default() });
+        assert!(matches!(mailbox.try_next(), Some(Mail::Rights)));
+        assert!(matches!(mailbox.try_next(), Some(Mail::Commit { .. })));
+        mailbox.watch(Vec::new(), Vec::new());
+        push.dispatch(&Committed { links: [link].into(), ..Committed::default() });
+        push.dispatch(&committed(2, 7, "[]"));
+        assert!(mailbox.try_next().is_none());
+        push.dispatch(&Committed { notices: vec![Notice::Account(AccountNo(1))], ..Committed::default() });
+        assert!(matches!(mailbox.try_next(), Some(Mail::Rights)));
     }
 }

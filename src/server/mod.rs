@@ -261,7 +261,13 @@ pub async fn first_generation(
     let registered = store.register_channels(channels.collect()).await?;
     let numbered = registered
         .into_iter()
-        .map(|one| Numbered { number: one.number.0, epoch: one.epoch, schema: one.schema, older: one.older })
+        .map(|one| Numbered {
+            number: one.number.0,
+            epoch: one.epoch,
+            schema: one.schema,
+            older: one.older,
+            placed: one.placing,
+        })
         .collect();
     Live::build(1, catalog, numbered, backends).map_err(ServerError::Project)
 }

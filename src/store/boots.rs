@@ -40,37 +40,49 @@ pub(super) fn begin(connection: &Connection, clock: &Clock, entropy: &Entropy) -
     Ok(Boot { id: BootId(id), epoch: Epoch(epoch) })
 }
 
+/// What a device's cursor is worth here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cursor {
+    /// It was given by this history.
+    Known,
+    /// It was, but tombstones behind it are gone: its device would miss deletes.
+    Expired,
+    /// It is of another history. What both share ends here (0: nobody knows).
+    Lost {
+        /// The last shared position.
+        kept: Position,
+    },
+}
+
 impl Store {
     /// Whether a device's cursor was given by this history: its epoch is ours, its boot is known, and its position is
     /// not past that boot's end.
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn knows_cursor(&self, epoch: Epoch, boot: BootId, position: Position) -> Result<bool, StoreError> {
+    pub async fn cursor(&self, epoch: Epoch, boot: BootId, position: Position) -> Result<Cursor, StoreError> {
         if epoch != self.boot.epoch {
-            return Ok(false);
+            return Ok(Cursor::Lost { kept: Position(0) });
         }
+        let running = self.boot.id;
         self.read(move |connection| {
-            const SELECT: &str = "SELECT coalesce(
-                    (SELECT min(later.first_position) - 1 FROM boot later WHERE later.number > boot.number), :newest)
-                FROM boot WHERE id = :id";
             let newest = super::catch_up::newest(connection)?;
-            let end: Option<u64> = connection
-                .prepare_cached(SELECT)
-                .and_then(|mut statement| {
-                    statement
-                        .query_row(named_params! { ":id": boot.0.as_bytes().as_slice(), ":newest": newest.0 }, |row| {
-                            row.get(0)
-                        })
-                        .optional()
-                })
-                .map_err(sqlite_error)?;
+            let Some((number, end)) = end_of_boot(connection, boot)? else {
+                return Ok(Cursor::Lost { kept: parted_before(connection, boot)? });
+            };
+            if position > end.unwrap_or(newest) {
+                // A server that was set back while it ran (a snapshot of a machine) has gone on in the same boot: nobody
+                // knows where.
+                let kept = if boot == running { None } else { end };
+                tracing::warn!(boot = number, %position, "a device is ahead of this server, which must have been set back");
+                return Ok(Cursor::Lost { kept: kept.unwrap_or_default() });
+            }
             // Behind a tombstone that is gone, a cursor would miss its delete.
             const EXPIRED: &str = "SELECT value FROM meta WHERE name = 'expired'";
             let expired: Option<u64> =
                 connection.query_row(EXPIRED, [], |row| row.get(0)).optional().map_err(sqlite_error)?;
             let fresh = position.0 == 0 || expired.is_none_or(|expired| position.0 >= expired);
-            Ok(fresh && end.is_some_and(|end| position.0 <= end))
+            Ok(if fresh { Cursor::Known } else { Cursor::Expired })
         })
         .await
     }
@@ -87,4 +99,29 @@ impl Store {
         })
         .await
     }
+}
+
+/// A boot's number and its last position; `None` for the end of the newest one.
+fn end_of_boot(connection: &Connection, boot: BootId) -> Result<Option<(i64, Option<Position>)>, StoreError> {
+    const SELECT: &str = "SELECT number,
+            (SELECT min(later.first_position) - 1 FROM boot later WHERE later.number > boot.number)
+        FROM boot WHERE id = :id";
+    connection
+        .prepare_cached(SELECT)
+        .and_then(|mut statement| {
+            let named = named_params! { ":id": boot.0.as_bytes().as_slice() };
+            statement.query_row(named, |row| Ok((row.get(0)?, row.get::<_, Option<u64>>(1)?.map(Position)))).optional()
+        })
+        .map_err(sqlite_error)
+}
+
+/// Where this history parted from that of a boot which it does not know: before the first start that came after that
+/// boot. Boot ids are UUIDv7, so they rise with the server's clock; a clock that was wrong makes this wrong, and what
+/// stands on it (which of two writes is kept) a guess.
+fn parted_before(connection: &Connection, boot: BootId) -> Result<Position, StoreError> {
+    const SELECT: &str = "SELECT min(first_position) - 1 FROM boot WHERE id > :id";
+    connection
+        .query_row(SELECT, named_params! { ":id": boot.0.as_bytes().as_slice() }, |row| row.get::<_, Option<u64>>(0))
+        .map(|position| Position(position.unwrap_or(0)))
+        .map_err(sqlite_error)
 }

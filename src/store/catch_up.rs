@@ -2,11 +2,32 @@
 
 use std::sync::Arc;
 
-use omctl_protocol::{Life, Position, RowHash, SchemaVersion, ScopeSum};
+use omctl_protocol::hash::slice_of;
+use omctl_protocol::{Life, Position, RowHash, SchemaVersion, ScopeSum, SliceSums};
 use rusqlite::{Connection, named_params};
 
 use super::feed::{Change, LogRow};
 use super::{ScopeNo, Store, StoreError, sqlite_error};
+
+/// From where one scope is read.
+#[derive(Clone, Debug)]
+pub struct ScopeCursor {
+    /// The scope.
+    pub scope: ScopeNo,
+    /// Everything up to here was sent.
+    pub after: Position,
+    /// The device compared slices: of what is older than that, only these are wanted.
+    pub reconcile: Option<Reconcile>,
+}
+
+/// What a comparison of slices came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reconcile {
+    /// The slices that differ, rising.
+    pub slices: Vec<u8>,
+    /// The log's newest position at the comparison.
+    pub until: Position,
+}
 
 /// A piece of what some scopes have behind their cursors.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +38,8 @@ pub struct CatchUp {
     pub scopes: Vec<ScopeRows>,
     /// Whether every scope was read up to `head`. Otherwise ask again from the positions reached.
     pub complete: bool,
+    /// The sums of all scopes at `head`, in the order asked for, once they were read to their end.
+    pub sums: Vec<ScopeSum>,
 }
 
 /// The changes of one scope behind its cursor.
@@ -38,21 +61,21 @@ impl Store {
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn catch_up(&self, scopes: Vec<(ScopeNo, Position)>, bytes_max: usize) -> Result<CatchUp, StoreError> {
+    pub async fn catch_up(&self, scopes: Vec<ScopeCursor>, bytes_max: usize) -> Result<CatchUp, StoreError> {
         self.read(move |connection| {
             let head = newest(connection)?;
-            let mut found = CatchUp { head, scopes: Vec::new(), complete: true };
+            let mut found = CatchUp { head, complete: true, ..CatchUp::default() };
             let mut bytes_left = bytes_max;
-            for (scope, after) in scopes {
+            for cursor in &scopes {
                 if bytes_left == 0 {
                     found.complete = false;
                     break;
                 }
-                let mut rows = ScopeRows { scope, changes: Vec::new(), position: head, sum: None };
-                let ended = read_scope(connection, after, &mut rows, &mut bytes_left)?;
+                let mut rows = ScopeRows { scope: cursor.scope, changes: Vec::new(), position: head, sum: None };
+                let ended = read_scope(connection, cursor, &mut rows, &mut bytes_left)?;
                 if ended {
                     rows.position = head;
-                    rows.sum = sum_of(connection, scope)?;
+                    rows.sum = Some(sum_of(connection, cursor.scope)?);
                 } else {
                     found.complete = false;
                 }
@@ -60,7 +83,38 @@ impl Store {
                     found.scopes.push(rows);
                 }
             }
+            if found.complete {
+                for cursor in &scopes {
+                    found.sums.push(sum_of(connection, cursor.scope)?);
+                }
+            }
             Ok(found)
+        })
+        .await
+    }
+
+    /// The slice sums of these scopes, with the log's newest position at that moment.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn slice_sums(&self, scopes: Vec<ScopeNo>) -> Result<(Position, Vec<SliceSums>), StoreError> {
+        self.read(move |connection| {
+            const SELECT: &str = "SELECT log.id, log.hash FROM member JOIN log ON log.position = member.position
+                WHERE member.scope = ?1 AND log.hash IS NOT NULL";
+            let head = newest(connection)?;
+            let mut all = Vec::with_capacity(scopes.len());
+            for scope in scopes {
+                let mut sums = SliceSums::default();
+                let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
+                let mut rows = statement.query([scope]).map_err(sqlite_error)?;
+                while let Some(row) = rows.next().map_err(sqlite_error)? {
+                    let hash = row.get(1).map(RowHash::from_bytes).map_err(sqlite_error)?;
+                    let id = row.get_ref(0).and_then(|id| Ok(id.as_str()?)).map_err(sqlite_error)?;
+                    sums.add(id, hash);
+                }
+                all.push(sums);
+            }
+            Ok((head, all))
         })
         .await
     }
@@ -83,19 +137,32 @@ pub(super) fn newest(connection: &Connection) -> Result<Position, StoreError> {
 /// Reads one scope in the order of positions until it ends or the bytes are used up. Returns whether it ended.
 fn read_scope(
     connection: &Connection,
-    after: Position,
+    cursor: &ScopeCursor,
     rows: &mut ScopeRows,
     bytes_left: &mut usize,
 ) -> Result<bool, StoreError> {
-    // Two ordered streams, merged: what is in the scope, and what left it.
+    // Two ordered streams, merged: what is in the scope, and what left it. Up to `until` the device has nothing that
+    // could have been deleted or have left: it begins anew, or in whole slices.
     const IN: &str = "SELECT log.position, log.id, log.life, log.version, log.body, log.hash
         FROM member JOIN log ON log.position = member.position
-        WHERE member.scope = :scope AND member.position > :after AND (:after > 0 OR log.body IS NOT NULL)
+        WHERE member.scope = :scope AND member.position > :after
+            AND (member.position > :until OR log.body IS NOT NULL)
         ORDER BY member.position";
     const LEFT: &str = "SELECT position, id FROM departed
-        WHERE scope = :scope AND position > :after AND :after > 0 ORDER BY position";
-    let parameters = named_params! { ":scope": rows.scope, ":after": after.0 };
+        WHERE scope = :scope AND position > max(:after, :until) ORDER BY position";
+    let until = match &cursor.reconcile {
+        Some(reconcile) => reconcile.until,
+        None if cursor.after == Position(0) => Position(i64::MAX as u64),
+        None => cursor.after,
+    };
+    let wanted = |row: &LogRow| match &cursor.reconcile {
+        Some(Reconcile { slices, until }) if row.position <= *until => {
+            slices.binary_search(&slice_of(row.id.as_str())).is_ok()
+        }
+        _ => true,
+    };
     let mut left = connection.prepare_cached(LEFT).map_err(sqlite_error)?;
+    let parameters = named_params! { ":scope": rows.scope, ":after": cursor.after.0, ":until": until.0 };
     let left: Vec<(u64, String)> = left
         .query_map(parameters, |row| Ok((row.get(0)?, row.get(1)?)))
         .and_then(Iterator::collect)
@@ -107,6 +174,9 @@ fn read_scope(
         let row = read_row(row).map_err(sqlite_error)?;
         while let Some((position, id)) = left.next_if(|(position, _)| *position < row.position.0) {
             rows.changes.push(Change::Left(id.into(), Position(position)));
+        }
+        if !wanted(&row) {
+            continue;
         }
         let bytes = 64 + row.body.as_ref().map_or(0, String::len);
         rows.position = row.position;
@@ -131,11 +201,11 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<LogRow> {
     })
 }
 
-fn sum_of(connection: &Connection, scope: ScopeNo) -> Result<Option<ScopeSum>, StoreError> {
+fn sum_of(connection: &Connection, scope: ScopeNo) -> Result<ScopeSum, StoreError> {
     const SELECT: &str = "SELECT sum FROM scope WHERE number = ?1";
     connection
         .prepare_cached(SELECT)
         .and_then(|mut statement| statement.query_row([scope], |row| row.get(0)))
-        .map(|bytes| Some(ScopeSum::from_bytes(bytes)))
+        .map(ScopeSum::from_bytes)
         .map_err(sqlite_error)
 }

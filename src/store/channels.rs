@@ -3,6 +3,7 @@
 use omctl_protocol::{ChannelName, ChannelSchema, SchemaVersion, ScopeKey};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
+use super::state::WriterState;
 use super::{ChannelNo, ScopeNo, Store, StoreError, sqlite_error};
 
 /// A channel with its durable numbers.
@@ -16,6 +17,8 @@ pub struct RegisteredChannel {
     pub schema: ChannelSchema,
     /// Every earlier version, oldest first.
     pub older: Vec<ChannelSchema>,
+    /// How its records were placed in scopes last; `None`: not all of them in one way.
+    pub placing: Option<String>,
 }
 
 impl Store {
@@ -32,11 +35,27 @@ impl Store {
             .run(move |state, connection| {
                 let mut registered = Vec::with_capacity(channels.len());
                 for (home, schema) in channels {
-                    let (number, epoch) = number_of(connection, &schema.channel, &home)?;
-                    state.remember_channel(number, schema.channel.clone());
-                    registered.push(version_of(connection, number, epoch, schema)?);
+                    let numbered = number_of(state, connection, &schema.channel, &home)?;
+                    state.remember_channel(numbered.number, schema.channel.clone());
+                    registered.push(version_of(connection, numbered, schema)?);
                 }
                 Ok(registered)
+            })
+            .await
+    }
+
+    /// Notes how all records of a channel are placed in scopes now; `None` while they are being placed anew.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn set_placing(&self, channel: ChannelNo, placing: Option<String>) -> Result<(), StoreError> {
+        self.writer
+            .run(move |_, connection| {
+                const UPDATE: &str = "UPDATE channel SET placing = :placing WHERE number = :channel";
+                connection
+                    .execute(UPDATE, named_params! { ":placing": placing, ":channel": channel })
+                    .map(drop)
+                    .map_err(sqlite_error)
             })
             .await
     }
@@ -71,35 +90,66 @@ impl Store {
     }
 }
 
-fn number_of(connection: &Connection, name: &ChannelName, home: &str) -> Result<(ChannelNo, u32), StoreError> {
-    const SELECT: &str = "SELECT number, home, epoch FROM channel WHERE name = ?1";
+/// A channel's durable numbers.
+struct Numbered {
+    number: ChannelNo,
+    epoch: u32,
+    placing: Option<String>,
+}
+
+fn number_of(
+    state: &mut WriterState,
+    connection: &Connection,
+    name: &ChannelName,
+    home: &str,
+) -> Result<Numbered, StoreError> {
+    const SELECT: &str = "SELECT number, home, epoch, placing FROM channel WHERE name = ?1";
     const INSERT: &str = "INSERT INTO channel (name, home, epoch) VALUES (:name, :home, 1)";
-    const MOVE: &str = "UPDATE channel SET home = :home, epoch = :epoch WHERE number = :number";
-    let known: Option<(ChannelNo, String, u32)> = connection
-        .query_row(SELECT, [name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    const MOVE: &str = "UPDATE channel SET home = :home, epoch = :epoch, placing = NULL WHERE number = :number";
+    let known: Option<(ChannelNo, String, u32, Option<String>)> = connection
+        .query_row(SELECT, [name.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()
         .map_err(sqlite_error)?;
     match known {
-        Some((number, known_home, epoch)) if known_home == home => Ok((number, epoch)),
-        Some((number, _, epoch)) => {
+        Some((number, known_home, epoch, placing)) if known_home == home => Ok(Numbered { number, epoch, placing }),
+        Some((number, _, epoch, _)) => {
+            tracing::warn!(channel = %name, home, "`{name}` has another home now: its records are read anew");
+            let epoch = epoch + 1;
             connection
-                .execute(MOVE, named_params! { ":home": home, ":epoch": epoch + 1, ":number": number })
+                .execute(MOVE, named_params! { ":home": home, ":epoch": epoch, ":number": number })
                 .map_err(sqlite_error)?;
-            Ok((number, epoch + 1))
+            forget_records(state, connection, number)?;
+            Ok(Numbered { number, epoch, placing: None })
         }
         None => {
             connection
                 .execute(INSERT, named_params! { ":name": name.as_str(), ":home": home })
                 .map_err(sqlite_error)?;
-            Ok((ChannelNo(connection.last_insert_rowid() as u64), 1))
+            Ok(Numbered { number: ChannelNo(connection.last_insert_rowid() as u64), epoch: 1, placing: None })
         }
     }
 }
 
+/// Forgets what was known of a channel in its earlier home. No device sees it: the scope keys of the new epoch are
+/// others, and the old ones are dropped whole.
+fn forget_records(state: &mut WriterState, connection: &Connection, channel: ChannelNo) -> Result<(), StoreError> {
+    super::prune::note_position(connection)?;
+    for statement in [
+        "DELETE FROM member WHERE scope IN (SELECT number FROM scope WHERE channel = ?1)",
+        "DELETE FROM departed WHERE channel = ?1",
+        "DELETE FROM link WHERE channel = ?1",
+        "DELETE FROM id_map WHERE channel = ?1",
+        "DELETE FROM log WHERE channel = ?1",
+    ] {
+        connection.execute(statement, [channel]).map_err(sqlite_error)?;
+    }
+    state.empty_scopes(channel);
+    Ok(())
+}
+
 fn version_of(
     connection: &Connection,
-    number: ChannelNo,
-    epoch: u32,
+    Numbered { number, epoch, placing }: Numbered,
     schema: ChannelSchema,
 ) -> Result<RegisteredChannel, StoreError> {
     const SELECT: &str = "SELECT version, fields FROM schema_version WHERE channel = ?1 ORDER BY version";
@@ -128,5 +178,6 @@ fn version_of(
             serde_json::from_str(text).map_err(|error| StoreError::Damaged(format!("schema version: {error}")))?;
         older.push(ChannelSchema { version: SchemaVersion(*version), ..schema });
     }
-    Ok(RegisteredChannel { number, epoch, schema: ChannelSchema { version: current, ..unnumbered }, older })
+    let schema = ChannelSchema { version: current, ..unnumbered };
+    Ok(RegisteredChannel { number, epoch, schema, older, placing })
 }

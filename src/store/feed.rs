@@ -3,11 +3,12 @@
 //! `push` holds the only receiver and hands out what concerns each live session. The bodies are those of the log, so
 //! nothing is encoded again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use omctl_protocol::{ChannelName, Life, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, ScopeSum};
 
+use super::log::LinkKey;
 use super::{AccountNo, DeviceNo, IncarnationNo, ScopeNo};
 
 /// One durable commit of the store (of all intents that were grouped into it).
@@ -19,6 +20,8 @@ pub struct Committed {
     pub touched: BTreeMap<ScopeNo, Touched>,
     /// The receipts that it made durable.
     pub receipts: Vec<(DeviceNo, IncarnationNo, Vec<Receipt>)>,
+    /// What changed records are, or were, found by.
+    pub links: BTreeSet<LinkKey>,
     /// What else live sessions must hear of.
     pub notices: Vec<Notice>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use omctl_protocol::{Incarnation, MutationId, Receipt, Seq};
+use omctl_protocol::{Incarnation, MutationId, Position, Receipt, Seq};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
@@ -20,6 +20,8 @@ pub struct IncarnationState {
     pub acked: Seq,
     /// Of this session: an older one may not write any more.
     pub fence: u64,
+    /// It began after a reset: the last position that both histories share.
+    pub kept: Option<Position>,
 }
 
 /// A mutation that was not accepted before.
@@ -80,10 +82,14 @@ pub struct InboxEntry {
     pub payload: String,
     /// How often it failed alone.
     pub tries: u32,
+    /// When it was accepted, in milliseconds since 1970.
+    pub at_ms: i64,
+    /// Its history began after a reset: the last position that both histories share.
+    pub kept: Option<Position>,
 }
 
 impl Store {
-    /// Begins a session: it fences every older one of the device.
+    /// Begins a session: it fences every older one of the device. `kept` is noted of an incarnation that is new.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] if the device may not act; those of writing.
@@ -91,13 +97,15 @@ impl Store {
         &self,
         device: DeviceNo,
         incarnation: Incarnation,
+        kept: Option<Position>,
     ) -> Result<IncarnationState, StoreError> {
         self.writer
             .run(move |state, connection| {
                 const FENCE: &str = "UPDATE device SET fence = fence + 1, seen_ms = :now
                     WHERE number = :device AND state = 'active' RETURNING fence";
-                const UPSERT: &str = "INSERT INTO incarnation (device, id, started_ms) VALUES (:device, :id, :now)
-                    ON CONFLICT (device, id) DO UPDATE SET id = id RETURNING number, accepted, acked";
+                const UPSERT: &str = "INSERT INTO incarnation (device, id, started_ms, kept)
+                    VALUES (:device, :id, :now, :kept)
+                    ON CONFLICT (device, id) DO UPDATE SET id = id RETURNING number, accepted, acked, kept";
                 let now = state.clock.now_ms();
                 let fence: Option<u64> = connection
                     .query_row(FENCE, named_params! { ":now": now, ":device": device }, |row| row.get(0))
@@ -108,12 +116,16 @@ impl Store {
                 connection
                     .query_row(
                         UPSERT,
-                        named_params! { ":device": device, ":id": incarnation.0.as_bytes().as_slice(), ":now": now },
+                        named_params! {
+                            ":device": device, ":id": incarnation.0.as_bytes().as_slice(), ":now": now,
+                            ":kept": kept.map(|position| position.0),
+                        },
                         |row| {
                             Ok(IncarnationState {
                                 number: row.get(0)?,
                                 accepted: Seq(row.get(1)?),
                                 acked: Seq(row.get(2)?),
+                                kept: row.get::<_, Option<u64>>(3)?.map(Position),
                                 fence,
                             })
                         },
@@ -168,7 +180,7 @@ impl Store {
     /// Those of reading.
     pub async fn inbox(&self, device: DeviceNo, backend: String, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries
+            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries, at_ms, kept
                 FROM incarnation JOIN inbox ON inbox.incarnation = incarnation.number
                 WHERE incarnation.device = :device AND backend = :backend
                 ORDER BY inbox.incarnation, seq LIMIT :limit";
@@ -181,6 +193,8 @@ impl Store {
                         settled_as: MutationId(Uuid::from_bytes(row.get(2)?)),
                         payload: row.get(3)?,
                         tries: row.get(4)?,
+                        at_ms: row.get(5)?,
+                        kept: row.get::<_, Option<u64>>(6)?.map(Position),
                     })
                 })
                 .map_err(sqlite_error)?;

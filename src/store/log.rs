@@ -1,16 +1,19 @@
 //! The state log: the one transaction that moves records, memberships, receipts and id maps together.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use omctl_protocol::{
     ChannelName, Life, MutationId, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, Seq,
 };
 use rusqlite::{Connection, OptionalExtension as _, named_params};
+use sha2::{Digest as _, Sha256};
 
 use super::feed::{LogRow, Notice};
+use super::journal::Journaling;
 use super::names::IdMapping;
 use super::state::WriterState;
-use super::{ChannelNo, DeviceNo, IncarnationNo, ScopeNo, Store, StoreError, sqlite_error};
+use super::{ChannelNo, DeviceNo, IncarnationNo, Store, StoreError, sqlite_error};
 
 /// Everything that one settled run (or one piece of ingest) changes, in one transaction.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Batch {
     pub fence: Option<(DeviceNo, u64)>,
     /// Changes of records, in their order; one record at most once.
     pub journal: Vec<Journal>,
+    /// Knows the places of records whose rules look further than the record.
+    pub placer: Option<Arc<dyn Placer>>,
     /// Mutations that are accepted in the same commit and wait.
     pub accept: Option<super::Accept>,
     /// Receipts.
@@ -52,14 +57,64 @@ pub enum JournalChange {
         version: SchemaVersion,
         /// The canonical body.
         body: Vec<u8>,
-        /// The scopes it is in.
-        scopes: Vec<ScopeKey>,
+        /// Where it belongs; `None`: the batch's placer says so, in the transaction.
+        place: Option<Place>,
         /// The devices that wrote its fields last.
         writers: Writers,
+        /// Fields that offered mutations left as they are.
+        offered: Offered,
     },
     /// It does not exist.
     Gone,
+    /// It is as it was, and the batch's placer says where it belongs now.
+    Moved,
 }
+
+/// Where a record belongs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The scopes it is in.
+    pub scopes: Vec<ScopeKey>,
+    /// What it is found by.
+    pub links: Vec<LinkKey>,
+}
+
+/// Something that records are found by: the first half of the SHA-256 of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LinkKey(pub [u8; 16]);
+
+impl LinkKey {
+    /// The key of a text.
+    pub fn of(text: &str) -> Self {
+        let digest = Sha256::digest(text.as_bytes());
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest[..16]);
+        Self(half)
+    }
+}
+
+/// A record's schema version and canonical body.
+pub type Body = (SchemaVersion, String);
+
+/// Places records whose rules look further than the record: at those that its references lead to. It is asked in the
+/// transaction that writes, so that the log's places are right at every position.
+pub trait Placer: Send + Sync + std::fmt::Debug {
+    /// Where a record belongs. `read` gives other living records as the log has them at this moment.
+    fn place(
+        &self,
+        channel: ChannelNo,
+        id: &RecordId,
+        body: &Body,
+        read: &mut dyn FnMut(ChannelNo, &RecordId) -> Option<Body>,
+    ) -> Place;
+
+    /// What the records are found by that inherit their place from this one; `None` where none may.
+    fn children(&self, channel: ChannelNo, id: &RecordId) -> Option<LinkKey>;
+}
+
+/// Fields that mutations offered again left as they are, each with the position at which that mutation stood in the
+/// history that was lost.
+pub type Offered = BTreeMap<String, Position>;
 
 /// The last writer per field, where that was a device; `*` stands for every field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +145,7 @@ impl Writers {
         Self(BTreeMap::from([("*".to_owned(), incarnation.0)]))
     }
 
-    fn to_text(&self) -> Option<String> {
+    pub(super) fn to_text(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| serde_json::to_string(&self.0).expect("numbers by name have a JSON form"))
     }
 
@@ -109,7 +164,7 @@ pub struct Settled {
     pub incarnation: IncarnationNo,
     /// The new watermark, where these mutations were not in the inbox before.
     pub accepted: Option<Seq>,
-    /// The receipts, in the order of their seq.
+    /// The receipts; they are kept in the order of their seq.
     pub receipts: Vec<PendingReceipt>,
 }
 
@@ -161,6 +216,8 @@ pub struct Head {
     pub row: LogRow,
     /// The devices that wrote its fields last.
     pub writers: Writers,
+    /// Fields that offered mutations left as they are.
+    pub offered: Offered,
 }
 
 impl Store {
@@ -184,8 +241,9 @@ impl Store {
                 }
                 let mut positions = Vec::with_capacity(batch.journal.len());
                 let mut stale = Vec::new();
+                let mut journaling = Journaling { state, connection, placer: batch.placer.as_deref() };
                 for (place, entry) in batch.journal.iter().enumerate() {
-                    match journal(state, connection, entry)? {
+                    match journaling.write(entry)? {
                         Some(position) => positions.push(position),
                         None => stale.push(place),
                     }
@@ -194,7 +252,7 @@ impl Store {
                     return Err(StoreError::Stale(stale));
                 }
                 for (channel, id) in losers {
-                    bury_keyless(state, connection, channel, &id)?;
+                    journaling.bury_keyless(channel, &id)?;
                 }
                 for settled in batch.settled {
                     settle(state, connection, settled, &positions)?;
@@ -228,6 +286,24 @@ impl Store {
         .await
     }
 
+    /// The living records that are found by these keys, with their channels.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn linked(&self, keys: Vec<LinkKey>) -> Result<Vec<(ChannelNo, Head)>, StoreError> {
+        self.read(move |connection| {
+            let mut found = Vec::new();
+            for key in keys {
+                for (channel, id) in super::journal::linked(connection, key)? {
+                    let head = head_of(connection, channel, &id)?.filter(|head| head.row.body.is_some());
+                    found.extend(head.map(|head| (channel, head)));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
     /// The live records of a channel in the order of their ids, beginning behind `after`.
     ///
     /// # Errors
@@ -239,7 +315,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Position, Vec<Head>), StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT position, id, life, version, body, hash, writers FROM log
+            const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered FROM log
                 WHERE channel = :channel AND id > :after AND body IS NOT NULL ORDER BY id LIMIT :limit";
             let position = super::catch_up::newest(connection)?;
             let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
@@ -388,189 +464,14 @@ pub(super) fn check_fence(connection: &Connection, device: DeviceNo, fence: u64)
     if holds == Some(true) { Ok(()) } else { Err(StoreError::Fenced) }
 }
 
-/// What the log has of a record before it is journaled.
-struct Before {
-    position: Position,
-    life: Life,
-    version: SchemaVersion,
-    body: Option<String>,
-    hash: Option<RowHash>,
-    writers: Option<String>,
-    scopes: Vec<ScopeNo>,
-}
-
-fn before(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result<Option<Before>, StoreError> {
-    const SELECT: &str = "SELECT position, life, version, body, hash, writers, scopes FROM log
-        WHERE channel = :channel AND id = :id";
-    connection
-        .prepare_cached(SELECT)
-        .and_then(|mut statement| {
-            statement
-                .query_row(named_params! { ":channel": channel, ":id": id.as_str() }, |row| {
-                    Ok(Before {
-                        position: Position(row.get(0)?),
-                        life: Life(row.get(1)?),
-                        version: SchemaVersion(row.get(2)?),
-                        body: row.get(3)?,
-                        hash: row.get::<_, Option<[u8; 16]>>(4)?.map(RowHash::from_bytes),
-                        writers: row.get(5)?,
-                        scopes: unpack_scopes(&row.get::<_, Vec<u8>>(6)?),
-                    })
-                })
-                .optional()
-        })
-        .map_err(sqlite_error)
-}
-
-/// Journals one record; `None` where the read that it stands on is older than what the log has.
-fn journal(state: &mut WriterState, connection: &Connection, entry: &Journal) -> Result<Option<Position>, StoreError> {
-    let before = before(connection, entry.channel, &entry.id)?;
-    if before.as_ref().is_some_and(|before| before.position > entry.as_of) {
-        return Ok(None);
-    }
-    let position = match &entry.change {
-        JournalChange::Gone => bury(state, connection, entry, before),
-        JournalChange::Put { version, body, scopes, writers } => {
-            let channel = state.channel_name(entry.channel).cloned().ok_or(StoreError::NotFound("channel"))?;
-            let body = std::str::from_utf8(body).map_err(|_| StoreError::Damaged("a body is not UTF-8".into()))?;
-            let life = match &before {
-                None => Life(1),
-                Some(Before { life, body: None, .. }) => Life(life.0 + 1),
-                Some(Before { life, .. }) => *life,
-            };
-            let mut numbers = Vec::with_capacity(scopes.len());
-            for key in scopes {
-                numbers.push(state.scope_number(connection, entry.channel, key)?);
-            }
-            numbers.sort_unstable();
-            let writers = writers.to_text();
-            if let Some(before) = &before {
-                let same = before.body.as_deref() == Some(body) && before.version == *version;
-                if same && before.scopes == numbers {
-                    if before.writers != writers {
-                        update_writers(connection, before.position, writers.as_deref())?;
-                    }
-                    return Ok(Some(before.position));
-                }
-            }
-            let row = LogRow {
-                position: state.next_position(),
-                id: entry.id.clone(),
-                life,
-                version: *version,
-                body: Some(body.to_owned()),
-                hash: Some(RowHash::of(&channel, &entry.id, life, body.as_bytes())),
-            };
-            move_row(state, connection, entry.channel, before, row, numbers, writers)
-        }
-    };
-    position.map(Some)
-}
-
-fn bury(
-    state: &mut WriterState,
-    connection: &Connection,
-    entry: &Journal,
-    before: Option<Before>,
-) -> Result<Position, StoreError> {
-    let Some(before) = before else { return Ok(Position(0)) };
-    if before.body.is_none() {
-        return Ok(before.position);
-    }
-    let row = LogRow {
-        position: state.next_position(),
-        id: entry.id.clone(),
-        life: before.life,
-        version: before.version,
-        body: None,
-        hash: None,
-    };
-    let scopes = before.scopes.clone();
-    move_row(state, connection, entry.channel, Some(before), row, scopes, None)
-}
-
-/// Buries a record whose key is another record's now: one row is one record.
-fn bury_keyless(
-    state: &mut WriterState,
-    connection: &Connection,
-    channel: ChannelNo,
-    id: &RecordId,
-) -> Result<(), StoreError> {
-    if super::names::is_mapped(connection, channel, id)? {
-        return Ok(());
-    }
-    let entry = Journal { channel, id: id.clone(), as_of: state.position(), change: JournalChange::Gone };
-    bury(state, connection, &entry, before(connection, channel, id)?).map(drop)
-}
-
-/// Takes a record's row from its old position to its new one, and its memberships with it.
-fn move_row(
-    state: &mut WriterState,
-    connection: &Connection,
-    channel: ChannelNo,
-    before: Option<Before>,
-    row: LogRow,
-    scopes: Vec<ScopeNo>,
-    writers: Option<String>,
-) -> Result<Position, StoreError> {
-    const DELETE: &str = "DELETE FROM log WHERE position = :position";
-    const INSERT: &str = "INSERT INTO log (position, channel, id, life, version, body, hash, writers, scopes, at_ms)
-        VALUES (:position, :channel, :id, :life, :version, :body, :hash, :writers, :scopes, :at)";
-    const LEAVE: &str = "DELETE FROM member WHERE scope = :scope AND position = :position";
-    const JOIN: &str = "INSERT INTO member (scope, position) VALUES (:scope, :position)";
-    const DEPART: &str = "INSERT INTO departed (scope, position, channel, id, at_ms)
-        VALUES (:scope, :position, :channel, :id, :at)";
-    let (position, at) = (row.position, state.clock.now_ms());
-    let (old_scopes, old_hash) = before.as_ref().map_or((&[][..], None), |before| (&before.scopes[..], before.hash));
-    let cached = |sql| connection.prepare_cached(sql).map_err(sqlite_error);
-    if let Some(before) = &before {
-        cached(DELETE)?.execute(named_params! { ":position": before.position.0 }).map_err(sqlite_error)?;
-        for scope in &before.scopes {
-            cached(LEAVE)?
-                .execute(named_params! { ":scope": scope, ":position": before.position.0 })
-                .map_err(sqlite_error)?;
-        }
-    }
-    cached(INSERT)?
-        .execute(named_params! {
-            ":position": position.0, ":channel": channel, ":id": row.id.as_str(), ":life": row.life.0,
-            ":version": row.version.0, ":body": row.body, ":hash": row.hash.map(RowHash::to_bytes),
-            ":writers": writers, ":scopes": pack_scopes(&scopes), ":at": at,
-        })
-        .map_err(sqlite_error)?;
-    for scope in &scopes {
-        cached(JOIN)?.execute(named_params! { ":scope": scope, ":position": position.0 }).map_err(sqlite_error)?;
-        let was_in = old_scopes.contains(scope);
-        state.change_sum(*scope, old_hash.filter(|_| was_in), row.hash);
-    }
-    for scope in old_scopes.iter().filter(|scope| !scopes.contains(scope)) {
-        cached(DEPART)?
-            .execute(named_params! {
-                ":scope": scope, ":position": position.0, ":channel": channel, ":id": row.id.as_str(), ":at": at,
-            })
-            .map_err(sqlite_error)?;
-        state.change_sum(*scope, old_hash, None);
-        state.publish_left(*scope, row.id.clone(), position);
-    }
-    state.publish_row(&scopes, row);
-    Ok(position)
-}
-
-fn update_writers(connection: &Connection, position: Position, writers: Option<&str>) -> Result<(), StoreError> {
-    const UPDATE: &str = "UPDATE log SET writers = :writers WHERE position = :position";
-    connection
-        .prepare_cached(UPDATE)
-        .and_then(|mut statement| statement.execute(named_params! { ":writers": writers, ":position": position.0 }))
-        .map(drop)
-        .map_err(sqlite_error)
-}
-
 fn settle(
     state: &mut WriterState,
     connection: &Connection,
-    settled: Settled,
+    mut settled: Settled,
     positions: &[Position],
 ) -> Result<(), StoreError> {
+    // What is refused is answered before what has to be written.
+    settled.receipts.sort_by_key(|pending| pending.receipt.seq);
     const BATCH: &str = "INSERT INTO receipt_batch (incarnation, last_seq, body, at_ms)
         VALUES (:incarnation, :last, :body, :at)";
     const NOTE: &str = "INSERT INTO mutation (id, digest, incarnation, seq, batch)
@@ -643,14 +544,14 @@ fn write_verdict(state: &WriterState, connection: &Connection, verdict: &Verdict
 }
 
 pub(super) fn head_of(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result<Option<Head>, StoreError> {
-    const SELECT: &str = "SELECT position, id, life, version, body, hash, writers FROM log
+    const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered FROM log
         WHERE channel = :channel AND id = :id";
     let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
     let mut rows = statement.query(named_params! { ":channel": channel, ":id": id.as_str() }).map_err(sqlite_error)?;
     rows.next().map_err(sqlite_error)?.map(read_head).transpose()
 }
 
-/// Reads `position, id, life, version, body, hash, writers`.
+/// Reads `position, id, life, version, body, hash, writers, offered`.
 fn read_head(row: &rusqlite::Row<'_>) -> Result<Head, StoreError> {
     let read = || -> rusqlite::Result<_> {
         let row_read = LogRow {
@@ -661,16 +562,10 @@ fn read_head(row: &rusqlite::Row<'_>) -> Result<Head, StoreError> {
             body: row.get(4)?,
             hash: row.get::<_, Option<[u8; 16]>>(5)?.map(RowHash::from_bytes),
         };
-        Ok((row_read, row.get::<_, Option<String>>(6)?))
+        Ok((row_read, row.get::<_, Option<String>>(6)?, row.get::<_, Option<String>>(7)?))
     };
-    let (row, writers) = read().map_err(sqlite_error)?;
-    Ok(Head { row, writers: Writers::from_text(writers.as_deref())? })
-}
-
-fn pack_scopes(scopes: &[ScopeNo]) -> Vec<u8> {
-    scopes.iter().flat_map(|scope| scope.0.to_le_bytes()).collect()
-}
-
-fn unpack_scopes(blob: &[u8]) -> Vec<ScopeNo> {
-    blob.as_chunks::<8>().0.iter().map(|chunk| ScopeNo(u64::from_le_bytes(*chunk))).collect()
+    let (row, writers, offered) = read().map_err(sqlite_error)?;
+    let offered = offered.map_or(Ok(Offered::new()), |text| serde_json::from_str(&text));
+    let offered = offered.map_err(|error| StoreError::Damaged(format!("offered fields: {error}")))?;
+    Ok(Head { row, writers: Writers::from_text(writers.as_deref())?, offered })
 }

@@ -16,6 +16,7 @@ mod boots;
 mod catch_up;
 mod channels;
 mod inbox;
+mod journal;
 mod leases;
 mod log;
 mod names;
@@ -34,12 +35,16 @@ use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use tokio::sync::mpsc;
 
 pub use self::accounts::{AccountChange, AccountRow, DeviceRow, DeviceState, NewAccount, NewDevice};
-pub use self::catch_up::{CatchUp, ScopeRows};
+pub use self::boots::Cursor;
+pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
 use self::feed::Committed;
 pub use self::feed::Notice;
 pub use self::inbox::{Accept, Accepted, InboxEntry, IncarnationState, NewMutation};
-pub use self::log::{Batch, Committing, Head, Journal, JournalChange, PendingReceipt, Settled, Verdict, Writers};
+pub use self::log::{
+    Batch, Body, Committing, Head, Journal, JournalChange, LinkKey, Offered, PendingReceipt, Place, Placer, Settled,
+    Verdict, Writers,
+};
 pub use self::names::IdMapping;
 use self::read::Readers;
 use self::state::WriterState;
@@ -49,9 +54,9 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 1;
+pub const SCHEMA: i64 = 2;
 
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("0001_init.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("0001_init.sql"), include_str!("0002_scopes.sql")];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_MIN: i32 = 3_051_003;

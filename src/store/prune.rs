@@ -49,8 +49,6 @@ fn prune_tombstones(connection: &Connection, before_ms: i64) -> Result<u64, Stor
     const NEWEST_GONE: &str = "SELECT max(position) FROM (
         SELECT position FROM log WHERE body IS NULL AND at_ms < :before
         UNION ALL SELECT position FROM departed WHERE at_ms < :before)";
-    const NOTE: &str = "INSERT INTO meta (name, value) VALUES (:name, :value)
-        ON CONFLICT (name) DO UPDATE SET value = max(value, :value)";
     const MEMBERS: &str = "DELETE FROM member WHERE position IN (
         SELECT position FROM log WHERE body IS NULL AND at_ms < :before)";
     const TOMBSTONES: &str = "DELETE FROM log WHERE body IS NULL AND at_ms < :before";
@@ -62,14 +60,23 @@ fn prune_tombstones(connection: &Connection, before_ms: i64) -> Result<u64, Stor
         .map(Option::flatten)
         .map_err(sqlite_error)?;
     let Some(newest) = newest else { return Ok(0) };
-    // `position`: positions are never given again, even if the newest row goes. `expired`: older cursors are not known.
-    let given = super::catch_up::newest(connection)?.0;
-    for (name, value) in [("position", given), ("expired", newest)] {
-        connection.execute(NOTE, named_params! { ":name": name, ":value": value }).map_err(sqlite_error)?;
-    }
+    note_position(connection)?;
+    // Older cursors are not known any more.
+    note(connection, "expired", newest)?;
     let mut gone = 0;
     for sql in [MEMBERS, TOMBSTONES, DEPARTED] {
         gone += connection.execute(sql, before).map_err(sqlite_error)? as u64;
     }
     Ok(gone)
+}
+
+/// Remembers the newest position before rows are taken away: none is ever given twice, even if the newest row goes.
+pub(super) fn note_position(connection: &Connection) -> Result<(), StoreError> {
+    note(connection, "position", super::catch_up::newest(connection)?.0)
+}
+
+fn note(connection: &Connection, name: &str, value: u64) -> Result<(), StoreError> {
+    const NOTE: &str = "INSERT INTO meta (name, value) VALUES (:name, :value)
+        ON CONFLICT (name) DO UPDATE SET value = max(value, :value)";
+    connection.execute(NOTE, named_params! { ":name": name, ":value": value }).map(drop).map_err(sqlite_error)
 }

@@ -9,6 +9,7 @@ use omctl_protocol::{ChannelName, Position, RecordId, RowHash, ScopeKey, ScopeSu
 use rusqlite::{Connection, named_params};
 
 use super::feed::{Change, Committed, LogRow, Notice, Touched};
+use super::log::LinkKey;
 use super::{ChannelNo, DeviceNo, IncarnationNo, ScopeNo, StoreError, sqlite_error};
 use crate::clock::Clock;
 
@@ -39,6 +40,7 @@ struct Intent {
     scopes_before: Vec<(ScopeNo, Option<ScopeState>)>,
     changes: Vec<(ScopeNo, Change)>,
     receipts: Vec<(DeviceNo, IncarnationNo, Vec<omctl_protocol::Receipt>)>,
+    links: Vec<LinkKey>,
     notices: Vec<Notice>,
 }
 
@@ -157,6 +159,20 @@ impl WriterState {
         self.intent.changes.push((scope, Change::Left(id, position)));
     }
 
+    /// Tells of whatever is found by these keys that it may have changed.
+    pub(super) fn publish_links(&mut self, links: impl Iterator<Item = LinkKey>) {
+        self.intent.links.extend(links);
+    }
+
+    /// Empties the scopes of a channel whose records are forgotten.
+    pub(super) fn empty_scopes(&mut self, channel: ChannelNo) {
+        for (number, scope) in self.scopes.iter_mut().filter(|(_, scope)| scope.channel == channel) {
+            self.intent.scopes_before.push((*number, Some(scope.clone())));
+            (scope.sum, scope.live) = (ScopeSum::default(), 0);
+            self.dirty.insert(*number);
+        }
+    }
+
     pub(super) fn publish_receipts(
         &mut self,
         device: DeviceNo,
@@ -208,6 +224,7 @@ impl WriterState {
                 .push(change);
         }
         self.published.receipts.extend(intent.receipts);
+        self.published.links.extend(intent.links);
         self.published.notices.extend(intent.notices);
     }
 
@@ -235,7 +252,10 @@ impl WriterState {
     pub(super) fn take_published(&mut self) -> Option<Committed> {
         let mut committed = std::mem::take(&mut self.published);
         committed.last = self.position();
-        let silent = committed.touched.is_empty() && committed.receipts.is_empty() && committed.notices.is_empty();
+        let silent = committed.touched.is_empty()
+            && committed.receipts.is_empty()
+            && committed.links.is_empty()
+            && committed.notices.is_empty();
         (!silent).then_some(committed)
     }
 

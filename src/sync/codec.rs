@@ -69,17 +69,18 @@ fn convert(value: Value, kind: FieldType) -> Option<Value> {
 
 /// The values of a live row of the log in the order of the current schema; `None` for a tombstone.
 pub(super) fn values_of(channel: &LiveChannel, head: &Head) -> Result<Option<Vec<Value>>, SyncError> {
-    let Some(body) = &head.row.body else { return Ok(None) };
+    head.row.body.as_ref().map(|body| values_in(channel, head.row.version, body)).transpose()
+}
+
+/// The values of a body in the order of the current schema.
+pub(super) fn values_in(channel: &LiveChannel, version: SchemaVersion, body: &str) -> Result<Vec<Value>, SyncError> {
     let written = channel
         .versions
-        .get(&head.row.version)
+        .get(&version)
         .ok_or_else(|| SyncError::Bug(format!("a row of `{}` names an unknown schema version", channel.name())))?;
     let values = decode_body(body, written.types())
         .map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))?;
-    if written.version == channel.schema.version {
-        return Ok(Some(values));
-    }
-    Ok(Some(reorder(written, values, &channel.schema)))
+    Ok(if written.version == channel.schema.version { values } else { reorder(written, values, &channel.schema) })
 }
 
 /// Values of one version in the order of another: by name, converted where that is exact, else the field's default.
@@ -92,12 +93,6 @@ fn reorder(written: &ChannelSchema, values: Vec<Value>, current: &ChannelSchema)
         converted.or_else(default).unwrap_or(Value::Null)
     };
     current.fields.iter().map(pick).collect()
-}
-
-/// A getter of values by field name, for rules.
-pub(super) fn getter<'v>(schema: &'v ChannelSchema, values: &'v [Value]) -> impl Fn(&str) -> &'v Value {
-    const NULL: Value = Value::Null;
-    |name| schema.field(name).map_or(&NULL, |(place, _)| &values[place])
 }
 
 impl Sync {

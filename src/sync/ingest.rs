@@ -114,7 +114,12 @@ impl Sync {
         }
     }
 
-    async fn watch_once(&self, live: &Live, backend: &Arc<dyn Backend>, watch: &mut Watch) -> Result<(), SyncError> {
+    async fn watch_once(
+        &self,
+        live: &Arc<Live>,
+        backend: &Arc<dyn Backend>,
+        watch: &mut Watch,
+    ) -> Result<(), SyncError> {
         let mut queued = Vec::new();
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
@@ -176,7 +181,7 @@ impl Sync {
     /// Consumes the change queue: reads what it names, journals it, and only then forgets it.
     async fn drain_queue(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         backend: &Arc<dyn Backend>,
         channels: &[Arc<LiveChannel>],
         watch: &mut Watch,
@@ -213,7 +218,7 @@ impl Sync {
     /// Reads these keys and journals what is there now; what is not there is gone.
     pub(super) async fn ingest_keys(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         channel: &LiveChannel,
         keys: Vec<Key>,
     ) -> Result<(), SyncError> {
@@ -235,7 +240,7 @@ impl Sync {
             }
             let records = self.name_rows(live, channel, present, &mut mappings).await?;
             let mut batch = Batch { mappings, ..Batch::default() };
-            self.journal_records(channel, records, as_of, &mut batch).await?;
+            self.journal_records(live, channel, records, as_of, &mut batch).await?;
             for key in absent {
                 let id = self.record_of(channel, &key);
                 batch.journal.push(Journal {
@@ -245,7 +250,7 @@ impl Sync {
                     change: JournalChange::Gone,
                 });
             }
-            wanted = self.commit_ingest(channel, collection, batch).await?;
+            wanted = self.commit_ingest(live, channel, collection, batch).await?;
         }
         Ok(())
     }
@@ -253,6 +258,7 @@ impl Sync {
     /// Adds those of these records to a batch whose log row is not what they are now.
     async fn journal_records(
         &self,
+        live: &Arc<Live>,
         channel: &LiveChannel,
         records: Vec<Record>,
         as_of: omctl_protocol::Position,
@@ -270,7 +276,7 @@ impl Sync {
                 continue;
             }
             let id = record.id.clone();
-            let change = change_of(channel, head.as_ref(), Some(record), None);
+            let change = change_of(live, channel, head.as_ref(), Some(record), None);
             batch.journal.push(Journal { channel: number, id, as_of, change });
         }
         Ok(())
@@ -279,6 +285,7 @@ impl Sync {
     /// Commits what is not stale; the keys of what is are returned, to be read again.
     async fn commit_ingest(
         &self,
+        live: &Arc<Live>,
         channel: &LiveChannel,
         collection: &Collection,
         mut batch: Batch,
@@ -288,7 +295,7 @@ impl Sync {
         }
         let mut again = Vec::new();
         loop {
-            match self.inner.store.commit_batch(batch.clone()).await? {
+            match self.commit(live, batch.clone()).await? {
                 Committing::Done(_) => return Ok(again),
                 Committing::Stale(places) => {
                     for place in places.into_iter().rev() {
@@ -306,7 +313,7 @@ impl Sync {
     }
 
     /// Reads a channel whole and journals every difference.
-    async fn sweep(&self, live: &Live, channel: &LiveChannel) -> Result<(), SyncError> {
+    async fn sweep(&self, live: &Arc<Live>, channel: &LiveChannel) -> Result<(), SyncError> {
         let Home::Backend(backend, collection) = &channel.home else { return Ok(()) };
         let mut seen: HashSet<u128> = HashSet::new();
         let mut bad_rows = Vec::new();
@@ -326,8 +333,8 @@ impl Sync {
             let records = self.name_rows(live, channel, rows, &mut mappings).await?;
             seen.extend(records.iter().map(|record| fingerprint(channel, &record.id)));
             let mut batch = Batch { mappings, ..Batch::default() };
-            self.journal_records(channel, records, as_of, &mut batch).await?;
-            let again = self.commit_ingest(channel, collection, batch).await?;
+            self.journal_records(live, channel, records, as_of, &mut batch).await?;
+            let again = self.commit_ingest(live, channel, collection, batch).await?;
             self.ingest_keys(live, channel, again).await?;
             match next {
                 Some(key) => after = Some(key),
@@ -373,7 +380,7 @@ impl Sync {
 
     /// Looks a second time at what was absent, and journals what still is; unless it is suspiciously much. Returns how
     /// many deletes are held.
-    async fn bury_absent(&self, live: &Live, channel: &LiveChannel, absent: Vec<Key>) -> Result<u64, SyncError> {
+    async fn bury_absent(&self, live: &Arc<Live>, channel: &LiveChannel, absent: Vec<Key>) -> Result<u64, SyncError> {
         if absent.is_empty() {
             return Ok(0);
         }
@@ -402,6 +409,11 @@ impl Sync {
                 health.paused = Some(reason);
             }
         });
+    }
+
+    /// Whether every record of a channel was read from where it lives, so that what is not in the log is not there.
+    pub(super) fn is_read(&self, channel: &LiveChannel) -> bool {
+        matches!(channel.home, Home::Managed) || self.health_of(channel.name()).synced
     }
 
     /// Whether a channel is paused.

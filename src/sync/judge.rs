@@ -9,13 +9,13 @@ use omctl_protocol::{AssignedBy, MutationId, Operation, Position, Value};
 use super::Sync;
 use super::answer::Answer;
 use super::codec::{self, Record};
-use super::managed::{check_after, put, sees};
+use super::managed::{check_after, put};
 use super::plan::{Current, Plan, Rejection, Wish, plan};
 use super::settle::Item;
+use super::sight::Sight;
 use crate::backend::{Collection, Effect, Key, Write};
 use crate::live::{Home, Live, LiveChannel};
-use crate::rule::Subject;
-use crate::store::{ChannelNo, Head, IncarnationNo, Journal, JournalChange, Writers};
+use crate::store::{ChannelNo, Head, IncarnationNo, Journal, JournalChange, Offered, Writers};
 
 /// A mutation that may be written.
 pub(super) struct Wanted<'i> {
@@ -37,7 +37,7 @@ impl Sync {
     pub(super) fn judge(
         &self,
         live: &Live,
-        subject: &Subject,
+        sight: &Sight,
         wanted: &Wanted<'_>,
         head: Option<&Head>,
         current: Option<&Record>,
@@ -47,8 +47,10 @@ impl Sync {
         let Home::Backend(_, collection) = &channel.home else {
             return Err(Rejection::new("unknown_channel", "the channel has moved to another backend"));
         };
+        let id = wanted.item.mutation.record.as_str();
         let visible =
-            current.filter(|record| wanted.wish.op == Operation::Create || sees(channel, subject, &record.values));
+            current.filter(|record| wanted.wish.op == Operation::Create || sight.sees(channel, (id, &record.values)));
+        self.check_named(live, sight, wanted)?;
         if maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
             return Ok(Judgement::Answer(Answer::unknown()));
         }
@@ -91,7 +93,7 @@ impl Sync {
                 }
             };
         if !matches!(effect, Effect::Delete { .. }) {
-            check_after(channel, subject, &after)?;
+            check_after(channel, sight, (id, &after))?;
         }
         let write = Write {
             mutation: wanted.item.settled_as,
@@ -101,6 +103,20 @@ impl Sync {
             effect,
         };
         Ok(Judgement::Write { write: (collection.clone(), write), answer })
+    }
+
+    /// Refuses references to records that are not there for the account: one that it may not see is as good as none.
+    fn check_named(&self, live: &Live, sight: &Sight, wanted: &Wanted<'_>) -> Result<(), Rejection> {
+        for field in &wanted.channel.schema.fields {
+            let (Some(to), Some(Value::Text(id))) = (&field.to, wanted.wish.new.get(&field.name)) else { continue };
+            // What was not read from its backend yet is not in the log, and the backend itself must judge.
+            let unread = || !sight.is_there(to, id) && live.channels.get(to).is_some_and(|to| !self.is_read(to));
+            if !sight.sees_named(to, id) && !unread() {
+                let message = format!("`{}` names a record that does not exist", field.name);
+                return Err(Rejection::of("reference", &field.name, message));
+            }
+        }
+        Ok(())
     }
 
     /// The key and the columns of a new row.
@@ -171,19 +187,21 @@ fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
 }
 
 pub(super) fn journal_of(
+    live: &Live,
     wanted: &Wanted<'_>,
     head: Option<&Head>,
     record: Option<Record>,
     as_of: Position,
     wrote: &[usize],
 ) -> Journal {
-    let change = change_of(&wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
+    let change = change_of(live, &wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
     Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
 }
 
 /// What the log is to say of a record, with its writers: those who left what still stands, and the one who just wrote
 /// these fields (by their places).
 pub(super) fn change_of(
+    live: &Live,
     channel: &LiveChannel,
     head: Option<&Head>,
     record: Option<Record>,
@@ -191,18 +209,21 @@ pub(super) fn change_of(
 ) -> JournalChange {
     let Some(record) = record else { return JournalChange::Gone };
     let journaled = head.and_then(|head| codec::values_of(channel, head).ok().flatten());
-    let mut writers = match (&journaled, head) {
-        (Some(_), Some(head)) => head.writers.clone(),
-        _ => Writers::default(),
+    let (mut writers, mut offered) = match (&journaled, head) {
+        (Some(_), Some(head)) => (head.writers.clone(), head.offered.clone()),
+        _ => (Writers::default(), Offered::new()),
     };
     for (place, field) in channel.schema.fields.iter().enumerate() {
         let changed = journaled.as_ref().is_none_or(|journaled| journaled[place] != record.values[place]);
         let writer = wrote.filter(|(_, places)| places.contains(&place)).map(|(incarnation, _)| incarnation);
+        if changed {
+            offered.remove(&field.name);
+        }
         match (changed, writer) {
             (true, Some(incarnation)) => writers.note(incarnation, &field.name),
             (true, None) => writers.forget(&field.name),
             (false, _) => {}
         }
     }
-    put(channel, &record.values, writers)
+    put(live, channel, &record.id, &record.values, writers, offered)
 }

@@ -1,27 +1,31 @@
 //! Records whose home is the state log itself: their write is the same commit as their receipt.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use omctl_protocol::value::encode_body;
 use omctl_protocol::{ChannelName, Mutation, Operation, Position, RecordId, Value};
 
 use super::answer::Answer;
-use super::codec::{self, getter};
+use super::codec;
+use super::place::place_alone;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
 use super::settle::{Item, subject};
+use super::sight::Sight;
 use super::{Sync, SyncError};
 use crate::catalog::{Roles, SeedFile};
 use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::rule::Subject;
-use crate::store::{Batch, ChannelNo, Committing, Journal, JournalChange, Settled, Writers};
+use crate::store::{Batch, ChannelNo, Committing, Journal, JournalChange, Offered, Settled, Writers};
 
 /// What a run has made of one record so far.
 struct Working {
     /// `None`: it does not exist.
     values: Option<Vec<Value>>,
     writers: Writers,
+    offered: Offered,
     /// Its place in the batch's journal, once something changed it.
     journal: Option<usize>,
 }
@@ -31,14 +35,14 @@ impl Sync {
     /// moves the watermark, the receipts join it, else they take their mutations out of the inbox.
     pub(super) async fn settle_managed(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         who: &Principal,
         items: &[Item],
         base: Batch,
     ) -> Result<(), SyncError> {
         loop {
             let batch = self.plan_managed(live, who, items, base.clone()).await?;
-            match self.inner.store.commit_batch(batch).await? {
+            match self.commit(live, batch).await? {
                 Committing::Done(_) => return Ok(()),
                 // Another device was faster with some record: read and plan again.
                 Committing::Stale(_) => {}
@@ -48,12 +52,13 @@ impl Sync {
 
     async fn plan_managed(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         who: &Principal,
         items: &[Item],
         mut batch: Batch,
     ) -> Result<Batch, SyncError> {
-        let subject = subject(who);
+        let channels = items.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
+        let mut sight = self.sight(live, channels, subject(who)).await?;
         let rejected_creates = self.rejected_creates(live, items.iter().map(|item| &item.mutation)).await?;
         let mut orphans = rejected_creates;
         let keys: Vec<(ChannelNo, RecordId)> = items
@@ -68,19 +73,26 @@ impl Sync {
         for (key, head) in keys.into_iter().zip(heads) {
             let channel =
                 live.channel_numbered(key.0.0).ok_or_else(|| SyncError::Bug("a channel has no name".into()))?;
-            let (values, writers) = match head {
-                None => (None, Writers::default()),
-                Some(head) => (codec::values_of(channel, &head)?, head.writers),
+            let (values, writers, offered) = match head {
+                None => (None, Writers::default(), Offered::new()),
+                Some(head) => (codec::values_of(channel, &head)?, head.writers, head.offered),
             };
-            working.entry(key).or_insert(Working { values, writers, journal: None });
+            working.entry(key).or_insert(Working { values, writers, offered, journal: None });
         }
         for item in items {
-            let answer = match prepare(live, &subject, &item.mutation, &orphans) {
+            let answer = match prepare(live, &sight.subject, &item.mutation, &orphans) {
                 Err(rejection) => (Answer::rejected(&rejection), None),
                 Ok((channel, wish)) => {
                     let key = (ChannelNo(channel.number), item.mutation.record.clone());
                     let record = working.get_mut(&key).ok_or_else(|| SyncError::Bug("an unread record".into()))?;
-                    apply(&channel, &subject, item, &wish, record, as_of, &mut batch)
+                    let images = images(&channel, &wish, record.values.as_deref());
+                    self.look(&mut sight, images.into_iter().map(|image| (channel.clone(), image))).await?;
+                    let applied = apply(live, &channel, &sight, item, &wish, record, as_of, &mut batch);
+                    if channel.leads {
+                        // What inherits from it in this very batch is judged by what it is now.
+                        sight.note(channel.name(), item.mutation.record.as_str(), record.values.clone());
+                    }
+                    applied
                 }
             };
             let (answer, journal) = answer;
@@ -107,14 +119,14 @@ impl Sync {
         for file in seed {
             let Some(channel) = live.channels.get(&file.channel) else { continue };
             for record in &file.records {
-                let change = put(channel, &record.values, Writers::default());
+                let change = put(&live, channel, &record.id, &record.values, Writers::default(), Offered::new());
                 let (channel, id) = (ChannelNo(channel.number), record.id.clone());
                 batch.journal.push(Journal { channel, id, as_of: Position(0), change });
                 written += 1;
             }
         }
         // One commit: a start that is cut off leaves a fresh store, and the next one fills it.
-        self.inner.store.commit_batch(batch).await?;
+        self.commit(&live, batch).await?;
         Ok(written)
     }
 
@@ -147,10 +159,10 @@ pub(super) fn prepare(
     subject: &Subject,
     mutation: &Mutation,
     orphans: &HashSet<(ChannelName, RecordId)>,
-) -> Result<(std::sync::Arc<LiveChannel>, Wish), Rejection> {
+) -> Result<(Arc<LiveChannel>, Wish), Rejection> {
     let no_channel = || Rejection::new("unknown_channel", format!("there is no channel `{}`", mutation.channel));
     let channel = live.channels.get(&mutation.channel).ok_or_else(no_channel)?.clone();
-    if channel.rule.keys_for(channel.name(), channel.epoch, subject).is_empty() {
+    if !channel.rule.may_admit(subject) {
         // A channel of which the account may see nothing is not told apart from one that is not there.
         return Err(no_channel());
     }
@@ -191,18 +203,27 @@ pub(super) fn prepare(
     Ok((channel, wish))
 }
 
-/// Whether the account may see the record so.
-pub(super) fn sees(channel: &LiveChannel, subject: &Subject, values: &[Value]) -> bool {
-    channel.rule.sees(subject, getter(&channel.schema, values))
+/// What a record may look like before and after a mutation, as far as its references are concerned.
+pub(super) fn images(channel: &LiveChannel, wish: &Wish, current: Option<&[Value]>) -> Vec<Vec<Value>> {
+    let mut images: Vec<Vec<Value>> = current.map(<[Value]>::to_vec).into_iter().collect();
+    if channel.parents.iter().any(|(name, _)| wish.new.contains_key(name)) {
+        let mut after = images.first().cloned().unwrap_or_else(|| vec![Value::Null; channel.schema.fields.len()]);
+        for (name, value) in &wish.new {
+            if let Some((place, _)) = channel.schema.field(name) {
+                after[place] = value.clone();
+            }
+        }
+        images.push(after);
+    }
+    images
 }
 
 /// Refuses an image that the account would not see (or that is in more scopes than a record may be).
-pub(super) fn check_after(channel: &LiveChannel, subject: &Subject, values: &[Value]) -> Result<(), Rejection> {
-    if !sees(channel, subject, values) {
+pub(super) fn check_after(channel: &LiveChannel, sight: &Sight, record: (&str, &[Value])) -> Result<(), Rejection> {
+    if !sight.sees(channel, record) {
         return Err(Rejection::new("scope_write", "this would put the record outside of what the account may see"));
     }
-    let scopes = channel.rule.keys_of(channel.name(), channel.epoch, getter(&channel.schema, values));
-    if scopes.len() > limits::SCOPES_PER_RECORD_MAX {
+    if sight.scopes(channel, record) > limits::SCOPES_PER_RECORD_MAX {
         let most = limits::SCOPES_PER_RECORD_MAX;
         return Err(Rejection::new("too_many_scopes", format!("a record may be in at most {most} scopes")));
     }
@@ -210,26 +231,39 @@ pub(super) fn check_after(channel: &LiveChannel, subject: &Subject, values: &[Va
 }
 
 /// A record's journal entry for what it looks like now.
-pub(super) fn put(channel: &LiveChannel, values: &[Value], writers: Writers) -> JournalChange {
-    let mut scopes = channel.rule.keys_of(channel.name(), channel.epoch, getter(&channel.schema, values));
-    if scopes.len() > limits::SCOPES_PER_RECORD_MAX {
-        tracing::warn!(channel = %channel.name(), "a record of `{}` is in too many scopes; some are left out", channel.name());
-        scopes.truncate(limits::SCOPES_PER_RECORD_MAX);
+pub(super) fn put(
+    live: &Live,
+    channel: &LiveChannel,
+    id: &RecordId,
+    values: &[Value],
+    writers: Writers,
+    offered: Offered,
+) -> JournalChange {
+    JournalChange::Put {
+        version: channel.schema.version,
+        body: encode_body(values),
+        place: place_alone(live, channel, id, values),
+        writers,
+        offered,
     }
-    JournalChange::Put { version: channel.schema.version, body: encode_body(values), scopes, writers }
 }
 
+#[expect(clippy::too_many_arguments, reason = "one step of one loop, split off for its length")]
 fn apply(
+    live: &Live,
     channel: &LiveChannel,
-    subject: &Subject,
+    sight: &Sight,
     item: &Item,
     wish: &Wish,
     record: &mut Working,
     as_of: Position,
     batch: &mut Batch,
 ) -> (Answer, Option<usize>) {
-    let visible =
-        record.values.as_ref().filter(|values| wish.op == Operation::Create || sees(channel, subject, values));
+    let id = &item.mutation.record;
+    let visible = record
+        .values
+        .as_ref()
+        .filter(|values| wish.op == Operation::Create || sight.sees(channel, (id.as_str(), values)));
     let own: Vec<bool> =
         channel.schema.fields.iter().map(|field| record.writers.wrote(item.incarnation, &field.name)).collect();
     let current = visible.map(|values| Current { values, own: &own });
@@ -237,10 +271,7 @@ fn apply(
     let (answer, after) = match planned {
         Plan::Reject(rejection) => return (Answer::rejected(&rejection), None),
         Plan::Nothing(judged) => return (Answer::judged(&judged), record.journal),
-        Plan::Insert(values) => {
-            record.writers = Writers::all(item.incarnation);
-            (Answer::applied(), Some(values))
-        }
+        Plan::Insert(values) => (Answer::applied(), Some(values)),
         Plan::Update { set, verdict, .. } => {
             let mut values = record.values.clone().unwrap_or_default();
             for (place, value) in set {
@@ -251,18 +282,22 @@ fn apply(
         Plan::Delete { .. } => (Answer::applied(), None),
     };
     if let Some(values) = &after {
-        if let Err(rejection) = check_after(channel, subject, values) {
+        if let Err(rejection) = check_after(channel, sight, (id.as_str(), values)) {
             return (Answer::rejected(&rejection), None);
+        }
+        if record.values.is_none() {
+            record.writers = Writers::all(item.incarnation);
         }
         let before = record.values.as_deref().unwrap_or_default();
         for (place, field) in channel.schema.fields.iter().enumerate() {
             if before.get(place).is_some_and(|before| *before != values[place]) {
                 record.writers.note(item.incarnation, &field.name);
+                record.offered.remove(&field.name);
             }
         }
     }
     let change = match &after {
-        Some(values) => put(channel, values, record.writers.clone()),
+        Some(values) => put(live, channel, id, values, record.writers.clone(), record.offered.clone()),
         None => JournalChange::Gone,
     };
     record.values = after;
@@ -272,8 +307,7 @@ fn apply(
             place
         }
         None => {
-            let id = item.mutation.record.clone();
-            batch.journal.push(Journal { channel: ChannelNo(channel.number), id, as_of, change });
+            batch.journal.push(Journal { channel: ChannelNo(channel.number), id: id.clone(), as_of, change });
             batch.journal.len() - 1
         }
     };

@@ -8,6 +8,7 @@
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
+//! - `place.rs`: in which scopes records belong; `sight.rs`: what an account sees.
 //!
 //! *Invariant:* no transport and no SQL. A record is journaled only from a read that began after its last journaled one
 //! ended (`docs/adr/0003`).
@@ -19,10 +20,12 @@ mod ingest;
 mod judge;
 mod managed;
 mod names;
+mod place;
 mod plan;
 mod schema;
 mod session;
 mod settle;
+mod sight;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
@@ -102,11 +105,13 @@ impl Sync {
         })
     }
 
-    /// Recovers what was accepted and not settled, and starts watching the backends.
+    /// Places records by rules that have changed, recovers what was accepted and not settled, and starts watching the
+    /// backends.
     ///
     /// # Errors
-    /// Those of reading the inbox.
+    /// Those of the store.
     pub async fn start(&self) -> Result<(), SyncError> {
+        self.place_all(&self.inner.live.current()).await?;
         for (device, backend, waiting) in self.inner.store.inbox_backlog().await? {
             tracing::info!(waiting, backend = %backend, "settling what was accepted before");
             self.kick(device, &backend);

@@ -11,10 +11,10 @@ impl Sync {
     pub fn schemas(&self, who: Option<&Principal>) -> SchemaReply {
         let live = self.inner.live.current();
         let subject = who.map(subject);
-        let seen = live.channels.values().filter(|channel| {
-            let keys = |subject| channel.rule.keys_for(channel.name(), channel.epoch, subject);
-            subject.as_ref().is_none_or(|subject| !keys(subject).is_empty())
-        });
+        let seen = live
+            .channels
+            .values()
+            .filter(|channel| subject.as_ref().is_none_or(|subject| channel.rule.may_admit(subject)));
         SchemaReply { generation: live.generation, channels: seen.map(|channel| (*channel.schema).clone()).collect() }
     }
 }

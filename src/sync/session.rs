@@ -5,12 +5,15 @@
 //! snapshot, then passes on only what is newer; receipts travel in a commit that shows their effects.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
-use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Welcome};
-use omctl_protocol::{ChannelName, Down, PROTOCOL, Position, Receipt, ScopeKey, Seq, Up};
+use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
+use omctl_protocol::{
+    ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
+};
 use sha2::{Digest as _, Sha256};
 
 use super::accept::{Taken, Under};
@@ -20,7 +23,7 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::live::Live;
 use crate::store::feed::encode_frames;
-use crate::store::{ChannelNo, IncarnationNo, ScopeNo, StoreError};
+use crate::store::{ChannelNo, Cursor, IncarnationNo, LinkKey, Reconcile, ScopeCursor, ScopeNo, StoreError};
 
 /// What a session has to say, and whether it is over.
 #[derive(Debug, Default)]
@@ -52,11 +55,17 @@ pub struct Session {
     accepted: Seq,
     /// The scopes held, with the cursor of each; all at `position` once caught up.
     scopes: BTreeMap<ScopeNo, Held>,
+    /// What opens scopes to this account: a change of what is found by these changes what it may see.
+    links: Vec<LinkKey>,
+    /// The schema versions that the device knows.
+    told: BTreeMap<ChannelName, SchemaVersion>,
     position: Position,
     /// Receipts that wait for the next commit.
     receipts: Vec<Receipt>,
     /// From where on the stored receipts are still to be read: after the session is registered for new ones.
     unacked: Option<Seq>,
+    /// Whether the next commit is the first after a `hello`.
+    is_first: bool,
     state: State,
 }
 
@@ -65,6 +74,14 @@ struct Held {
     key: ScopeKey,
     channel: ChannelName,
     cursor: Position,
+    reconcile: Option<Reconcile>,
+}
+
+/// What an account may hold, and what opens it.
+struct Granted {
+    /// In the order of their keys.
+    scopes: Vec<(ScopeKey, (u64, ChannelName))>,
+    links: Vec<LinkKey>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,16 +111,24 @@ impl Session {
             fence: 0,
             accepted: Seq(0),
             scopes: BTreeMap::new(),
+            links: Vec::new(),
+            told: BTreeMap::new(),
             position: Position(0),
             receipts: Vec::new(),
             unacked: None,
+            is_first: true,
             state: State::Waiting,
         };
         let step = session.hello(hello).await?;
         Ok((session, step))
     }
 
-    /// The device whose session this is, and the history it is in: where its receipts are addressed to.
+    /// Whose session this is, as of the last look at the account.
+    pub fn who(&self) -> &Principal {
+        &self.who
+    }
+
+    /// The history that the device is in: where its receipts are addressed to.
     pub fn incarnation(&self) -> IncarnationNo {
         self.incarnation
     }
@@ -111,6 +136,11 @@ impl Session {
     /// The scopes to be told about.
     pub fn scopes(&self) -> Vec<ScopeNo> {
         self.scopes.keys().copied().collect()
+    }
+
+    /// What opens scopes to this account: to be told of whatever is found by these ([`Session::refresh`]).
+    pub fn links(&self) -> Vec<LinkKey> {
+        self.links.clone()
     }
 
     /// Whether [`Session::catch_up`] has something to do.
@@ -150,8 +180,11 @@ impl Session {
         if hello.device != self.who.device_id {
             return Ok(refuse("wrong_device", "the token belongs to another device"));
         }
-        let store = &self.sync.inner.store;
-        let begun = match store.begin_session(self.who.device, hello.incarnation).await {
+        if !self.look_at_account().await? {
+            return Ok(fenced());
+        }
+        let store = self.sync.inner.store.clone();
+        let begun = match store.begin_session(self.who.device, hello.incarnation, hello.kept).await {
             Ok(begun) => begun,
             Err(StoreError::Fenced) => return Ok(fenced()),
             Err(error) => return Err(error.into()),
@@ -159,95 +192,214 @@ impl Session {
         self.incarnation = begun.number;
         self.fence = begun.fence;
         self.accepted = begun.accepted;
-        let own = hello.scopes.list.iter().flatten().filter_map(|(_, position)| *position);
-        let newest = own.fold(hello.position, Position::max);
-        let known = match (hello.epoch, hello.boot) {
-            (Some(epoch), Some(boot)) => store.knows_cursor(epoch, boot, newest).await?,
-            // A device that never committed anything has no cursor to doubt.
-            _ => hello.position == Position(0) && hello.scopes.list.as_ref().is_none_or(Vec::is_empty),
-        };
-        let reset = !known;
+        let cursor = self.cursor_of(&hello).await?;
         let live = self.sync.inner.live.current();
-        let granted = self.granted(&live);
-        let digest = digest_of(granted.iter().map(|(key, _)| key));
+        let granted = self.granted(&live).await?;
+        let digest = granted.digest();
         let renew = hello.last_seq < begun.accepted;
         let held: Option<BTreeMap<ScopeKey, Position>> = match (&hello.scopes.list, &hello.scopes.digest) {
-            _ if reset => Some(BTreeMap::new()),
             (Some(list), _) => {
                 Some(list.iter().map(|(key, own)| (key.clone(), own.unwrap_or(hello.position))).collect())
             }
             (None, Some(theirs)) if *theirs == digest => {
-                Some(granted.iter().map(|(key, _)| (key.clone(), hello.position)).collect())
+                Some(granted.scopes.iter().map(|(key, _)| (key.clone(), hello.position)).collect())
             }
             (None, Some(_)) => None,
             (None, None) => Some(BTreeMap::new()),
         };
         let boot = store.boot();
+        let reset = cursor != Cursor::Known;
         let welcome = Welcome {
             protocol: PROTOCOL,
             epoch: boot.epoch,
             boot: boot.id,
             position: store.newest_position().await?,
             accepted: begun.accepted,
-            renew,
+            renew: renew && !reset,
             reset,
-            kept: None,
-            list_scopes: held.is_none(),
+            kept: match cursor {
+                Cursor::Lost { kept } => Some(kept),
+                Cursor::Known | Cursor::Expired => None,
+            },
+            list_scopes: held.is_none() && !reset,
         };
         let mut step = Step::default();
         step.say(&Down::Welcome(Box::new(welcome)));
-        let Some(held) = held.filter(|_| !renew) else { return Ok(step) };
-        self.name_schemas(&live, &hello, &mut step);
-        let numbers = store
-            .scope_numbers(granted.iter().map(|(key, channel)| (ChannelNo(channel.0), key.clone())).collect())
-            .await?;
-        let mut scopes = Scopes { digest: digest.clone(), ..Scopes::default() };
-        for ((key, (_, channel)), number) in granted.iter().zip(numbers) {
-            let cursor = held.get(key).copied();
-            if cursor.is_none() {
-                scopes.gained.push(GainedScope { scope: key.clone(), channel: channel.clone() });
-            }
-            let cursor = cursor.unwrap_or_default();
-            self.scopes.insert(number, Held { key: key.clone(), channel: channel.clone(), cursor });
-        }
+        // With each of the three the device says hello again.
+        let Some(held) = held.filter(|_| !renew && !reset) else { return Ok(step) };
+        self.told = hello.schemas.clone();
+        self.name_schemas(&live, &mut step);
+        let named = hello.scopes.digest.as_ref() == Some(&digest);
         // A scope that the device names and that is not granted is lost, whether it ever existed or not.
-        let is_granted = |key: &ScopeKey| granted.iter().any(|(granted, _)| granted == key);
-        scopes.lost = held.keys().filter(|key| !is_granted(key)).cloned().collect();
-        if !scopes.gained.is_empty() || !scopes.lost.is_empty() || hello.scopes.digest.as_ref() != Some(&digest) {
-            step.say(&Down::Scopes(scopes));
-        }
+        let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
+        let lost = held.keys().filter(|key| !is_granted(key)).cloned().collect();
+        let cursors = |key: &ScopeKey| held.get(key).copied();
+        self.hold(granted, cursors, lost, named, &mut step).await?;
+        self.compare_slices(&hello, &mut step).await?;
         self.unacked = Some(begun.acked);
+        self.is_first = true;
         self.state = State::CatchingUp;
         Ok(step)
     }
 
-    /// The scope keys of the account, with their channels.
-    fn granted(&self, live: &Live) -> Vec<(ScopeKey, (u64, ChannelName))> {
-        let subject = subject(&self.who);
-        let mut granted = Vec::new();
-        for channel in live.channels.values() {
-            let keys = channel.rule.keys_for(channel.name(), channel.epoch, &subject);
-            granted.extend(keys.into_iter().map(|key| (key, (channel.number, channel.name().clone()))));
+    /// What the cursors of a `hello` are worth.
+    async fn cursor_of(&self, hello: &Hello) -> Result<Cursor, SyncError> {
+        let store = &self.sync.inner.store;
+        let listed = hello.scopes.list.iter().flatten();
+        let mut positions: Vec<Position> = listed
+            .filter(|(key, _)| !hello.scopes.slices.contains_key(key))
+            .map(|(_, own)| own.unwrap_or(hello.position))
+            .collect();
+        if hello.scopes.digest.is_some() {
+            positions.push(hello.position);
         }
-        if granted.len() > limits::SCOPES_PER_ACCOUNT_MAX {
-            tracing::warn!(
-                account = %self.who.account_id, scopes = granted.len(),
-                "an account may see more scopes than a session carries; the last ones are left out"
-            );
-            granted.truncate(limits::SCOPES_PER_ACCOUNT_MAX);
+        let (Some(epoch), Some(boot)) = (hello.epoch, hello.boot) else {
+            // A device that never committed anything has no cursor to doubt.
+            let fresh = hello.position == Position(0) && positions.is_empty();
+            return Ok(if fresh { Cursor::Known } else { Cursor::Lost { kept: Position(0) } });
+        };
+        let newest = positions.iter().copied().fold(hello.position, Position::max);
+        let newest = store.cursor(epoch, boot, newest).await?;
+        match (newest, positions.into_iter().min()) {
+            (Cursor::Known, Some(oldest)) => Ok(store.cursor(epoch, boot, oldest).await?),
+            // Whatever the last commit was: nothing is asked for by it.
+            (Cursor::Expired, None) => Ok(Cursor::Known),
+            _ => Ok(newest),
         }
-        granted.sort();
-        granted
     }
 
-    fn name_schemas(&self, live: &Live, hello: &Hello, step: &mut Step) {
-        for channel in live.channels.values().filter(|channel| !channel.rule.is_nobody()) {
-            if hello.schemas.get(channel.name()) == Some(&channel.schema.version) {
+    /// Takes over what is granted and says what is gained and lost. `cursors` tells what the device has already.
+    async fn hold(
+        &mut self,
+        granted: Granted,
+        cursors: impl Fn(&ScopeKey) -> Option<Position>,
+        lost: Vec<ScopeKey>,
+        is_named: bool,
+        step: &mut Step,
+    ) -> Result<(), SyncError> {
+        let mut scopes = Scopes { digest: granted.digest(), lost, ..Scopes::default() };
+        let keys = granted.scopes.iter().map(|(key, (channel, _))| (ChannelNo(*channel), key.clone())).collect();
+        let numbers = self.sync.inner.store.scope_numbers(keys).await?;
+        let before = std::mem::take(&mut self.scopes);
+        for ((key, (_, channel)), number) in granted.scopes.into_iter().zip(numbers) {
+            let cursor = cursors(&key);
+            if cursor.is_none() {
+                scopes.gained.push(GainedScope { scope: key.clone(), channel: channel.clone() });
+            }
+            let reconcile = before.get(&number).and_then(|held| held.reconcile.clone()).filter(|_| cursor.is_some());
+            let cursor = cursor.unwrap_or_default();
+            self.scopes.insert(number, Held { key, channel, cursor, reconcile });
+        }
+        self.links = granted.links;
+        if !scopes.gained.is_empty() || !scopes.lost.is_empty() || !is_named {
+            step.say(&Down::Scopes(scopes));
+        }
+        Ok(())
+    }
+
+    /// Compares slices where the device asks for it: what differs is sent whole.
+    async fn compare_slices(&mut self, hello: &Hello, step: &mut Step) -> Result<(), SyncError> {
+        let asked: Vec<ScopeNo> = (self.scopes.iter())
+            .filter(|(_, held)| hello.scopes.slices.contains_key(&held.key))
+            .map(|(number, _)| *number)
+            .collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let (until, sums) = self.sync.inner.store.slice_sums(asked.clone()).await?;
+        for (number, ours) in asked.into_iter().zip(sums) {
+            let Some(held) = self.scopes.get_mut(&number) else { continue };
+            let slices = hello.scopes.slices[&held.key].differing(&ours);
+            step.say(&Down::Slices(Slices {
+                scope: held.key.clone(),
+                channel: held.channel.clone(),
+                position: until,
+                slices: slices.clone(),
+            }));
+            // Slices that are equal need nothing that is older than the comparison.
+            held.cursor = if slices.is_empty() { until } else { Position(0) };
+            held.reconcile = (!slices.is_empty()).then_some(Reconcile { slices, until });
+        }
+        Ok(())
+    }
+
+    /// The account as it is now; `false` if the device may not act any more.
+    async fn look_at_account(&mut self) -> Result<bool, SyncError> {
+        match self.sync.inner.identity.principal_of(self.who.device).await? {
+            Some(who) => {
+                self.who = who;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    /// Looks again at what the account may see. `None`: it is what it was. What was gained or lost takes effect in the
+    /// commit that ends the catching up.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn refresh(&mut self) -> Result<Option<Step>, SyncError> {
+        if !self.look_at_account().await? {
+            return Ok(Some(fenced()));
+        }
+        if self.state == State::Waiting {
+            return Ok(None);
+        }
+        let live = self.sync.inner.live.current();
+        let granted = self.granted(&live).await?;
+        let held: BTreeMap<ScopeKey, Position> =
+            self.scopes.values().map(|held| (held.key.clone(), held.cursor)).collect();
+        let is_same = granted.scopes.iter().map(|(key, _)| key).eq(held.keys());
+        if is_same && granted.links == self.links {
+            return Ok(None);
+        }
+        let mut step = Step::default();
+        self.name_schemas(&live, &mut step);
+        let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
+        let lost = held.keys().filter(|key| !is_granted(key)).cloned().collect();
+        self.hold(granted, |key| held.get(key).copied(), lost, is_same, &mut step).await?;
+        if !is_same {
+            self.state = State::CatchingUp;
+        }
+        Ok(Some(step))
+    }
+
+    /// The scope keys of the account, with their channels, and what opens them.
+    async fn granted(&self, live: &Arc<Live>) -> Result<Granted, SyncError> {
+        let subject = subject(&self.who);
+        let members = self.sync.members(live, live.channels.values(), &subject).await?;
+        let mut granted = Granted { scopes: Vec::new(), links: Vec::new() };
+        for channel in live.channels.values() {
+            let keys = channel.rule.keys_for(channel.name(), channel.epoch, &subject, &members);
+            granted.scopes.extend(keys.into_iter().map(|key| (key, (channel.number, channel.name().clone()))));
+            let links = channel.rule.memberships().iter().flat_map(|membership| membership.links_for(&subject));
+            granted.links.extend(links.map(|link| LinkKey::of(&link)));
+        }
+        if granted.scopes.len() > limits::SCOPES_PER_ACCOUNT_MAX {
+            tracing::warn!(
+                account = %self.who.account_id, scopes = granted.scopes.len(),
+                "an account may see more scopes than a session carries; the last ones are left out"
+            );
+            granted.scopes.truncate(limits::SCOPES_PER_ACCOUNT_MAX);
+        }
+        granted.scopes.sort();
+        granted.links.sort_unstable();
+        granted.links.dedup();
+        Ok(granted)
+    }
+
+    /// Names the schemas that the device lacks, of channels that its account may see something of.
+    fn name_schemas(&mut self, live: &Live, step: &mut Step) {
+        let subject = subject(&self.who);
+        for channel in live.channels.values().filter(|channel| channel.rule.may_admit(&subject)) {
+            let known = self.told.insert(channel.name().clone(), channel.schema.version);
+            if known == Some(channel.schema.version) {
                 continue;
             }
             // Rows of earlier versions are still in the log: a device that never saw them must be able to read them.
             for (version, schema) in &channel.versions {
-                if hello.schemas.get(channel.name()).is_none_or(|known| version > known) {
+                if known.is_none_or(|known| *version > known) {
                     step.say(&Down::Schema(Box::new((**schema).clone())));
                 }
             }
@@ -264,7 +416,12 @@ impl Session {
             let stored = self.sync.inner.store.receipts_after(self.incarnation, acked).await?;
             self.receipts.extend(stored);
         }
-        let cursors = self.scopes.iter().map(|(number, held)| (*number, held.cursor)).collect();
+        let cursor = |(number, held): (&ScopeNo, &Held)| ScopeCursor {
+            scope: *number,
+            after: held.cursor,
+            reconcile: held.reconcile.clone(),
+        };
+        let cursors = self.scopes.iter().map(cursor).collect();
         let found = self.sync.inner.store.catch_up(cursors, PIECE_BYTES).await?;
         let mut step = Step::default();
         for rows in found.scopes {
@@ -280,11 +437,20 @@ impl Session {
             self.position = found.head;
             for held in self.scopes.values_mut() {
                 held.cursor = found.head;
+                held.reconcile = None;
             }
             self.state = State::Live;
-            self.commit(&mut step);
+            let sums = std::mem::take(&mut self.is_first).then(|| self.digest_sums(&found.sums));
+            self.commit(sums, &mut step);
         }
         Ok(step)
+    }
+
+    /// Digests the sums of the scopes held, given in the order of their numbers.
+    fn digest_sums(&self, sums: &[ScopeSum]) -> SumsDigest {
+        let by_key: BTreeMap<&ScopeKey, ScopeSum> =
+            self.scopes.values().map(|held| &held.key).zip(sums.iter().copied()).collect();
+        SumsDigest::of(by_key.into_iter())
     }
 
     /// Passes on one commit of the store: `frames` tells whether it touched any scope of this session. Returns the line
@@ -304,15 +470,15 @@ impl Session {
         }
         if (newer && frames) || !self.receipts.is_empty() {
             let mut step = Step::default();
-            self.commit(&mut step);
+            self.commit(None, &mut step);
             return Passed { send_frames: newer && frames, commit: step.lines.pop() };
         }
         Passed { send_frames: false, commit: None }
     }
 
-    fn commit(&mut self, step: &mut Step) {
+    fn commit(&mut self, sums: Option<SumsDigest>, step: &mut Step) {
         let receipts = std::mem::take(&mut self.receipts);
-        step.say(&Down::Commit(Commit { position: self.position, receipts, sums: None }));
+        step.say(&Down::Commit(Commit { position: self.position, receipts, sums }));
     }
 
     /// Answers a frame after `hello`.
@@ -342,6 +508,10 @@ impl Session {
         if mutations.len() > MUTATIONS_MAX {
             return Ok(refuse("batch_too_large", format!("a batch has at most {MUTATIONS_MAX} mutations")));
         }
+        // Rights are judged by the claims at apply time.
+        if !self.look_at_account().await? {
+            return Ok(fenced());
+        }
         let under = Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted };
         let taken = match self.sync.accept(&self.who, under, mutations).await {
             Ok(taken) => taken,
@@ -355,7 +525,7 @@ impl Session {
                 self.receipts.extend(again);
                 step.say(&Down::Accepted(Accepted { seq: up_to }));
                 if self.state == State::Live && !self.receipts.is_empty() {
-                    self.commit(&mut step);
+                    self.commit(None, &mut step);
                 }
             }
             Taken::Gap { expected } => step.say(&Down::Error(ErrorFrame {
@@ -407,12 +577,14 @@ fn fenced() -> Step {
     step
 }
 
-/// Identifies a set of scopes, in the order of their keys.
-fn digest_of<'k>(keys: impl Iterator<Item = &'k ScopeKey>) -> String {
-    let mut hasher = Sha256::new();
-    for key in keys {
-        hasher.update((key.as_str().len() as u64).to_be_bytes());
-        hasher.update(key.as_str());
+impl Granted {
+    /// Identifies the set of scopes.
+    fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (key, _) in &self.scopes {
+            hasher.update((key.as_str().len() as u64).to_be_bytes());
+            hasher.update(key.as_str());
+        }
+        BASE64.encode(&hasher.finalize()[..16])
     }
-    BASE64.encode(&hasher.finalize()[..16])
 }

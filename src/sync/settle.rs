@@ -14,8 +14,9 @@ use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId};
 use super::answer::Answer;
 use super::codec::Record;
 use super::judge::{Judgement, Wanted, change_of, journal_of};
-use super::managed::{add_receipt, prepare};
+use super::managed::{add_receipt, images, prepare};
 use super::plan::Rejection;
+use super::sight::Sight;
 use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Key, Write, Written};
 use crate::catalog::MANAGED;
@@ -185,7 +186,7 @@ impl Sync {
 
     async fn settle_run(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         who: &Principal,
         backend: &Arc<dyn Backend>,
         run: Vec<Item>,
@@ -211,7 +212,7 @@ impl Sync {
 
     async fn settle_alone(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         who: &Principal,
         backend: &Arc<dyn Backend>,
         item: Item,
@@ -250,12 +251,13 @@ impl Sync {
     /// Settles a run: everything in it has its receipt when this returns well.
     async fn try_run(
         &self,
-        live: &Live,
+        live: &Arc<Live>,
         who: &Principal,
         backend: &Arc<dyn Backend>,
         run: &[Item],
     ) -> Result<(), SyncError> {
-        let subject = subject(who);
+        let channels = run.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
+        let mut sight = self.sight(live, channels, subject(who)).await?;
         let mut settling = Settling { batch: Batch::default(), rereads: Vec::new() };
         let mut orphans = self.rejected_creates(live, run.iter().map(|item| &item.mutation)).await?;
         let ids: Vec<MutationId> = run.iter().map(|item| item.settled_as).collect();
@@ -269,7 +271,7 @@ impl Sync {
                 settling.answer(who, item, &answer, None);
                 continue;
             }
-            match prepare(live, &subject, &item.mutation, &orphans) {
+            match prepare(live, &sight.subject, &item.mutation, &orphans) {
                 Ok((channel, wish)) => open.push(Wanted { item, channel, wish }),
                 Err(rejection) => {
                     if item.mutation.op == Operation::Create {
@@ -282,7 +284,7 @@ impl Sync {
         let best_effort = self.note_best_effort_tries(&open).await?;
         let mut rounds = 0;
         while !open.is_empty() {
-            open = self.round(live, &subject, who, backend, open, &best_effort, &mut settling).await?;
+            open = self.round(live, &mut sight, who, backend, open, &best_effort, &mut settling).await?;
             rounds += 1;
             if rounds > 50 && !open.is_empty() {
                 // Somebody rewrites these rows faster than we plan: let others go first and come back.
@@ -315,7 +317,7 @@ impl Sync {
     async fn round<'i>(
         &self,
         live: &Live,
-        subject: &Subject,
+        sight: &mut Sight,
         who: &Principal,
         backend: &Arc<dyn Backend>,
         open: Vec<Wanted<'i>>,
@@ -327,10 +329,15 @@ impl Sync {
         // The log is read first: what is read from the backend after it is newer than anything journaled until then.
         let (as_of, heads) = self.inner.store.heads(records).await?;
         let currents = self.read_currents(live, &open, &mut settling.batch.mappings).await?;
+        for (wanted, current) in open.iter().zip(&currents) {
+            self.look_at_named(sight, &wanted.channel, wanted.wish.new.iter()).await?;
+            let images = images(&wanted.channel, &wanted.wish, current.as_ref().map(|record| &record.values[..]));
+            self.look(sight, images.into_iter().map(|image| (wanted.channel.clone(), image))).await?;
+        }
         let mut writes: Vec<(Arc<Collection>, Write)> = Vec::new();
         let mut written: Vec<(Wanted<'i>, Option<Head>, Answer, Vec<usize>)> = Vec::new();
         for ((wanted, head), current) in open.into_iter().zip(heads).zip(currents) {
-            let judged = self.judge(live, subject, &wanted, head.as_ref(), current.as_ref(), maybe_done);
+            let judged = self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), maybe_done);
             match judged {
                 Ok(Judgement::Write { write, answer }) => {
                     let places = write.1.effect.places();
@@ -339,7 +346,7 @@ impl Sync {
                 }
                 Ok(Judgement::Answer(answer)) => {
                     // The log may not show yet what this was judged by.
-                    let change = journal_of(&wanted, head.as_ref(), current, as_of, &[]);
+                    let change = journal_of(live, &wanted, head.as_ref(), current, as_of, &[]);
                     let place = settling.journal(change);
                     settling.answer(who, wanted.item, &answer, place);
                 }
@@ -382,7 +389,7 @@ impl Sync {
                         settling.answer(who, wanted.item, &answer, None);
                         continue;
                     }
-                    let change = journal_of(&wanted, head.as_ref(), record, as_of, &places);
+                    let change = journal_of(live, &wanted, head.as_ref(), record, as_of, &places);
                     let place = settling.journal(change);
                     settling.answer(who, wanted.item, &answer, place);
                 }
@@ -448,7 +455,7 @@ impl Sync {
     }
 
     /// Commits receipts with the rows that show their effects; rows that went stale meanwhile are read again.
-    async fn commit_settled(&self, live: &Live, mut settling: Settling) -> Result<(), SyncError> {
+    async fn commit_settled(&self, live: &Arc<Live>, mut settling: Settling) -> Result<(), SyncError> {
         loop {
             let rereads = std::mem::take(&mut settling.rereads);
             for (channel, id, key) in rereads {
@@ -468,7 +475,7 @@ impl Sync {
                     settling.batch.journal.push(entry);
                 }
             }
-            match self.inner.store.commit_batch(settling.batch.clone()).await? {
+            match self.commit(live, settling.batch.clone()).await? {
                 Committing::Done(_) => return Ok(()),
                 Committing::Stale(places) => {
                     for place in places {
@@ -524,7 +531,7 @@ impl Sync {
             channel: number,
             id: id.clone(),
             as_of,
-            change: change_of(channel, head.as_ref(), record, None),
+            change: change_of(live, channel, head.as_ref(), record, None),
         }))
     }
 }

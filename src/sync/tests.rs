@@ -10,7 +10,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::*;
-use crate::catalog::{Catalog, Channel, DeleteVsUpdate, Place, Roles, ScopeDecl, ScopeEntry, WriteDecl};
+use crate::catalog::{Catalog, Channel, DeleteVsUpdate, Place, Roles, ScopeDecl, ScopeEntry, ScopeRight, WriteDecl};
 use crate::clock::{Clock, Entropy};
 use crate::identity::{Identity, Principal};
 use crate::live::{Live, Numbered};
@@ -54,7 +54,8 @@ fn channel(name: &str, scope: ScopeDecl) -> Channel {
 
 impl Bench {
     pub(super) async fn new() -> Self {
-        let own = ScopeEntry { left: "owner".into(), right: "account.email".into(), at: Place::default() };
+        let own =
+            ScopeEntry { left: "owner".into(), right: ScopeRight::Text("account.email".into()), at: Place::default() };
         let channels = [channel("notes", ScopeDecl::Public), channel("own", ScopeDecl::AnyOf(vec![vec![own]]))];
         Self::with(channels.into(), &BTreeMap::new()).await
     }
@@ -94,12 +95,22 @@ impl Bench {
             .unwrap();
         let numbered = registered
             .into_iter()
-            .map(|r| Numbered { number: r.number.0, epoch: r.epoch, schema: r.schema, older: r.older })
+            .map(|r| Numbered { number: r.number.0, epoch: r.epoch, schema: r.schema, older: r.older, placed: r.placing })
             .collect();
         let live = LiveHandle::new(Live::build(1, &catalog, numbered, backends).unwrap());
         let identity = Identity::new(store.clone(), clock, entropy).await.unwrap();
         let sync = Sync::open(store.clone(), live, identity, Tasks::new()).await.unwrap();
         Self { sync, store, database, _feed: feed }
+    }
+
+    /// The key of the only scope whose key begins so.
+    pub(super) fn scope(&self, prefix: &str) -> ScopeKey {
+        let database = self.database.lock().unwrap();
+        let mut statement = database.prepare("SELECT key FROM scope WHERE key LIKE ?1 || '%'").unwrap();
+        let keys: Vec<String> =
+            statement.query_map([prefix], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        assert_eq!(keys.len(), 1, "{keys:?}");
+        keys[0].as_str().into()
     }
 
     pub(super) fn who(n: u8) -> Principal {
@@ -307,13 +318,23 @@ async fn a_cursor_behind_an_expired_tombstone_begins_anew_and_positions_are_not_
     send(&mut a, vec![made]).await;
     send(&mut a, vec![gone]).await;
     let boot = bench.store.boot();
+    let scope = bench.scope("notes:");
     let cursor = |position| {
+        let scope = scope.clone();
         move |hello: &mut Hello| {
             (hello.epoch, hello.boot, hello.position) = (Some(boot.epoch), Some(boot.id), Position(position));
             hello.last_seq = Seq(2);
+            hello.scopes.list = Some(vec![(scope.clone(), None)]);
         }
     };
-    let reset = |frames: &[Down]| matches!(&frames[0], Down::Welcome(welcome) if welcome.reset);
+    let reset = |frames: &[Down]| match &frames[0] {
+        Down::Welcome(welcome) => {
+            assert_eq!(welcome.kept, None, "the history is the same");
+            assert_eq!(welcome.reset, frames.len() == 1, "nothing follows before the next hello");
+            welcome.reset
+        }
+        other => panic!("{other:?}"),
+    };
     assert!(!reset(&bench.connect(1, cursor(1)).await.1));
     bench.store.clock().advance(crate::limits::TOMBSTONES_KEPT + std::time::Duration::from_secs(1));
     assert!(bench.store.prune().await.unwrap() > 0);

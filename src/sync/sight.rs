@@ -1,0 +1,176 @@
+//! What an account may see, judged by interpreting the rules: with the membership rows that name the account, and the
+//! records that references lead to, as the log has them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use omctl_protocol::{ChannelName, FieldType, RecordId, Value};
+
+use super::codec;
+use super::place::{self, read_paths};
+use super::{Sync, SyncError};
+use crate::live::{Live, LiveChannel};
+use crate::rule::{Members, Subject};
+use crate::store::{ChannelNo, LinkKey};
+
+/// An account's eyes, for one run. Records that they have not looked at ([`Sync::look`]) are not there for them.
+pub(super) struct Sight {
+    live: Arc<Live>,
+    pub(super) subject: Subject,
+    members: Members,
+    records: HashMap<(ChannelName, String), Option<Vec<Value>>>,
+}
+
+impl Sight {
+    pub(super) fn new(live: Arc<Live>, subject: Subject, members: Members) -> Self {
+        Self { live, subject, members, records: HashMap::new() }
+    }
+
+    /// Notes a record as it is now, whatever the log says.
+    pub(super) fn note(&mut self, channel: &ChannelName, id: &str, values: Option<Vec<Value>>) {
+        self.records.insert((channel.clone(), id.to_owned()), values);
+    }
+
+    /// Whether the account sees the record so.
+    pub(super) fn sees(&self, channel: &LiveChannel, record: (&str, &[Value])) -> bool {
+        let read =
+            read_paths(&self.live, channel, channel.rule.paths(), record, &mut |channel, id| self.get(channel, id));
+        channel.rule.sees(&self.subject, &self.members, &read)
+    }
+
+    /// Whether the account sees the record that a reference names.
+    pub(super) fn sees_named(&self, channel: &ChannelName, id: &str) -> bool {
+        let Some(to) = self.live.channels.get(channel) else { return false };
+        self.get(channel, id).is_some_and(|values| self.sees(to, (id, &values)))
+    }
+
+    /// Whether there is such a record, seen or not.
+    pub(super) fn is_there(&self, channel: &ChannelName, id: &str) -> bool {
+        self.get(channel, id).is_some()
+    }
+
+    /// How many scopes the record would be in.
+    pub(super) fn scopes(&self, channel: &LiveChannel, record: (&str, &[Value])) -> usize {
+        place::scopes_of(&self.live, channel, record, &mut |channel, id| self.get(channel, id)).len()
+    }
+
+    fn get(&self, channel: &ChannelName, id: &str) -> Option<Vec<Value>> {
+        self.records.get(&(channel.clone(), id.to_owned())).cloned().flatten()
+    }
+
+    /// The records that these values lead to by the references through which their channel inherits, and that were not
+    /// looked at.
+    fn unknown_parents(&self, channel: &LiveChannel, values: &[Value]) -> Vec<(ChannelName, String)> {
+        let parents = channel.parents.iter().filter_map(|(name, to)| match place::field(channel, values, name) {
+            Some(Value::Text(id)) => Some((to.clone(), id)),
+            _ => None,
+        });
+        parents.filter(|key| !self.records.contains_key(key)).collect()
+    }
+}
+
+impl Sync {
+    /// What membership rows say of an account, for the rules of these channels.
+    pub(super) async fn members<'c>(
+        &self,
+        live: &Live,
+        channels: impl Iterator<Item = &'c Arc<LiveChannel>>,
+        subject: &Subject,
+    ) -> Result<Members, SyncError> {
+        let mut members = Members::default();
+        for membership in channels.flat_map(|channel| channel.rule.memberships()) {
+            let Some(of) = live.channels.get(&membership.channel) else { continue };
+            let keys = membership.links_for(subject).iter().map(|link| LinkKey::of(link)).collect();
+            let mut said = Vec::new();
+            for (channel, head) in self.inner.store.linked(keys).await? {
+                let Some(values) = codec::values_of(of, &head)?.filter(|_| channel.0 == of.number) else { continue };
+                let record = (head.row.id.as_str(), &values[..]);
+                let read = |paths| read_paths(live, of, paths, record, &mut |_, _| None);
+                // The key is a hash, and rows of an earlier rule may be found by the same.
+                if membership.holds(subject, &read(membership.paths())) {
+                    said.extend(read(std::slice::from_ref(&membership.value)));
+                }
+            }
+            members.add(membership, said.iter());
+        }
+        Ok(members)
+    }
+
+    /// An account's eyes for records of these channels.
+    pub(super) async fn sight<'c>(
+        &self,
+        live: &Arc<Live>,
+        channels: impl Iterator<Item = &'c Arc<LiveChannel>>,
+        subject: Subject,
+    ) -> Result<Sight, SyncError> {
+        // Whether a record may be named depends on the rules of the channels that references lead to.
+        let mut all: BTreeMap<&ChannelName, &Arc<LiveChannel>> = BTreeMap::new();
+        for channel in channels {
+            let named = channel.schema.fields.iter().filter_map(|field| live.channels.get(field.to.as_ref()?));
+            all.extend(named.chain([channel]).map(|channel| (channel.name(), channel)));
+        }
+        let members = self.members(live, all.into_values(), &subject).await?;
+        Ok(Sight::new(live.clone(), subject, members))
+    }
+
+    /// Looks at the records that decide whether these are seen, as the log has them.
+    pub(super) async fn look(
+        &self,
+        sight: &mut Sight,
+        records: impl Iterator<Item = (Arc<LiveChannel>, Vec<Value>)>,
+    ) -> Result<(), SyncError> {
+        let live = sight.live.clone();
+        let mut wanted: Vec<(ChannelName, String)> =
+            records.flat_map(|(channel, values)| sight.unknown_parents(&channel, &values)).collect();
+        while !wanted.is_empty() {
+            wanted.sort();
+            wanted.dedup();
+            let named = |(channel, id): &(ChannelName, String)| {
+                let to = live.channels.get(channel)?;
+                Some((ChannelNo(to.number), RecordId::from(id.as_str())))
+            };
+            wanted.retain(|key| named(key).is_some());
+            let (_, heads) = self.inner.store.heads(wanted.iter().filter_map(named).collect()).await?;
+            let mut further = Vec::new();
+            for ((channel, id), head) in wanted.into_iter().zip(heads) {
+                let to = &live.channels[&channel];
+                let values = head.map(|head| codec::values_of(to, &head)).transpose()?.flatten();
+                sight.note(&channel, &id, values.clone());
+                further.extend(values.map(|values| sight.unknown_parents(to, &values)).unwrap_or_default());
+            }
+            wanted = further;
+        }
+        Ok(())
+    }
+
+    /// Looks at the records that these fields name, and at those that decide whether they are seen.
+    pub(super) async fn look_at_named(
+        &self,
+        sight: &mut Sight,
+        channel: &LiveChannel,
+        fields: impl Iterator<Item = (&String, &Value)>,
+    ) -> Result<(), SyncError> {
+        let live = sight.live.clone();
+        let named = |(name, value): (&String, &Value)| {
+            let (_, field) = channel.schema.field(name)?;
+            let to = live.channels.get(field.to.as_ref().filter(|_| field.kind == FieldType::Ref)?)?;
+            Some((to.clone(), value.as_text()?.to_owned()))
+        };
+        let mut found = Vec::new();
+        let wanted: Vec<(Arc<LiveChannel>, String)> = fields
+            .filter_map(named)
+            .filter(|(to, id)| !sight.records.contains_key(&(to.name().clone(), id.clone())))
+            .collect();
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let keys = wanted.iter().map(|(to, id)| (ChannelNo(to.number), RecordId::from(id.as_str()))).collect();
+        let (_, heads) = self.inner.store.heads(keys).await?;
+        for ((to, id), head) in wanted.into_iter().zip(heads) {
+            let values = head.map(|head| codec::values_of(&to, &head)).transpose()?.flatten();
+            sight.note(to.name(), &id, values.clone());
+            found.extend(values.map(|values| (to, values)));
+        }
+        self.look(sight, found.into_iter()).await
+    }
+}
