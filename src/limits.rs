@@ -62,6 +62,9 @@ pub const TRIES_MAX: u32 = 3;
 /// For how long receipts, dedupe rows and settled mutations are kept, so that a restored server or device meets them.
 pub const RESTORE_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long a mutation that is offered again waits for a create that it builds on: another device may still offer it.
+pub const OFFERED_WAIT: Duration = Duration::from_secs(600);
+
 /// For how long tombstones are kept; an older cursor reconciles.
 pub const TOMBSTONES_KEPT: Duration = Duration::from_secs(90 * 24 * 3600);
 

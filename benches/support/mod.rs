@@ -97,6 +97,7 @@ impl Rooms {
             epoch: one.epoch,
             schema: one.schema,
             older: one.older,
+            placed: one.placing,
         });
         let live = LiveHandle::new(Live::build(1, catalog, numbered.collect(), &backends).unwrap());
         let push = Push::new();

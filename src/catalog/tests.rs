@@ -110,10 +110,7 @@ fn every_mistake_of_a_channel_is_placed() {
         (format!("{ok}write: {{ insert: any }}\n{fields}"), &["5:10 unknown_key"]),
         (format!("scope: publik\n{fields}"), &["1:8 bad_scope"]),
         (format!("scope: {{ b: account.email }}\n{fields}"), &["1:10 unknown_field"]),
-        (
-            format!("scope:\n  - a: account.email\n  - via: a\n  - {{}}\n{fields}"),
-            &["4:5 bad_scope"],
-        ),
+        (format!("scope:\n  - a: account.email\n  - via: a\n  - {{}}\n{fields}"), &["4:5 bad_scope"]),
         (format!("scope: {{ a: {{ in: x.y }} }}\n{fields}"), &["1:13 missing_key"]),
         (format!("scope: {{ a: {{ in: x, where: {{ b: account.email }} }} }}\n{fields}"), &["1:19 bad_scope"]),
         (format!("scope: {{ a: {{ in: x.y, were: {{}} }} }}\n{fields}"), &["1:13 missing_key", "1:24 unknown_key"]),

@@ -112,9 +112,10 @@ impl Sync {
                 settled_as = other_id(mutation.id, digest);
             }
             let backend = live.channels.get(&mutation.channel).map_or(MANAGED, |channel| channel.backend_name());
-            let must_wait = moved_from.is_some() || self.ref_may_wait(&live, &mutation);
+            let must_wait = moved_from.is_some() || mutation.again.is_some() || self.ref_may_wait(&live, &mutation);
             if backend == MANAGED && !managed_waits && !must_wait {
-                now.push(Item { incarnation: under.incarnation, settled_as, digest, mutation, tries: 0 });
+                let incarnation = under.incarnation;
+                now.push(Item { incarnation, settled_as, digest, mutation, tries: 0, at_ms: 0, kept: None });
             } else {
                 managed_waits |= backend == MANAGED;
                 let payload = serde_json::to_string(&mutation).expect("a mutation always has a JSON form");

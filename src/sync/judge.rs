@@ -1,17 +1,17 @@
 //! Judging one mutation against its record as the backend has it now: what is to be written, or what is to be answered;
 //! and what the log is to say of the record afterwards.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use omctl_protocol::{AssignedBy, MutationId, Operation, Position, Value};
+use omctl_protocol::{AssignedBy, Operation, Position, Value};
 
 use super::Sync;
 use super::answer::Answer;
 use super::codec::{self, Record};
 use super::managed::{check_after, put};
+use super::offer;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
-use super::settle::Item;
+use super::settle::{Item, Untraced};
 use super::sight::Sight;
 use crate::backend::{Collection, Effect, Key, Write};
 use crate::live::{Home, Live, LiveChannel};
@@ -41,7 +41,7 @@ impl Sync {
         wanted: &Wanted<'_>,
         head: Option<&Head>,
         current: Option<&Record>,
-        maybe_done: &HashSet<MutationId>,
+        untraced: &Untraced,
     ) -> Result<Judgement, Rejection> {
         let channel = &wanted.channel;
         let Home::Backend(_, collection) = &channel.home else {
@@ -51,11 +51,14 @@ impl Sync {
         let visible =
             current.filter(|record| wanted.wish.op == Operation::Create || sight.sees(channel, (id, &record.values)));
         self.check_named(live, sight, wanted)?;
-        if maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
+        if untraced.maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
             return Ok(Judgement::Answer(Answer::unknown()));
         }
         let own = own_fields(wanted, head, visible);
-        let currently = visible.map(|record| Current { values: &record.values, own: &own });
+        let (position, offered) = (head.map(|head| head.row.position), head.map(|head| &head.offered));
+        let is_untraced = untraced.all.contains(&wanted.item.settled_as);
+        let standing = offer::standings(channel, wanted.item, position, offered, is_untraced);
+        let currently = visible.map(|record| Current { values: &record.values, own: &own, standing: &standing });
         let spelled = |place: usize, value: &Value| self.to_backend(live, channel, collection, place, value);
         let key = || {
             self.key_of(channel, collection, &wanted.item.mutation.record)
@@ -194,7 +197,16 @@ pub(super) fn journal_of(
     as_of: Position,
     wrote: &[usize],
 ) -> Journal {
-    let change = change_of(live, &wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
+    let values = record.as_ref().map(|record| record.values.clone());
+    let mut change = change_of(live, &wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
+    if let (JournalChange::Put { offered, .. }, Some(values)) = (&mut change, values) {
+        let standing =
+            offer::standings(&wanted.channel, wanted.item, head.map(|head| head.row.position), Some(offered), false);
+        let holds = |place: usize| {
+            wanted.wish.new.get(&wanted.channel.schema.fields[place].name).is_some_and(|new| *new == values[place])
+        };
+        offer::note(&wanted.channel, wanted.item, &wanted.wish, &standing, holds, offered);
+    }
     Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
 }
 

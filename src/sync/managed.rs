@@ -8,6 +8,7 @@ use omctl_protocol::{ChannelName, Mutation, Operation, Position, RecordId, Value
 
 use super::answer::Answer;
 use super::codec;
+use super::offer;
 use super::place::place_alone;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
 use super::settle::{Item, subject};
@@ -21,11 +22,14 @@ use crate::rule::Subject;
 use crate::store::{Batch, ChannelNo, Committing, Journal, JournalChange, Offered, Settled, Writers};
 
 /// What a run has made of one record so far.
+#[derive(Default)]
 struct Working {
     /// `None`: it does not exist.
     values: Option<Vec<Value>>,
     writers: Writers,
     offered: Offered,
+    /// Of its row in the log.
+    position: Option<Position>,
     /// Its place in the batch's journal, once something changed it.
     journal: Option<usize>,
 }
@@ -73,11 +77,17 @@ impl Sync {
         for (key, head) in keys.into_iter().zip(heads) {
             let channel =
                 live.channel_numbered(key.0.0).ok_or_else(|| SyncError::Bug("a channel has no name".into()))?;
-            let (values, writers, offered) = match head {
-                None => (None, Writers::default(), Offered::new()),
-                Some(head) => (codec::values_of(channel, &head)?, head.writers, head.offered),
+            let record = match head {
+                None => Working::default(),
+                Some(head) => Working {
+                    values: codec::values_of(channel, &head)?,
+                    position: Some(head.row.position),
+                    writers: head.writers,
+                    offered: head.offered,
+                    journal: None,
+                },
             };
-            working.entry(key).or_insert(Working { values, writers, offered, journal: None });
+            working.entry(key).or_insert(record);
         }
         for item in items {
             let answer = match prepare(live, &sight.subject, &item.mutation, &orphans) {
@@ -191,6 +201,7 @@ pub(super) fn prepare(
         op: mutation.op,
         old: codec::read_fields(&channel, mutation.v, &mutation.old)?,
         new: codec::read_fields(&channel, mutation.v, &mutation.new)?,
+        again: mutation.again.is_some(),
     };
     for field in &channel.schema.fields {
         if let (Some(to), Some(Value::Text(id))) = (&field.to, wish.new.get(&field.name))
@@ -266,11 +277,16 @@ fn apply(
         .filter(|values| wish.op == Operation::Create || sight.sees(channel, (id.as_str(), values)));
     let own: Vec<bool> =
         channel.schema.fields.iter().map(|field| record.writers.wrote(item.incarnation, &field.name)).collect();
-    let current = visible.map(|values| Current { values, own: &own });
+    let standing = offer::standings(channel, item, record.position, Some(&record.offered), false);
+    let current = visible.map(|values| Current { values, own: &own, standing: &standing });
     let planned = plan(&channel.schema, channel.decl.delete_vs_update, wish, current);
     let (answer, after) = match planned {
         Plan::Reject(rejection) => return (Answer::rejected(&rejection), None),
-        Plan::Nothing(judged) => return (Answer::judged(&judged), record.journal),
+        // An offer that changes nothing may still be what a field holds.
+        Plan::Nothing(judged) if item.mutation.again.is_none() || record.values.is_none() => {
+            return (Answer::judged(&judged), record.journal);
+        }
+        Plan::Nothing(judged) => (Answer::judged(&judged), record.values.clone()),
         Plan::Insert(values) => (Answer::applied(), Some(values)),
         Plan::Update { set, verdict, .. } => {
             let mut values = record.values.clone().unwrap_or_default();
@@ -295,6 +311,8 @@ fn apply(
                 record.offered.remove(&field.name);
             }
         }
+        let holds = |place: usize| wish.new.get(&channel.schema.fields[place].name) == Some(&values[place]);
+        offer::note(channel, item, wish, &standing, holds, &mut record.offered);
     }
     let change = match &after {
         Some(values) => put(live, channel, id, values, record.writers.clone(), record.offered.clone()),

@@ -6,6 +6,7 @@
 //! - `judge.rs`: one mutation against its record: what to write, what to answer, what to journal.
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
 //! - `managed.rs`: records whose home is the state log itself.
+//! - `offer.rs`: mutations of a history that was lost, offered again.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
 //! - `place.rs`: in which scopes records belong; `sight.rs`: what an account sees.
@@ -20,6 +21,7 @@ mod ingest;
 mod judge;
 mod managed;
 mod names;
+mod offer;
 mod place;
 mod plan;
 mod schema;
@@ -30,6 +32,8 @@ mod sight;
 mod tests;
 #[cfg(test)]
 mod tests_backend;
+#[cfg(test)]
+mod tests_scopes;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};

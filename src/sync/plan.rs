@@ -19,6 +19,8 @@ pub(super) struct Wish {
     pub(super) old: BTreeMap<String, Value>,
     /// What it wants, by field.
     pub(super) new: BTreeMap<String, Value>,
+    /// It was settled before, in a history that was lost, and is offered again.
+    pub(super) again: bool,
 }
 
 /// The record as it is now, with what is known of who made it so.
@@ -28,6 +30,22 @@ pub(super) struct Current<'a> {
     pub(super) values: &'a [Value],
     /// For each field, whether an earlier mutation of the same incarnation left exactly this value there.
     pub(super) own: &'a [bool],
+    /// For each field, where an offered mutation stands to it.
+    pub(super) standing: &'a [Standing],
+}
+
+/// Where an offered mutation stands to what a field holds now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Standing {
+    /// Nobody can tell, or somebody wrote the field since the histories parted: its policy decides.
+    #[default]
+    Contested,
+    /// The field is as it was when the histories parted, or holds what stood earlier in the lost one.
+    Free,
+    /// The field holds what stood later in the lost history: the mutation had its effect there, and was followed.
+    Followed,
+    /// No trace is kept of what was done: only the value itself tells.
+    Untraced,
 }
 
 /// What is to be done.
@@ -87,6 +105,8 @@ pub(super) fn plan(
     current: Option<Current<'_>>,
 ) -> Plan {
     let planned = match (wish.op, current) {
+        // A record has its id from the create that made it: this one.
+        (Operation::Create, Some(_)) if wish.again => Ok(Plan::Nothing(Judged::applied())),
         (Operation::Create, Some(_)) => Err(Rejection::new("exists", "a record with this id exists")),
         (Operation::Create, None) => create(schema, wish),
         (Operation::Update, None) => {
@@ -145,7 +165,10 @@ fn update(schema: &ChannelSchema, wish: &Wish, current: Current<'_>) -> Result<P
         let old = wish.old.get(name).cloned().unwrap_or(Value::Null);
         let moved = *now != old && !current.own[place];
         expect.push(place);
-        let combined = combine(field, &old, now, new, moved)?;
+        let combined = match (wish.again, current.standing[place]) {
+            (true, standing) => combine_again(field, &old, now, new, moved, standing)?,
+            (false, _) => combine(field, &old, now, new, moved)?,
+        };
         if combined.outcome != Outcome::Applied && judged.outcome != Outcome::Conflict {
             judged.outcome = combined.outcome;
         }
@@ -163,7 +186,8 @@ fn update(schema: &ChannelSchema, wish: &Wish, current: Current<'_>) -> Result<P
 fn delete(schema: &ChannelSchema, policy: DeleteVsUpdate, wish: &Wish, current: Current<'_>) -> Plan {
     let moved = schema.fields.iter().enumerate().any(|(place, field)| {
         let seen = wish.old.get(&field.name);
-        seen.is_some_and(|seen| *seen != current.values[place]) && !current.own[place]
+        let free = wish.again && current.standing[place] == Standing::Free;
+        seen.is_some_and(|seen| *seen != current.values[place]) && !current.own[place] && !free
     });
     match policy {
         DeleteVsUpdate::UpdateWins if moved => {
@@ -204,6 +228,29 @@ fn combine(field: &Field, old: &Value, now: &Value, new: &Value, moved: bool) ->
             Err(Rejection::of("conflict", &field.name, format!("`{}` was changed by somebody else", field.name)))
         }
         Policy::Sum | Policy::SetUnion | Policy::Max | Policy::Min => Ok(applied(new.clone())),
+    }
+}
+
+/// The same for a mutation that is offered again.
+fn combine_again(
+    field: &Field,
+    old: &Value,
+    now: &Value,
+    new: &Value,
+    moved: bool,
+    standing: Standing,
+) -> Result<Combined, Rejection> {
+    let applied = |value: &Value| Ok(Combined { value: value.clone(), outcome: Outcome::Applied, losing: None });
+    // What combines does so in any order; the server has not seen this mutation, so nothing is added twice.
+    let combines = matches!(field.conflict, Policy::Sum | Policy::SetUnion | Policy::Max | Policy::Min);
+    match standing {
+        Standing::Untraced if now == new || now == old => applied(new),
+        Standing::Untraced => {
+            Ok(Combined { value: now.clone(), outcome: Outcome::Conflict, losing: Some(new.clone()) })
+        }
+        Standing::Free if !combines => applied(new),
+        Standing::Followed if !combines => applied(now),
+        _ => combine(field, old, now, new, moved),
     }
 }
 
@@ -306,13 +353,18 @@ mod tests {
 
     fn wish(op: Operation, old: &[(&str, Value)], new: &[(&str, Value)]) -> Wish {
         let map = |pairs: &[(&str, Value)]| pairs.iter().map(|(n, v)| ((*n).to_owned(), v.clone())).collect();
-        Wish { op, old: map(old), new: map(new) }
+        Wish { op, old: map(old), new: map(new), again: false }
     }
 
     fn one(policy: Policy, kind: FieldType, old: Value, now: Value, new: Value, own: bool) -> Plan {
         let schema = schema(&[("f", kind, policy)]);
         let wish = wish(Operation::Update, &[("f", old)], &[("f", new)]);
-        plan(&schema, DeleteVsUpdate::UpdateWins, &wish, Some(Current { values: &[now], own: &[own] }))
+        plan(
+            &schema,
+            DeleteVsUpdate::UpdateWins,
+            &wish,
+            Some(Current { values: &[now], own: &[own], standing: &[Standing::Contested] }),
+        )
     }
 
     fn outcome(plan: &Plan) -> (Option<Value>, Outcome) {
@@ -370,7 +422,7 @@ mod tests {
     fn a_delete_of_a_changed_record_follows_the_channel() {
         let schema = schema(&[("f", FieldType::Int, Policy::ServerWins)]);
         let wish = wish(Operation::Delete, &[("f", Value::Int(1))], &[]);
-        let moved = Current { values: &[Value::Int(2)], own: &[false] };
+        let moved = Current { values: &[Value::Int(2)], own: &[false], standing: &[Standing::Contested] };
         assert!(matches!(
             plan(&schema, DeleteVsUpdate::UpdateWins, &wish, Some(moved)),
             Plan::Nothing(Judged { outcome: Outcome::Conflict, .. })

@@ -35,6 +35,10 @@ pub(super) struct Item {
     pub(super) mutation: Mutation,
     /// How often it was tried before.
     pub(super) tries: u32,
+    /// When it was accepted, in milliseconds since 1970.
+    pub(super) at_ms: i64,
+    /// Its device's history began after a reset: the last position that both histories share.
+    pub(super) kept: Option<omctl_protocol::Position>,
 }
 
 /// The account as rules see it.
@@ -133,7 +137,7 @@ impl Sync {
     /// is created in it, nothing that waits for another backend or for a paused channel.
     async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
         let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
-        let mut waiting: HashSet<(ChannelName, RecordId)> = HashSet::new();
+        let mut waiting: HashSet<(ChannelName, RecordId)> = self.awaited(live, &items).await?;
         let mut run = Vec::new();
         for item in items {
             let key = (item.mutation.channel.clone(), item.mutation.record.clone());
@@ -281,10 +285,10 @@ impl Sync {
                 }
             }
         }
-        let best_effort = self.note_best_effort_tries(&open).await?;
+        let untraced = self.note_untraced_tries(&open).await?;
         let mut rounds = 0;
         while !open.is_empty() {
-            open = self.round(live, &mut sight, who, backend, open, &best_effort, &mut settling).await?;
+            open = self.round(live, &mut sight, who, backend, open, &untraced, &mut settling).await?;
             rounds += 1;
             if rounds > 50 && !open.is_empty() {
                 // Somebody rewrites these rows faster than we plan: let others go first and come back.
@@ -297,7 +301,7 @@ impl Sync {
 
     /// Where writes cannot be deduplicated: notes that these are about to be tried, and tells which may have been done
     /// before.
-    async fn note_best_effort_tries(&self, open: &[Wanted<'_>]) -> Result<HashSet<MutationId>, SyncError> {
+    async fn note_untraced_tries(&self, open: &[Wanted<'_>]) -> Result<Untraced, SyncError> {
         let unsure: Vec<&Item> = {
             let health = self.inner.health.lock().expect("nobody panics while noting health");
             let best_effort = |channel: &ChannelName| {
@@ -306,10 +310,17 @@ impl Sync {
             open.iter().filter(|wanted| best_effort(wanted.channel.name())).map(|wanted| wanted.item).collect()
         };
         if unsure.is_empty() {
-            return Ok(HashSet::new());
+            return Ok(Untraced::default());
         }
         self.inner.store.note_tries(unsure.iter().map(|item| (item.incarnation, item.mutation.seq)).collect()).await?;
-        Ok(unsure.iter().filter(|item| item.tries > 0).map(|item| item.settled_as).collect())
+        let may_be_done = |item: &&&Item| {
+            let is_offered_create = item.mutation.again.is_some() && item.mutation.op == Operation::Create;
+            item.tries > 0 || is_offered_create
+        };
+        Ok(Untraced {
+            maybe_done: unsure.iter().filter(may_be_done).map(|item| item.settled_as).collect(),
+            all: unsure.iter().map(|item| item.settled_as).collect(),
+        })
     }
 
     /// Reads, plans and writes once; returns what lost a race.
@@ -321,7 +332,7 @@ impl Sync {
         who: &Principal,
         backend: &Arc<dyn Backend>,
         open: Vec<Wanted<'i>>,
-        maybe_done: &HashSet<MutationId>,
+        untraced: &Untraced,
         settling: &mut Settling,
     ) -> Result<Vec<Wanted<'i>>, SyncError> {
         let records =
@@ -337,7 +348,7 @@ impl Sync {
         let mut writes: Vec<(Arc<Collection>, Write)> = Vec::new();
         let mut written: Vec<(Wanted<'i>, Option<Head>, Answer, Vec<usize>)> = Vec::new();
         for ((wanted, head), current) in open.into_iter().zip(heads).zip(currents) {
-            let judged = self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), maybe_done);
+            let judged = self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), untraced);
             match judged {
                 Ok(Judgement::Write { write, answer }) => {
                     let places = write.1.effect.places();
@@ -358,6 +369,10 @@ impl Sync {
         for ((wanted, head, answer, places), result) in written.into_iter().zip(results) {
             match result {
                 Written::Lost => lost.push(wanted),
+                // It may be this very row: nobody can tell.
+                Written::Exists if wanted.item.mutation.again.is_some() => {
+                    settling.answer(who, wanted.item, &Answer::unknown(), None);
+                }
                 Written::Exists => {
                     let rejection = Rejection::new("exists", "a record with this key exists");
                     settling.answer(who, wanted.item, &Answer::rejected(&rejection), None);
@@ -536,6 +551,14 @@ impl Sync {
     }
 }
 
+/// Mutations of channels in which nobody can tell what was done.
+#[derive(Default)]
+pub(super) struct Untraced {
+    pub(super) all: HashSet<MutationId>,
+    /// Those that may have been done before.
+    pub(super) maybe_done: HashSet<MutationId>,
+}
+
 /// What a run has come to so far.
 struct Settling {
     batch: Batch,
@@ -564,11 +587,13 @@ fn read_entry(entry: InboxEntry) -> Result<Item, SyncError> {
         digest: mutation.payload_digest(),
         mutation: Mutation { seq: entry.seq, ..mutation },
         tries: entry.tries,
+        at_ms: entry.at_ms,
+        kept: entry.kept,
     })
 }
 
 /// The records that a mutation's new values name.
-fn references(live: &Live, mutation: &Mutation) -> Vec<(ChannelName, RecordId)> {
+pub(super) fn references(live: &Live, mutation: &Mutation) -> Vec<(ChannelName, RecordId)> {
     let Some(channel) = live.channels.get(&mutation.channel) else { return Vec::new() };
     let named = |field: &omctl_protocol::Field| {
         let id = mutation.new.get(&field.name)?.as_str()?;

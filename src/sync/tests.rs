@@ -19,7 +19,7 @@ use crate::store::{AccountNo, CommitFeed};
 pub(super) struct Bench {
     pub(super) sync: Sync,
     pub(super) store: Store,
-    database: Arc<Mutex<Connection>>,
+    pub(super) database: Arc<Mutex<Connection>>,
     _feed: CommitFeed,
 }
 
@@ -54,10 +54,14 @@ fn channel(name: &str, scope: ScopeDecl) -> Channel {
 
 impl Bench {
     pub(super) async fn new() -> Self {
+        Self::with(Self::channels(), &BTreeMap::new()).await
+    }
+
+    /// Notes that everybody sees, and those of one's own.
+    pub(super) fn channels() -> Vec<Channel> {
         let own =
             ScopeEntry { left: "owner".into(), right: ScopeRight::Text("account.email".into()), at: Place::default() };
-        let channels = [channel("notes", ScopeDecl::Public), channel("own", ScopeDecl::AnyOf(vec![vec![own]]))];
-        Self::with(channels.into(), &BTreeMap::new()).await
+        vec![channel("notes", ScopeDecl::Public), channel("own", ScopeDecl::AnyOf(vec![vec![own]]))]
     }
 
     pub(super) async fn with(
@@ -65,8 +69,7 @@ impl Bench {
         backends: &BTreeMap<String, Arc<dyn crate::backend::Backend>>,
     ) -> Self {
         let database = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
-        let (clock, entropy) = (Clock::manual(1_700_000_000_000), Entropy::seeded(1));
-        let (store, feed) = Store::inline(database.clone(), clock.clone(), entropy.clone(), None).unwrap();
+        drop(Store::inline(database.clone(), Clock::manual(0), Entropy::seeded(0), None).unwrap());
         {
             let connection = database.lock().unwrap();
             for n in 1..=3u8 {
@@ -85,6 +88,19 @@ impl Bench {
                     .unwrap();
             }
         }
+        Self::open(database, channels, backends, 1).await
+    }
+
+    /// The next start of a server over a database.
+    pub(super) async fn open(
+        database: Arc<Mutex<Connection>>,
+        channels: Vec<Channel>,
+        backends: &BTreeMap<String, Arc<dyn crate::backend::Backend>>,
+        start: u64,
+    ) -> Self {
+        let clock = Clock::manual(1_700_000_000_000 + start as i64 * 1000);
+        let entropy = Entropy::seeded(start);
+        let (store, feed) = Store::inline(database.clone(), clock.clone(), entropy.clone(), None).unwrap();
         let catalog = Catalog {
             channels: channels.into_iter().map(|channel| (channel.name.clone(), Arc::new(channel))).collect(),
             ..Catalog::default()
@@ -95,7 +111,13 @@ impl Bench {
             .unwrap();
         let numbered = registered
             .into_iter()
-            .map(|r| Numbered { number: r.number.0, epoch: r.epoch, schema: r.schema, older: r.older, placed: r.placing })
+            .map(|r| Numbered {
+                number: r.number.0,
+                epoch: r.epoch,
+                schema: r.schema,
+                older: r.older,
+                placed: r.placing,
+            })
             .collect();
         let live = LiveHandle::new(Live::build(1, &catalog, numbered, backends).unwrap());
         let identity = Identity::new(store.clone(), clock, entropy).await.unwrap();

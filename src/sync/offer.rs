@@ -1,0 +1,97 @@
+//! Mutations that are offered again: settled before, in a history that this server has lost.
+//!
+//! Devices come back in any order, and what they offer builds on each other. Each offer says where it stood in the lost
+//! history; the log notes of a field which offer it holds. So the field ends with what stood last, whoever comes first,
+//! and what was written here since the histories parted is never overwritten by it.
+
+use std::collections::HashSet;
+
+use omctl_protocol::{ChannelName, Operation, Position, RecordId};
+
+use super::plan::{Standing, Wish};
+use super::settle::{Item, references};
+use super::{Sync, SyncError};
+use crate::limits;
+use crate::live::{Live, LiveChannel};
+use crate::store::{ChannelNo, Offered};
+
+/// Where a mutation stands to each field of its record. `position` is that of the record's row in the log.
+pub(super) fn standings(
+    channel: &LiveChannel,
+    item: &Item,
+    position: Option<Position>,
+    offered: Option<&Offered>,
+    is_untraced: bool,
+) -> Vec<Standing> {
+    let stood = |name: &str| {
+        let Some(again) = item.mutation.again else { return Standing::Contested };
+        if is_untraced {
+            return Standing::Untraced;
+        }
+        match offered.and_then(|offered| offered.get(name)) {
+            Some(held) if again > *held => Standing::Free,
+            Some(_) => Standing::Followed,
+            None if position.is_some_and(|position| position <= item.kept.unwrap_or_default()) => Standing::Free,
+            None => Standing::Contested,
+        }
+    };
+    channel.schema.fields.iter().map(|field| stood(&field.name)).collect()
+}
+
+/// Notes in which fields an offered mutation stands now. `is_held` tells whether a field holds its value.
+pub(super) fn note(
+    channel: &LiveChannel,
+    item: &Item,
+    wish: &Wish,
+    standing: &[Standing],
+    is_held: impl Fn(usize) -> bool,
+    offered: &mut Offered,
+) {
+    let Some(again) = item.mutation.again else { return };
+    for (place, field) in channel.schema.fields.iter().enumerate() {
+        // That nobody wrote a field since the histories parted is known now, and not once the row has moved.
+        if standing.get(place) == Some(&Standing::Free) {
+            offered.entry(field.name.clone()).or_default();
+        }
+        let is_its = match wish.op {
+            Operation::Create => true,
+            Operation::Update => wish.new.contains_key(&field.name) && is_held(place),
+            Operation::Delete => false,
+        };
+        if is_its && standing.get(place) != Some(&Standing::Followed) {
+            let held = offered.entry(field.name.clone()).or_default();
+            *held = again.max(*held);
+        }
+    }
+}
+
+impl Sync {
+    /// The records of those of these mutations that are offered again and build on a create which another device may
+    /// still offer: they wait for it, but not for ever.
+    pub(super) async fn awaited(
+        &self,
+        live: &Live,
+        items: &[Item],
+    ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
+        let now = self.inner.store.clock().now_ms();
+        let waits = limits::OFFERED_WAIT.as_millis() as i64;
+        let mut wanted: Vec<((ChannelName, RecordId), (ChannelName, RecordId))> = Vec::new();
+        for item in items.iter().filter(|item| item.mutation.again.is_some() && now - item.at_ms < waits) {
+            let own = (item.mutation.channel.clone(), item.mutation.record.clone());
+            if item.mutation.op != Operation::Create {
+                wanted.push((own.clone(), own.clone()));
+            }
+            wanted.extend(references(live, &item.mutation).into_iter().map(|named| (own.clone(), named)));
+        }
+        wanted.retain(|(_, (channel, _))| live.channels.contains_key(channel));
+        if wanted.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let keys =
+            wanted.iter().map(|(_, (channel, id))| (ChannelNo(live.channels[channel].number), id.clone())).collect();
+        // A tombstone is an answer; only what never was may still come.
+        let (_, heads) = self.inner.store.heads(keys).await?;
+        let missing = wanted.into_iter().zip(heads).filter(|(_, head)| head.is_none());
+        Ok(missing.map(|((own, _), _)| own).collect())
+    }
+}
