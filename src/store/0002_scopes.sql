@@ -12,5 +12,6 @@ CREATE TABLE link (
 ALTER TABLE log ADD COLUMN links BLOB;            -- the record's keys in `link`, 16 bytes each; NULL: none
 ALTER TABLE log ADD COLUMN offered TEXT;          -- JSON {"field": position}: what offered mutations left there, and where
                                                   -- they stood in the history that was lost
+ALTER TABLE log ADD COLUMN kept TEXT;             -- JSON {"field": value}: what the schema has no place for (any more)
 ALTER TABLE channel ADD COLUMN placing TEXT;      -- how its records were last placed in scopes; NULL: not all of them
 ALTER TABLE incarnation ADD COLUMN kept INTEGER;  -- begun after a reset: the last position that both histories share

@@ -8,7 +8,7 @@ use omctl_protocol::{Life, Position, RecordId, RowHash, SchemaVersion, ScopeKey}
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
 use super::feed::LogRow;
-use super::log::{Body, Journal, JournalChange, LinkKey, Offered, Place, Placer};
+use super::log::{AsideText, Body, Journal, JournalChange, LinkKey, Place, Placer};
 use super::state::WriterState;
 use super::{ChannelNo, ScopeNo, StoreError, sqlite_error};
 
@@ -26,16 +26,14 @@ struct Before {
     version: SchemaVersion,
     body: Option<String>,
     hash: Option<RowHash>,
-    writers: Option<String>,
-    offered: Option<String>,
+    aside: AsideText,
     scopes: Vec<ScopeNo>,
     links: Vec<LinkKey>,
 }
 
 /// The columns of a row beside [`LogRow`].
 struct Beside {
-    writers: Option<String>,
-    offered: Option<String>,
+    aside: AsideText,
     scopes: Vec<ScopeNo>,
     links: Vec<LinkKey>,
 }
@@ -53,20 +51,19 @@ impl Journaling<'_> {
                 Some(before) if before.body.is_some() => self.move_place(entry.channel, &entry.id, before),
                 before => Ok(before.map_or(Position(0), |before| before.position)),
             },
-            JournalChange::Put { version, body, place, writers, offered } => {
+            JournalChange::Put { version, body, place, aside } => {
                 let body = std::str::from_utf8(body).map_err(|_| StoreError::Damaged("a body is not UTF-8".into()))?;
                 let body = (*version, body.to_owned());
                 let place = match place {
                     Some(place) => place.clone(),
                     None => self.placed(entry.channel, &entry.id, &body)?,
                 };
-                self.put(entry.channel, &entry.id, before, body, &place, writers.to_text(), offered_text(offered))
+                self.put(entry.channel, &entry.id, before, body, &place, aside.to_text())
             }
         }
         .map(Some)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the parts of one row, each from another place")]
     fn put(
         &mut self,
         channel: ChannelNo,
@@ -74,8 +71,7 @@ impl Journaling<'_> {
         before: Option<Before>,
         (version, body): Body,
         place: &Place,
-        writers: Option<String>,
-        offered: Option<String>,
+        aside: AsideText,
     ) -> Result<Position, StoreError> {
         let name = self.state.channel_name(channel).cloned().ok_or(StoreError::NotFound("channel"))?;
         let life = match &before {
@@ -87,8 +83,8 @@ impl Journaling<'_> {
         if let Some(before) = &before {
             let same = before.body.as_deref() == Some(&body) && before.version == version;
             if same && before.scopes == scopes && before.links == place.links {
-                if before.writers != writers || before.offered != offered {
-                    self.update_writers(before.position, writers.as_deref(), offered.as_deref())?;
+                if before.aside != aside {
+                    self.update_aside(before.position, &aside)?;
                 }
                 return Ok(before.position);
             }
@@ -101,7 +97,7 @@ impl Journaling<'_> {
             hash: Some(RowHash::of(&name, id, life, body.as_bytes())),
             body: Some(body),
         };
-        let beside = Beside { writers, offered, scopes, links: place.links.clone() };
+        let beside = Beside { aside, scopes, links: place.links.clone() };
         let position = self.move_row(channel, before, row, beside)?;
         self.move_children(channel, id)?;
         Ok(position)
@@ -120,7 +116,7 @@ impl Journaling<'_> {
             body: None,
             hash: None,
         };
-        let beside = Beside { writers: None, offered: None, scopes: before.scopes.clone(), links: Vec::new() };
+        let beside = Beside { aside: AsideText::default(), scopes: before.scopes.clone(), links: Vec::new() };
         let position = self.move_row(channel, Some(before), row, beside)?;
         self.move_children(channel, id)?;
         Ok(position)
@@ -140,8 +136,8 @@ impl Journaling<'_> {
         let Some(body) = before.body.clone() else { return Ok(before.position) };
         let body = (before.version, body);
         let place = self.placed(channel, id, &body)?;
-        let (writers, offered) = (before.writers.clone(), before.offered.clone());
-        self.put(channel, id, Some(before), body, &place, writers, offered)
+        let aside = before.aside.clone();
+        self.put(channel, id, Some(before), body, &place, aside)
     }
 
     /// Moves the records that inherit their place from this one. Inheriting never goes in a circle, so this ends.
@@ -179,7 +175,8 @@ impl Journaling<'_> {
     }
 
     fn before(&self, channel: ChannelNo, id: &RecordId) -> Result<Option<Before>, StoreError> {
-        const SELECT: &str = "SELECT position, life, version, body, hash, writers, offered, scopes, links FROM log
+        const SELECT: &str =
+            "SELECT position, life, version, body, hash, writers, offered, kept, scopes, links FROM log
             WHERE channel = :channel AND id = :id";
         self.connection
             .prepare_cached(SELECT)
@@ -192,10 +189,9 @@ impl Journaling<'_> {
                             version: SchemaVersion(row.get(2)?),
                             body: row.get(3)?,
                             hash: row.get::<_, Option<[u8; 16]>>(4)?.map(RowHash::from_bytes),
-                            writers: row.get(5)?,
-                            offered: row.get(6)?,
-                            scopes: unpack_scopes(&row.get::<_, Vec<u8>>(7)?),
-                            links: unpack_links(row.get::<_, Option<Vec<u8>>>(8)?.as_deref()),
+                            aside: AsideText { writers: row.get(5)?, offered: row.get(6)?, kept: row.get(7)? },
+                            scopes: unpack_scopes(&row.get::<_, Vec<u8>>(8)?),
+                            links: unpack_links(row.get::<_, Option<Vec<u8>>>(9)?.as_deref()),
                         })
                     })
                     .optional()
@@ -213,8 +209,9 @@ impl Journaling<'_> {
     ) -> Result<Position, StoreError> {
         const DELETE: &str = "DELETE FROM log WHERE position = :position";
         const INSERT: &str = "INSERT INTO log
-            (position, channel, id, life, version, body, hash, writers, offered, scopes, links, at_ms)
-            VALUES (:position, :channel, :id, :life, :version, :body, :hash, :writers, :offered, :scopes, :links, :at)";
+            (position, channel, id, life, version, body, hash, writers, offered, kept, scopes, links, at_ms)
+            VALUES (:position, :channel, :id, :life, :version, :body, :hash, :writers, :offered, :kept, :scopes, :links,
+                :at)";
         const LEAVE: &str = "DELETE FROM member WHERE scope = :scope AND position = :position";
         const JOIN: &str = "INSERT INTO member (scope, position) VALUES (:scope, :position)";
         const DEPART: &str = "INSERT INTO departed (scope, position, channel, id, at_ms)
@@ -236,8 +233,8 @@ impl Journaling<'_> {
             .execute(named_params! {
                 ":position": position.0, ":channel": channel, ":id": row.id.as_str(), ":life": row.life.0,
                 ":version": row.version.0, ":body": row.body, ":hash": row.hash.map(RowHash::to_bytes),
-                ":writers": beside.writers, ":offered": beside.offered, ":scopes": pack_scopes(&beside.scopes),
-                ":links": pack_links(&beside.links), ":at": at,
+                ":writers": beside.aside.writers, ":offered": beside.aside.offered, ":kept": beside.aside.kept,
+                ":scopes": pack_scopes(&beside.scopes), ":links": pack_links(&beside.links), ":at": at,
             })
             .map_err(sqlite_error)?;
         for scope in &beside.scopes {
@@ -291,17 +288,15 @@ impl Journaling<'_> {
         Ok(())
     }
 
-    fn update_writers(
-        &self,
-        position: Position,
-        writers: Option<&str>,
-        offered: Option<&str>,
-    ) -> Result<(), StoreError> {
-        const UPDATE: &str = "UPDATE log SET writers = :writers, offered = :offered WHERE position = :position";
+    fn update_aside(&self, position: Position, aside: &AsideText) -> Result<(), StoreError> {
+        const UPDATE: &str =
+            "UPDATE log SET writers = :writers, offered = :offered, kept = :kept WHERE position = :position";
         self.connection
             .prepare_cached(UPDATE)
             .and_then(|mut statement| {
-                statement.execute(named_params! { ":writers": writers, ":offered": offered, ":position": position.0 })
+                statement.execute(named_params! {
+                    ":writers": aside.writers, ":offered": aside.offered, ":kept": aside.kept, ":position": position.0,
+                })
             })
             .map(drop)
             .map_err(sqlite_error)
@@ -330,10 +325,6 @@ fn body_of(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result
                 .optional()
         })
         .map_err(sqlite_error)
-}
-
-fn offered_text(offered: &Offered) -> Option<String> {
-    (!offered.is_empty()).then(|| serde_json::to_string(offered).expect("positions by name have a JSON form"))
 }
 
 fn pack_scopes(scopes: &[ScopeNo]) -> Vec<u8> {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use omctl_protocol::{
-    ChannelName, Life, MutationId, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, Seq,
+    ChannelName, Fields, Life, MutationId, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, Seq,
 };
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use sha2::{Digest as _, Sha256};
@@ -59,10 +59,8 @@ pub enum JournalChange {
         body: Vec<u8>,
         /// Where it belongs; `None`: the batch's placer says so, in the transaction.
         place: Option<Place>,
-        /// The devices that wrote its fields last.
-        writers: Writers,
-        /// Fields that offered mutations left as they are.
-        offered: Offered,
+        /// What is noted of it beside its body.
+        aside: Aside,
     },
     /// It does not exist.
     Gone,
@@ -112,6 +110,51 @@ pub trait Placer: Send + Sync + std::fmt::Debug {
     fn children(&self, channel: ChannelNo, id: &RecordId) -> Option<LinkKey>;
 }
 
+/// What the log notes of a record beside its body.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Aside {
+    /// The devices that wrote its fields last.
+    pub writers: Writers,
+    /// Fields that offered mutations left as they are.
+    pub offered: Offered,
+    /// Values that the current schema has no place for, by the names of the fields that they were written in: a field that
+    /// was taken out by mistake comes back with what it held.
+    pub kept: Fields,
+}
+
+/// An [`Aside`] as it is stored.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct AsideText {
+    pub(super) writers: Option<String>,
+    pub(super) offered: Option<String>,
+    pub(super) kept: Option<String>,
+}
+
+impl Aside {
+    pub(super) fn to_text(&self) -> AsideText {
+        const HAS_JSON: &str = "names and numbers have a JSON form";
+        AsideText {
+            writers: self.writers.to_text(),
+            offered: (!self.offered.is_empty()).then(|| serde_json::to_string(&self.offered).expect(HAS_JSON)),
+            kept: (!self.kept.is_empty()).then(|| serde_json::to_string(&self.kept).expect(HAS_JSON)),
+        }
+    }
+}
+
+impl AsideText {
+    fn read(&self) -> Result<Aside, StoreError> {
+        fn parse<T: Default + serde::de::DeserializeOwned>(text: Option<&str>) -> Result<T, StoreError> {
+            let Some(text) = text else { return Ok(T::default()) };
+            serde_json::from_str(text).map_err(|error| StoreError::Damaged(format!("notes of a record: {error}")))
+        }
+        Ok(Aside {
+            writers: Writers::from_text(self.writers.as_deref())?,
+            offered: parse(self.offered.as_deref())?,
+            kept: parse(self.kept.as_deref())?,
+        })
+    }
+}
+
 /// Fields that mutations offered again left as they are, each with the position at which that mutation stood in the
 /// history that was lost.
 pub type Offered = BTreeMap<String, Position>;
@@ -145,7 +188,7 @@ impl Writers {
         Self(BTreeMap::from([("*".to_owned(), incarnation.0)]))
     }
 
-    pub(super) fn to_text(&self) -> Option<String> {
+    fn to_text(&self) -> Option<String> {
         (!self.0.is_empty()).then(|| serde_json::to_string(&self.0).expect("numbers by name have a JSON form"))
     }
 
@@ -214,10 +257,8 @@ pub enum Committing {
 pub struct Head {
     /// The row.
     pub row: LogRow,
-    /// The devices that wrote its fields last.
-    pub writers: Writers,
-    /// Fields that offered mutations left as they are.
-    pub offered: Offered,
+    /// What is noted of it beside its body.
+    pub aside: Aside,
 }
 
 impl Store {
@@ -315,7 +356,7 @@ impl Store {
         limit: usize,
     ) -> Result<(Position, Vec<Head>), StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered FROM log
+            const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered, kept FROM log
                 WHERE channel = :channel AND id > :after AND body IS NOT NULL ORDER BY id LIMIT :limit";
             let position = super::catch_up::newest(connection)?;
             let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
@@ -544,14 +585,14 @@ fn write_verdict(state: &WriterState, connection: &Connection, verdict: &Verdict
 }
 
 pub(super) fn head_of(connection: &Connection, channel: ChannelNo, id: &RecordId) -> Result<Option<Head>, StoreError> {
-    const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered FROM log
+    const SELECT: &str = "SELECT position, id, life, version, body, hash, writers, offered, kept FROM log
         WHERE channel = :channel AND id = :id";
     let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
     let mut rows = statement.query(named_params! { ":channel": channel, ":id": id.as_str() }).map_err(sqlite_error)?;
     rows.next().map_err(sqlite_error)?.map(read_head).transpose()
 }
 
-/// Reads `position, id, life, version, body, hash, writers, offered`.
+/// Reads `position, id, life, version, body, hash, writers, offered, kept`.
 fn read_head(row: &rusqlite::Row<'_>) -> Result<Head, StoreError> {
     let read = || -> rusqlite::Result<_> {
         let row_read = LogRow {
@@ -562,10 +603,8 @@ fn read_head(row: &rusqlite::Row<'_>) -> Result<Head, StoreError> {
             body: row.get(4)?,
             hash: row.get::<_, Option<[u8; 16]>>(5)?.map(RowHash::from_bytes),
         };
-        Ok((row_read, row.get::<_, Option<String>>(6)?, row.get::<_, Option<String>>(7)?))
+        Ok((row_read, AsideText { writers: row.get(6)?, offered: row.get(7)?, kept: row.get(8)? }))
     };
-    let (row, writers, offered) = read().map_err(sqlite_error)?;
-    let offered = offered.map_or(Ok(Offered::new()), |text| serde_json::from_str(&text));
-    let offered = offered.map_err(|error| StoreError::Damaged(format!("offered fields: {error}")))?;
-    Ok(Head { row, writers: Writers::from_text(writers.as_deref())?, offered })
+    let (row, aside) = read().map_err(sqlite_error)?;
+    Ok(Head { row, aside: aside.read()? })
 }

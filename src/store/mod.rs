@@ -42,8 +42,8 @@ use self::feed::Committed;
 pub use self::feed::Notice;
 pub use self::inbox::{Accept, Accepted, InboxEntry, IncarnationState, NewMutation};
 pub use self::log::{
-    Batch, Body, Committing, Head, Journal, JournalChange, LinkKey, Offered, PendingReceipt, Place, Placer, Settled,
-    Verdict, Writers,
+    Aside, Batch, Body, Committing, Head, Journal, JournalChange, LinkKey, Offered, PendingReceipt, Place, Placer,
+    Settled, Verdict, Writers,
 };
 pub use self::names::IdMapping;
 use self::read::Readers;

@@ -1,16 +1,16 @@
 //! Between what a backend spells and what devices hold: keys and references on one side, record ids on the other; and
 //! between the schema versions of both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use omctl_protocol::value::decode_body;
-use omctl_protocol::{ChannelSchema, FieldType, Fields, RecordId, SchemaVersion, Value, ValueError};
+use omctl_protocol::{ChannelSchema, Field, FieldType, Fields, RecordId, SchemaVersion, Value, ValueError};
 
 use super::plan::Rejection;
 use super::{Sync, SyncError};
 use crate::backend::{BackendRow, Collection, Key};
 use crate::live::{Home, Live, LiveChannel};
-use crate::store::{ChannelNo, Head, IdMapping};
+use crate::store::{Aside, ChannelNo, Head, IdMapping};
 
 /// A record in the words of devices.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,11 +20,21 @@ pub(super) struct Record {
     pub(super) values: Vec<Value>,
 }
 
+/// Which values of a mutation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    /// What the device saw.
+    Old,
+    /// What it wants.
+    New,
+}
+
 /// Reads the fields of a mutation that names schema version `v`, as values of the current version.
 pub(super) fn read_fields(
     channel: &LiveChannel,
     v: SchemaVersion,
     fields: &Fields,
+    side: Side,
 ) -> Result<BTreeMap<String, Value>, Rejection> {
     let Some(written) = channel.versions.get(&v) else {
         return Err(Rejection::new("schema_mismatch", format!("schema version {v} of this channel is not known")));
@@ -35,19 +45,37 @@ pub(super) fn read_fields(
             return Err(Rejection::of("unknown_field", name, format!("there is no field `{name}`")));
         };
         let value = field.kind.from_json(json).map_err(|error| bad_value(name, &error))?;
-        let Some((_, current)) = channel.schema.field(name) else {
+        let Some((_, current)) = same_field(field, written, &channel.schema) else {
+            if side == Side::Old {
+                continue;
+            }
             return Err(Rejection::of("schema_mismatch", name, format!("there is no field `{name}` any more")));
         };
+        let name = &current.name;
         let value = if current.kind == field.kind {
             value
         } else {
-            convert(value, current.kind).ok_or_else(|| {
-                Rejection::of("schema_mismatch", name, format!("`{name}` is {} now", current.kind.word()))
-            })?
+            match (convert(value, current.kind), side) {
+                (Some(value), _) => value,
+                // It is shown as NULL now.
+                (None, Side::Old) => Value::Null,
+                (None, Side::New) => {
+                    let message = format!("`{name}` is {} now", current.kind.word());
+                    return Err(Rejection::of("schema_mismatch", name, message));
+                }
+            }
         };
         values.insert(name.clone(), value);
     }
     Ok(values)
+}
+
+/// A field in another version of its schema: the one of its name, or else, where it was renamed, the one of its column.
+fn same_field<'s>(field: &Field, written: &ChannelSchema, schema: &'s ChannelSchema) -> Option<(usize, &'s Field)> {
+    let is_new = |other: &Field| written.field(&other.name).is_none();
+    let by_column =
+        || schema.fields.iter().enumerate().find(|(_, other)| other.column() == field.column() && is_new(other));
+    schema.field(&field.name).or_else(by_column)
 }
 
 fn bad_value(name: &str, error: &ValueError) -> Rejection {
@@ -69,30 +97,60 @@ fn convert(value: Value, kind: FieldType) -> Option<Value> {
 
 /// The values of a live row of the log in the order of the current schema; `None` for a tombstone.
 pub(super) fn values_of(channel: &LiveChannel, head: &Head) -> Result<Option<Vec<Value>>, SyncError> {
-    head.row.body.as_ref().map(|body| values_in(channel, head.row.version, body)).transpose()
+    let Some(body) = &head.row.body else { return Ok(None) };
+    let mut values = values_in(channel, head.row.version, body)?;
+    for (name, json) in &head.aside.kept {
+        // What was put aside comes back with its field, unless somebody wrote the field since.
+        if let Some((place, field)) = channel.schema.field(name).filter(|(place, _)| values[*place].is_null()) {
+            values[place] = field.kind.from_json(json).unwrap_or_default();
+        }
+    }
+    Ok(Some(values))
+}
+
+/// What the log notes of a record, for its next body: with the values that the current schema has no place for.
+pub(super) fn aside_of(channel: &LiveChannel, head: Head) -> Result<Aside, SyncError> {
+    let mut aside = head.aside;
+    let Some(body) = head.row.body.filter(|_| head.row.version != channel.schema.version) else { return Ok(aside) };
+    let written = written(channel, head.row.version)?;
+    for (field, value) in written.fields.iter().zip(decode(written, &body)?) {
+        let has_place = same_field(field, written, &channel.schema)
+            .is_some_and(|(_, now)| convert(value.clone(), now.kind).is_some());
+        if !has_place && !value.is_null() {
+            aside.kept.insert(field.name.clone(), value.to_json());
+        }
+    }
+    Ok(aside)
+}
+
+fn written(channel: &LiveChannel, version: SchemaVersion) -> Result<&ChannelSchema, SyncError> {
+    let unknown = || SyncError::Bug(format!("a row of `{}` names an unknown schema version", channel.name()));
+    channel.versions.get(&version).map(|schema| &**schema).ok_or_else(unknown)
+}
+
+fn decode(written: &ChannelSchema, body: &str) -> Result<Vec<Value>, SyncError> {
+    decode_body(body, written.types()).map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))
 }
 
 /// The values of a body in the order of the current schema.
 pub(super) fn values_in(channel: &LiveChannel, version: SchemaVersion, body: &str) -> Result<Vec<Value>, SyncError> {
-    let written = channel
-        .versions
-        .get(&version)
-        .ok_or_else(|| SyncError::Bug(format!("a row of `{}` names an unknown schema version", channel.name())))?;
-    let values = decode_body(body, written.types())
-        .map_err(|error| SyncError::Bug(format!("a body does not read back: {error}")))?;
-    Ok(if written.version == channel.schema.version { values } else { reorder(written, values, &channel.schema) })
+    let written = written(channel, version)?;
+    let values = decode(written, body)?;
+    Ok(if version == channel.schema.version { values } else { reorder(written, values, &channel.schema) })
 }
 
-/// Values of one version in the order of another: by name, converted where that is exact, else the field's default.
+/// Values of one version in the order of another: of the same field, converted where that is exact and else NULL; a field
+/// that is new has its default. A device does the same with the rows that it holds.
 fn reorder(written: &ChannelSchema, values: Vec<Value>, current: &ChannelSchema) -> Vec<Value> {
-    let mut by_name: HashMap<&str, Value> =
-        written.fields.iter().map(|field| field.name.as_str()).zip(values).collect();
-    let pick = |field: &omctl_protocol::Field| {
-        let converted = by_name.remove(field.name.as_str()).and_then(|value| convert(value, field.kind));
-        let default = || field.default.as_ref().and_then(|json| field.kind.from_json(json).ok());
-        converted.or_else(default).unwrap_or(Value::Null)
-    };
-    current.fields.iter().map(pick).collect()
+    let mut ordered: Vec<Option<Value>> = vec![None; current.fields.len()];
+    for (field, value) in written.fields.iter().zip(values) {
+        if let Some((place, now)) = same_field(field, written, current) {
+            ordered[place] = Some(convert(value, now.kind).unwrap_or_default());
+        }
+    }
+    let default = |field: &Field| field.default.as_ref().and_then(|json| field.kind.from_json(json).ok());
+    let pick = |(value, field): (Option<Value>, &Field)| value.or_else(|| default(field)).unwrap_or_default();
+    ordered.into_iter().zip(&current.fields).map(pick).collect()
 }
 
 impl Sync {

@@ -15,7 +15,7 @@ use super::settle::{Item, Untraced};
 use super::sight::Sight;
 use crate::backend::{Collection, Effect, Key, Write};
 use crate::live::{Home, Live, LiveChannel};
-use crate::store::{ChannelNo, Head, IncarnationNo, Journal, JournalChange, Offered, Writers};
+use crate::store::{Aside, ChannelNo, Head, IncarnationNo, Journal, JournalChange};
 
 /// A mutation that may be written.
 pub(super) struct Wanted<'i> {
@@ -55,7 +55,7 @@ impl Sync {
             return Ok(Judgement::Answer(Answer::unknown()));
         }
         let own = own_fields(wanted, head, visible);
-        let (position, offered) = (head.map(|head| head.row.position), head.map(|head| &head.offered));
+        let (position, offered) = (head.map(|head| head.row.position), head.map(|head| &head.aside.offered));
         let is_untraced = untraced.all.contains(&wanted.item.settled_as);
         let standing = offer::standings(channel, wanted.item, position, offered, is_untraced);
         let currently = visible.map(|record| Current { values: &record.values, own: &own, standing: &standing });
@@ -167,7 +167,7 @@ fn own_fields(wanted: &Wanted<'_>, head: Option<&Head>, current: Option<&Record>
     let fields = wanted.channel.schema.fields.iter().enumerate();
     fields
         .map(|(place, field)| {
-            head.writers.wrote(wanted.item.incarnation, &field.name) && journaled[place] == current.values[place]
+            head.aside.writers.wrote(wanted.item.incarnation, &field.name) && journaled[place] == current.values[place]
         })
         .collect()
 }
@@ -199,7 +199,7 @@ pub(super) fn journal_of(
 ) -> Journal {
     let values = record.as_ref().map(|record| record.values.clone());
     let mut change = change_of(live, &wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
-    if let (JournalChange::Put { offered, .. }, Some(values)) = (&mut change, values) {
+    if let (JournalChange::Put { aside: Aside { offered, .. }, .. }, Some(values)) = (&mut change, values) {
         let standing =
             offer::standings(&wanted.channel, wanted.item, head.map(|head| head.row.position), Some(offered), false);
         let holds = |place: usize| {
@@ -221,21 +221,21 @@ pub(super) fn change_of(
 ) -> JournalChange {
     let Some(record) = record else { return JournalChange::Gone };
     let journaled = head.and_then(|head| codec::values_of(channel, head).ok().flatten());
-    let (mut writers, mut offered) = match (&journaled, head) {
-        (Some(_), Some(head)) => (head.writers.clone(), head.offered.clone()),
-        _ => (Writers::default(), Offered::new()),
+    let mut aside = match (&journaled, head) {
+        (Some(_), Some(head)) => head.aside.clone(),
+        _ => Aside::default(),
     };
     for (place, field) in channel.schema.fields.iter().enumerate() {
         let changed = journaled.as_ref().is_none_or(|journaled| journaled[place] != record.values[place]);
         let writer = wrote.filter(|(_, places)| places.contains(&place)).map(|(incarnation, _)| incarnation);
         if changed {
-            offered.remove(&field.name);
+            aside.offered.remove(&field.name);
         }
         match (changed, writer) {
-            (true, Some(incarnation)) => writers.note(incarnation, &field.name),
-            (true, None) => writers.forget(&field.name),
+            (true, Some(incarnation)) => aside.writers.note(incarnation, &field.name),
+            (true, None) => aside.writers.forget(&field.name),
             (false, _) => {}
         }
     }
-    put(live, channel, &record.id, &record.values, writers, offered)
+    put(live, channel, &record.id, &record.values, aside)
 }

@@ -7,7 +7,7 @@ use omctl_protocol::value::encode_body;
 use omctl_protocol::{ChannelName, Mutation, Operation, Position, RecordId, Value};
 
 use super::answer::Answer;
-use super::codec;
+use super::codec::{self, Side};
 use super::offer;
 use super::place::place_alone;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
@@ -19,15 +19,14 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::rule::Subject;
-use crate::store::{Batch, ChannelNo, Committing, Journal, JournalChange, Offered, Settled, Writers};
+use crate::store::{Aside, Batch, ChannelNo, Committing, Journal, JournalChange, Settled, Writers};
 
 /// What a run has made of one record so far.
 #[derive(Default)]
 struct Working {
     /// `None`: it does not exist.
     values: Option<Vec<Value>>,
-    writers: Writers,
-    offered: Offered,
+    aside: Aside,
     /// Of its row in the log.
     position: Option<Position>,
     /// Its place in the batch's journal, once something changed it.
@@ -82,8 +81,7 @@ impl Sync {
                 Some(head) => Working {
                     values: codec::values_of(channel, &head)?,
                     position: Some(head.row.position),
-                    writers: head.writers,
-                    offered: head.offered,
+                    aside: codec::aside_of(channel, head)?,
                     journal: None,
                 },
             };
@@ -129,7 +127,7 @@ impl Sync {
         for file in seed {
             let Some(channel) = live.channels.get(&file.channel) else { continue };
             for record in &file.records {
-                let change = put(&live, channel, &record.id, &record.values, Writers::default(), Offered::new());
+                let change = put(&live, channel, &record.id, &record.values, Aside::default());
                 let (channel, id) = (ChannelNo(channel.number), record.id.clone());
                 batch.journal.push(Journal { channel, id, as_of: Position(0), change });
                 written += 1;
@@ -199,8 +197,8 @@ pub(super) fn prepare(
     }
     let wish = Wish {
         op: mutation.op,
-        old: codec::read_fields(&channel, mutation.v, &mutation.old)?,
-        new: codec::read_fields(&channel, mutation.v, &mutation.new)?,
+        old: codec::read_fields(&channel, mutation.v, &mutation.old, Side::Old)?,
+        new: codec::read_fields(&channel, mutation.v, &mutation.new, Side::New)?,
         again: mutation.again.is_some(),
     };
     for field in &channel.schema.fields {
@@ -242,20 +240,12 @@ pub(super) fn check_after(channel: &LiveChannel, sight: &Sight, record: (&str, &
 }
 
 /// A record's journal entry for what it looks like now.
-pub(super) fn put(
-    live: &Live,
-    channel: &LiveChannel,
-    id: &RecordId,
-    values: &[Value],
-    writers: Writers,
-    offered: Offered,
-) -> JournalChange {
+pub(super) fn put(live: &Live, channel: &LiveChannel, id: &RecordId, values: &[Value], aside: Aside) -> JournalChange {
     JournalChange::Put {
         version: channel.schema.version,
         body: encode_body(values),
         place: place_alone(live, channel, id, values),
-        writers,
-        offered,
+        aside,
     }
 }
 
@@ -276,8 +266,8 @@ fn apply(
         .as_ref()
         .filter(|values| wish.op == Operation::Create || sight.sees(channel, (id.as_str(), values)));
     let own: Vec<bool> =
-        channel.schema.fields.iter().map(|field| record.writers.wrote(item.incarnation, &field.name)).collect();
-    let standing = offer::standings(channel, item, record.position, Some(&record.offered), false);
+        channel.schema.fields.iter().map(|field| record.aside.writers.wrote(item.incarnation, &field.name)).collect();
+    let standing = offer::standings(channel, item, record.position, Some(&record.aside.offered), false);
     let current = visible.map(|values| Current { values, own: &own, standing: &standing });
     let planned = plan(&channel.schema, channel.decl.delete_vs_update, wish, current);
     let (answer, after) = match planned {
@@ -302,20 +292,21 @@ fn apply(
             return (Answer::rejected(&rejection), None);
         }
         if record.values.is_none() {
-            record.writers = Writers::all(item.incarnation);
+            record.aside = Aside { writers: Writers::all(item.incarnation), ..Aside::default() };
         }
         let before = record.values.as_deref().unwrap_or_default();
         for (place, field) in channel.schema.fields.iter().enumerate() {
             if before.get(place).is_some_and(|before| *before != values[place]) {
-                record.writers.note(item.incarnation, &field.name);
-                record.offered.remove(&field.name);
+                record.aside.writers.note(item.incarnation, &field.name);
+                record.aside.offered.remove(&field.name);
+                record.aside.kept.remove(&field.name);
             }
         }
         let holds = |place: usize| wish.new.get(&channel.schema.fields[place].name) == Some(&values[place]);
-        offer::note(channel, item, wish, &standing, holds, &mut record.offered);
+        offer::note(channel, item, wish, &standing, holds, &mut record.aside.offered);
     }
     let change = match &after {
-        Some(values) => put(live, channel, id, values, record.writers.clone(), record.offered.clone()),
+        Some(values) => put(live, channel, id, values, record.aside.clone()),
         None => JournalChange::Gone,
     };
     record.values = after;

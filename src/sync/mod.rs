@@ -33,6 +33,8 @@ mod tests;
 #[cfg(test)]
 mod tests_backend;
 #[cfg(test)]
+mod tests_schema;
+#[cfg(test)]
 mod tests_scopes;
 mod view;
 

@@ -16,7 +16,7 @@ use crate::catalog::{Channel, PROJECT_FILE};
 use crate::rule::Subject;
 
 /// Channels from their YAML, as a developer writes them.
-fn channels(files: &[(&str, &str)]) -> Vec<Channel> {
+pub(super) fn channels(files: &[(&str, &str)]) -> Vec<Channel> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("channels")).unwrap();
     std::fs::write(folder.path().join(PROJECT_FILE), "version: 1\nname: t\n").unwrap();
@@ -50,7 +50,7 @@ fn id(record: u128) -> String {
     Uuid::from_u128(record).to_string()
 }
 
-fn update(seq: u64, channel: &str, record: u128, old: Json, new: Json) -> Mutation {
+pub(super) fn update(seq: u64, channel: &str, record: u128, old: Json, new: Json) -> Mutation {
     Mutation {
         id: MutationId(Uuid::from_u128(record << 64 | 0xffff << 16 | u128::from(seq))),
         op: Operation::Update,
@@ -192,7 +192,7 @@ async fn give_away(bench: &Bench, customer: u128, rep: &str) {
     let record: RecordId = id(customer).into();
     let as_of = bench.store.newest_position().await.unwrap();
     let values = [Value::Text("c".into()), Value::Text(rep.into())];
-    let change = super::managed::put(&live, channel, &record, &values, Default::default(), Default::default());
+    let change = super::managed::put(&live, channel, &record, &values, Default::default());
     let entry = crate::store::Journal { channel: crate::store::ChannelNo(channel.number), id: record, as_of, change };
     let batch = crate::store::Batch { journal: vec![entry], ..Default::default() };
     bench.sync.commit(&live, batch).await.unwrap();

@@ -1,0 +1,97 @@
+//! Fields that come, go and change while devices are away with writes of an older version.
+
+use std::collections::BTreeMap;
+
+use omctl_protocol::*;
+use serde_json::{Value as Json, json};
+
+use super::tests::{Bench, create, receipts, send};
+use super::tests_scopes::{channels, update};
+use crate::rule::Subject;
+
+const FIRST: &str = "scope: public\nfields:\n  title: { type: text }\n  hours: { type: int }\n  \
+    status: { type: enum, values: [open, done, odd] }\n  note: { type: text }\n  code: { type: text }\n";
+
+/// `title` is renamed, `hours` and `code` have other types, a word is gone, `note` is gone, `owner` is new and required.
+const SECOND: &str = "scope: public\nfields:\n  headline: { type: text, column: title }\n  hours: { type: decimal }\n  \
+    status: { type: enum, values: [open, done] }\n  code: { type: int }\n  owner: { type: text, required: true }\n";
+
+async fn next(bench: Bench, text: &str, start: u64) -> Bench {
+    Bench::open(bench.database.clone(), channels(&[("notes", text)]), &BTreeMap::new(), start).await
+}
+
+/// The only record, by field.
+async fn record(bench: &Bench) -> BTreeMap<String, Json> {
+    let view = bench.sync.backend_view(&"notes".into(), &Subject::default()).await.unwrap();
+    assert_eq!(view.rows.len(), 1);
+    view.fields.into_iter().zip(view.rows[0].values.iter().map(Value::to_json)).collect()
+}
+
+#[tokio::test]
+async fn writes_of_an_older_version_are_converted_or_refused_and_nothing_is_nulled() {
+    let bench = Bench::with(channels(&[("notes", FIRST)]), &BTreeMap::new()).await;
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    let values = json!({ "title": "t", "hours": "3", "status": "odd", "note": "kept", "code": "A1" });
+    send(&mut one, vec![create(1, "notes", 1, values)]).await;
+
+    let bench = next(bench, SECOND, 2).await;
+    let after = record(&bench).await;
+    assert_eq!((&after["headline"], &after["hours"], &after["status"]), (&json!("t"), &json!("3"), &json!("odd")));
+    assert_eq!(after["code"], Json::Null, "A1 is no number");
+    let old_version = |seq: u64, old: Json, new: Json| update(seq, "notes", 1, old, new);
+    let (mut one, frames) = bench.connect(1, |hello| hello.last_seq = Seq(1)).await;
+    let versions: Vec<u32> =
+        frames.iter().filter_map(|f| if let Down::Schema(s) = f { Some(s.version.0) } else { None }).collect();
+    assert_eq!(versions, [1, 2], "rows and mutations of both versions may come");
+    let mut waiting = vec![
+        old_version(2, json!({ "title": "t" }), json!({ "title": "renamed" })),
+        old_version(3, json!({ "hours": "3" }), json!({ "hours": "4" })),
+        old_version(4, json!({ "note": "kept" }), json!({ "note": "lost?" })),
+        old_version(5, json!({ "code": "A1" }), json!({ "code": "77" })),
+        old_version(6, json!({ "code": "77" }), json!({ "code": "B2" })),
+        old_version(7, json!({ "status": "open" }), json!({ "status": "odd" })),
+        create(8, "notes", 8, json!({ "title": "no owner" })),
+    ];
+    // An app of the new version, on the same device.
+    waiting.push(Mutation {
+        v: SchemaVersion(2),
+        ..old_version(9, json!({ "headline": "renamed" }), json!({ "headline": "new app" }))
+    });
+    waiting
+        .push(Mutation { v: SchemaVersion(9), ..old_version(10, json!({}), json!({ "headline": "from the future" })) });
+    send(&mut one, waiting).await;
+    let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(10)).await;
+    let told = receipts(&frames);
+    let code = |seq: u64| {
+        let receipt = told.iter().find(|receipt| receipt.seq == Seq(seq)).unwrap();
+        (receipt.outcome, receipt.code.clone().unwrap_or_default())
+    };
+    for (seq, outcome, expected) in [
+        (2, Outcome::Applied, ""),
+        (3, Outcome::Applied, ""),
+        (4, Outcome::Rejected, "schema_mismatch"),
+        (5, Outcome::Applied, ""),
+        (6, Outcome::Rejected, "schema_mismatch"),
+        (7, Outcome::Rejected, "bad_value"),
+        (8, Outcome::Rejected, "required"),
+        (9, Outcome::Applied, ""),
+        (10, Outcome::Rejected, "schema_mismatch"),
+    ] {
+        assert_eq!(code(seq), (outcome, expected.to_owned()), "{seq}");
+    }
+    let after = record(&bench).await;
+    assert_eq!((&after["headline"], &after["hours"]), (&json!("new app"), &json!("4")));
+    // A delete names every field that its device saw.
+    let (mut one, _) = bench.connect(1, |hello| hello.last_seq = Seq(10)).await;
+    let seen = json!({ "title": "t", "hours": "3", "status": "odd", "note": "kept", "code": "A1" });
+    let delete = Mutation { op: Operation::Delete, ..update(11, "notes", 1, seen, json!({})) };
+    send(&mut one, vec![delete]).await;
+    let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(11)).await;
+    let told = receipts(&frames);
+    assert_eq!(told.last().map(|r| (r.outcome, r.code.as_deref())), Some((Outcome::Conflict, Some("updated"))));
+
+    // What was taken out by mistake comes back with what it held.
+    let bench = next(bench, FIRST, 3).await;
+    let after = record(&bench).await;
+    assert_eq!((&after["title"], &after["note"], &after["hours"]), (&json!("new app"), &json!("kept"), &json!("4")));
+}
