@@ -71,7 +71,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
         }
         'omctl;new;channel' {
             [CompletionResult]::new('--from', '--from', [CompletionResultType]::ParameterName, 'The database, and the table: sqlite:FILE#TABLE')
-            [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Who sees a record: public, or FIELD=account.email; else nobody')
+            [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody')
             [CompletionResult]::new('--write', '--write', [CompletionResultType]::ParameterName, 'What any account may do: create,update,delete; else nothing')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')

@@ -55,7 +55,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcomm
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l from -d 'The database, and the table: sqlite:FILE#TABLE' -r
-complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l scope -d 'Who sees a record: public, or FIELD=account.email; else nobody' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l scope -d 'Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l write -d 'What any account may do: create,update,delete; else nothing' -r -f -a "create\t''
 update\t''
 delete\t''"

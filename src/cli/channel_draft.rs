@@ -65,6 +65,8 @@ pub(super) enum ScopeWish {
     Public,
     /// A field or column, and what it must equal.
     Field(String, String),
+    /// A reference whose record's scopes are inherited.
+    Via(String),
 }
 
 impl std::str::FromStr for ScopeWish {
@@ -73,10 +75,11 @@ impl std::str::FromStr for ScopeWish {
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
             None if text == "public" => Ok(Self::Public),
+            None if text.len() > 4 && text.starts_with("via:") => Ok(Self::Via(text[4..].to_owned())),
             Some((field, right)) if !field.is_empty() && right.starts_with("account.") => {
                 Ok(Self::Field(field.to_owned(), right.to_owned()))
             }
-            _ => Err("write `public`, or for example owner=account.email".to_owned()),
+            _ => Err("write `public`, or for example owner=account.email or via:customer".to_owned()),
         }
     }
 }
@@ -119,11 +122,17 @@ impl Draft {
             }
             fields.push(draft_field(shape, column, name, is_key, &channel_of));
         }
+        let named = |wanted: &String| {
+            let is_it =
+                |(name, column): &(&String, &ColumnShape)| *name == wanted || column.name.eq_ignore_ascii_case(wanted);
+            names.iter().zip(&shape.columns).find(is_it)
+        };
         let scope = match scope {
             Some(ScopeWish::Public) => Some("public".to_owned()),
-            Some(ScopeWish::Field(wanted, right)) => (names.iter().zip(&shape.columns))
-                .find(|(name, column)| *name == wanted || column.name.eq_ignore_ascii_case(wanted))
-                .map(|(name, _)| format!("{{ {name}: {right} }}")),
+            Some(ScopeWish::Field(wanted, right)) => named(wanted).map(|(name, _)| format!("{{ {name}: {right} }}")),
+            Some(ScopeWish::Via(wanted)) => named(wanted)
+                .filter(|(_, column)| column.references.as_ref().is_some_and(|to| channel_of(&to.table).is_some()))
+                .map(|(name, _)| format!("{{ via: {name} }}")),
             None => None,
         };
         Self {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Cli, CliError, Exit, diagnostic_json};
+use crate::live;
 
 /// The result's schema.
 pub(super) const SCHEMA: &str = "omctl.check/1";
@@ -21,11 +22,22 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     let (catalog, warnings) = cli.diagnose(&root, args.env_name.as_deref())?;
     cli.ui.diagnostics(&root, &warnings);
     let (channels, backends) = (catalog.channels.len(), catalog.backends.len());
-    let text = format!("{}: {}, {}, no errors", catalog.name, count(channels, "channel"), count(backends, "backend"));
+    let mut text =
+        format!("{}: {}, {}, no errors", catalog.name, count(channels, "channel"), count(backends, "backend"));
+    // A rule that says something else than was meant is no error: only a sentence shows it.
+    let scopes: Vec<(&str, String)> = catalog
+        .channels
+        .values()
+        .filter_map(|channel| Some((channel.name.as_str(), live::explain_scope(&catalog, channel)?)))
+        .collect();
+    for (channel, sentence) in &scopes {
+        text.push_str(&format!("\n  {channel:<24} {sentence}"));
+    }
     cli.ui.result(text, || {
         json!({
             "type": "result", "schema": SCHEMA, "ok": true, "project": catalog.name, "channels": channels,
-            "backends": backends, "diagnostics": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+            "backends": backends, "scopes": scopes.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "diagnostics": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
         })
     });
     cli.ui.next(if channels == 0 { "omctl new channel --from 'sqlite:FILE' --all" } else { "omctl serve" });

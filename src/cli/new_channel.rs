@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// All tables that have a key
     #[arg(long)]
     all: bool,
-    /// Who sees a record: public, or FIELD=account.email; else nobody
+    /// Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody
     #[arg(long, value_name = "RULE")]
     scope: Option<ScopeWish>,
     /// What any account may do: create,update,delete; else nothing
@@ -125,6 +125,7 @@ fn warn_unseen(cli: &Cli, args: &Args, unseen: &[String]) {
     if !unseen.is_empty() {
         let reason = match &args.scope {
             Some(ScopeWish::Field(field, _)) => format!("no field `{field}` there"),
+            Some(ScopeWish::Via(field)) => format!("`{field}` is no reference to a channel there"),
             _ => "no --scope was said".to_owned(),
         };
         cli.ui.warn(format!("NOBODY SEES ANYTHING YET of {}: {reason}", unseen.join(", ")));
@@ -352,6 +353,10 @@ mod tests {
         let folder = project();
         let all = prepared(folder.path(), "--from DB --all --scope Owner=account.email").unwrap();
         assert!(file(&all, "channels/odd.yaml").contains("\nscope: { owner: account.email }\n"));
+        let album = prepared(folder.path(), "--from DB#Album --scope via:ArtistId").unwrap();
+        assert_eq!(album.unseen, ["album"], "there is no channel `artist` to inherit from");
+        let inherited = prepared(folder.path(), "--from DB --all --scope via:ArtistId").unwrap();
+        assert!(file(&inherited, "channels/album.yaml").contains("\nscope: { via: ArtistId }\n"));
         assert_eq!(all.unseen, ["album", "artist", "playlist_track"]);
     }
 
