@@ -6,3 +6,4 @@ mod bad_input;
 mod serve;
 mod source;
 mod tidy;
+mod types;
