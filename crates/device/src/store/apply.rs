@@ -5,7 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::frame::{Leave, ScalarRow};
+use omctl_protocol::frame::{Leave, ScalarRow, Slices};
+use omctl_protocol::hash::slice_of;
 use omctl_protocol::{ChannelName, ChannelSchema, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use serde::Deserialize;
@@ -43,6 +44,11 @@ struct RowsLine<'a> {
 #[derive(Deserialize)]
 struct LeaveLine {
     leave: Leave,
+}
+
+#[derive(Deserialize)]
+struct SlicesLine {
+    slices: Slices,
 }
 
 /// Where rows go, and what was noticed on the way.
@@ -123,6 +129,24 @@ impl<'a> Target<'a> {
         }
         scope.progress = Some(frame.leave.position);
         scope.expected = frame.leave.sum;
+        Ok(())
+    }
+
+    /// Applies one `slices` frame: what the scope holds in them is taken out, and the rows that follow fill it again.
+    /// Whether a record is gone for good is known only when all frames are through, in [`Target::drop_orphans`].
+    pub(crate) fn slices(&mut self, scope: &mut Scope, line: &str) -> Result<()> {
+        let frame = serde_json::from_str::<SlicesLine>(line).map_err(StoreError::Frame)?.slices;
+        if !frame.slices.is_empty() {
+            let sql = format!("SELECT id FROM {} WHERE scope = ?1", self.rows);
+            let mut held = self.conn.prepare_cached(&sql)?;
+            let ids = held.query_map([scope.number], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+            for id in ids.iter().filter(|id| frame.slices.contains(&slice_of(id))) {
+                self.leave_one(scope, id)?;
+            }
+        }
+        scope.progress = Some(frame.position);
+        scope.expected = None;
+        scope.reconcile = false;
         Ok(())
     }
 
@@ -232,12 +256,15 @@ impl<'a> Writer<'a> {
         } else {
             None
         };
+        // The version is part of the statement's text: one value less to bind for each row.
+        let v = schema.version.0;
         Ok(Self {
             insert_row: conn.prepare_cached(&format!(
-                "INSERT INTO {rows} (id, scope, life, hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id, scope) DO NOTHING"
+                "INSERT INTO {rows} (id, scope, life, hash, v) VALUES (?1, ?2, ?3, ?4, {v}) \
+                 ON CONFLICT (id, scope) DO NOTHING"
             ))?,
             held: format!("SELECT hash FROM {rows} WHERE id = ?1 AND scope = ?2"),
-            update_row: format!("UPDATE {rows} SET life = ?3, hash = ?4 WHERE id = ?1 AND scope = ?2"),
+            update_row: format!("UPDATE {rows} SET life = ?3, hash = ?4, v = {v} WHERE id = ?1 AND scope = ?2"),
             row_write: conn.prepare_cached(&overlay::upsert(written, table))?,
             base_write,
             conn,

@@ -103,6 +103,21 @@ pub(crate) fn set_base_absent(conn: &Connection, channel: &Channel, record: &str
     Ok(())
 }
 
+/// Makes a record pending as it is held: its row, or that there is none, becomes its base, unless it has one.
+pub(crate) fn keep_base(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
+    let (base, table, fields) = (&channel.names.base, &channel.names.table, field_list(&channel.schema));
+    conn.prepare_cached(&format!(
+        "INSERT INTO {base} (id, om_present{fields}) SELECT id, 1{fields} FROM {table} WHERE id = ?1
+         AND NOT EXISTS (SELECT 1 FROM {base} WHERE id = ?1)"
+    ))?
+    .execute([record])?;
+    conn.prepare_cached(&format!(
+        "INSERT INTO {base} (id, om_present) SELECT ?1, 0 WHERE NOT EXISTS (SELECT 1 FROM {base} WHERE id = ?1)"
+    ))?
+    .execute([record])?;
+    Ok(())
+}
+
 /// Field names, each after a comma.
 pub(crate) fn field_list(schema: &ChannelSchema) -> String {
     schema.fields.iter().map(|field| format!(", {}", quote(&field.name))).collect()
