@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
 
-use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
+use crate::store::{Audit, Store, StoreError, Welcomed, is_rows, parse_down};
 
 /// Most mutations that are sent and not yet accepted.
 const WINDOW: u64 = 1000;
@@ -246,6 +246,28 @@ impl Engine {
         }
         self.show(&mut actions);
         Ok(actions)
+    }
+
+    /// Audits what is held ([`Store::audit`]); where something is wrong and a session stands, it is reconciled at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn audit(&mut self, now_ms: i64) -> Result<(Audit, Vec<Action>), StoreError> {
+        self.store.tell_time(now_ms);
+        let audit = self.store.audit()?;
+        let mut actions = Vec::new();
+        if !audit.changed.is_empty() {
+            actions.push(Action::Changed(audit.changed.clone()));
+        }
+        if let Phase::Live(live) = &self.phase
+            && audit.needs_repair()
+            && !self.one_shot
+        {
+            let proof = live.proof.clone();
+            self.say_hello(proof, true, &mut actions)?;
+        }
+        self.show(&mut actions);
+        Ok((audit, actions))
     }
 
     fn frame(&mut self, line: &str, actions: &mut Vec<Action>) -> Result<(), StoreError> {

@@ -311,3 +311,53 @@ fn a_file_of_an_earlier_version_gets_the_columns_it_lacks() {
     let found: (i64, i64) = store.connection().query_row(versions, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
     assert_eq!(found, (0, 1));
 }
+
+/// Runs statements behind the triggers' back.
+fn damage(store: &Store, sql: &str) {
+    let triggers = rusqlite::config::DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER;
+    store.connection().set_db_config(triggers, false).unwrap();
+    store.connection().execute_batch(sql).unwrap();
+    store.connection().set_db_config(triggers, true).unwrap();
+}
+
+#[test]
+fn an_audit_finds_what_is_not_as_it_came_and_leaves_the_apps_own_writes_alone() {
+    let mut store = synced();
+    store.rows(&rows_line("s", "notes", 6, None, &[("c", Some(note("C"))), ("d", Some(note("D")))])).unwrap();
+    commit(&mut store, 6, vec![]);
+    run(&mut store, "UPDATE notes SET title = 'mine' WHERE id = 'a'; INSERT INTO notes (id) VALUES ('new')");
+    assert_eq!(store.audit().unwrap(), Audit { checked: 3, skipped: 1, ..Audit::default() });
+    assert_eq!(store.hello(None, false, false).unwrap().scopes.slices.len(), 0);
+
+    damage(
+        &store,
+        "DELETE FROM notes WHERE id = 'b'; UPDATE notes SET hours = '1.50' WHERE id = 'c';
+         INSERT INTO notes (id) VALUES ('foreign');",
+    );
+    let audit = store.audit().unwrap();
+    assert_eq!((audit.checked, audit.damaged, audit.missing, audit.foreign), (2, 1, 1, 1));
+    assert_eq!(audit.changed, std::collections::BTreeSet::from(["notes".into()]));
+    assert_eq!(titles(&store).iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>(), ["a", "c", "d", "new"]);
+    assert_eq!(store.stats().unwrap().pending, 2);
+    let hello = store.hello(None, false, false).unwrap();
+    let right = slice_sums(&[("a", note("A")), ("b", note("B")), ("c", note("C")), ("d", note("D"))]);
+    let mut differing = hello.scopes.slices["s"].differing(&right);
+    differing.sort_unstable();
+    assert_eq!(differing, slices("s", 0, &["b", "c"]).slices);
+}
+
+#[test]
+fn an_audit_finds_lost_memberships_and_skips_rows_of_older_versions() {
+    let mut store = synced();
+    damage(&store, "DELETE FROM om_row_notes WHERE id = 'a'");
+    let audit = store.audit().unwrap();
+    assert_eq!((audit.checked, audit.miscounted, audit.foreign), (1, 1, 1));
+    assert!(audit.needs_repair());
+    assert_eq!(store.hello(None, false, false).unwrap().scopes.slices["s"], slice_sums(&[("b", note("B"))]));
+
+    let mut schema = notes();
+    schema.version = omctl_protocol::SchemaVersion(2);
+    schema.fields.push(field("pinned", omctl_protocol::FieldType::Bool));
+    store.install_schema(&schema).unwrap();
+    assert_eq!(store.audit().unwrap(), Audit { skipped: 1, ..Audit::default() });
+}

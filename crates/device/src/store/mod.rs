@@ -10,6 +10,7 @@
 //! Read next: `ddl` (tables and triggers), `seal` (up), `session` and `apply` (down), `overlay` (both together).
 
 mod apply;
+mod audit;
 mod channels;
 mod coalesce;
 mod commit;
@@ -40,6 +41,7 @@ use omctl_protocol::{
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+pub use self::audit::Audit;
 pub use self::commit::CommitOutcome;
 pub use self::outbox::{Answer, Rejected};
 pub use self::session::Welcomed;
