@@ -16,6 +16,7 @@ mod coalesce;
 mod commit;
 mod ddl;
 mod incarnation;
+mod order;
 mod outbox;
 mod overlay;
 mod reconcile;
