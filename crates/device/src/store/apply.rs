@@ -7,15 +7,15 @@ use std::collections::BTreeSet;
 
 use omctl_protocol::frame::{Leave, ScalarRow, Slices};
 use omctl_protocol::hash::slice_of;
-use omctl_protocol::{ChannelName, ChannelSchema, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
+use omctl_protocol::{ChannelName, ChannelSchema, FieldType, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use serde::Deserialize;
 
 use super::channels::Channel;
 use super::overlay::{self, field_list};
 use super::scopes::Scope;
-use super::values::{BindError, bind_scalar};
-use super::{Result, StoreError, state};
+use super::values::{Bind, BindError, bind_scalar};
+use super::{Result, StoreError, fields, state};
 
 /// The head of a `rows` frame: what must be known before its rows are read.
 #[derive(Debug, Deserialize)]
@@ -213,8 +213,15 @@ struct Writer<'a> {
     row_write: CachedStatement<'a>,
     base_write: Option<CachedStatement<'a>>,
     conn: &'a Connection,
-    /// Which of the frame's values goes to which parameter, and its type.
-    binds: Vec<(usize, usize, omctl_protocol::FieldType)>,
+    binds: Vec<Bound>,
+}
+
+/// Which of the frame's values goes to which parameter, and its types in the frame and in the table.
+struct Bound {
+    source: usize,
+    parameter: usize,
+    from: FieldType,
+    to: FieldType,
 }
 
 impl<'a> Writer<'a> {
@@ -228,11 +235,8 @@ impl<'a> Writer<'a> {
         let current = &channel.schema;
         let mut binds = Vec::with_capacity(schema.fields.len());
         for (n, field) in current.fields.iter().enumerate() {
-            match schema.field(&field.name) {
-                Some((source, from)) if from.kind.sqlite_type() == field.kind.sqlite_type() => {
-                    binds.push((source, n + 2, from.kind));
-                }
-                _ => {}
+            if let Some((source, from)) = fields::counterpart(schema, current, field) {
+                binds.push(Bound { source, parameter: n + 2, from: from.kind, to: field.kind });
             }
         }
         // A frame of another version leaves alone what it does not know.
@@ -242,12 +246,12 @@ impl<'a> Writer<'a> {
             &**current
         } else {
             let known = |field: &&omctl_protocol::Field| {
-                binds.iter().any(|(_, parameter, _)| current.fields[parameter - 2].name == field.name)
+                binds.iter().any(|bind| current.fields[bind.parameter - 2].name == field.name)
             };
             let fields = current.fields.iter().filter(known).cloned().collect();
             narrowed = ChannelSchema { fields, ..(**current).clone() };
             for (place, bind) in binds.iter_mut().enumerate() {
-                bind.1 = place + 2;
+                bind.parameter = place + 2;
             }
             &narrowed
         };
@@ -293,11 +297,17 @@ impl<'a> Writer<'a> {
             _ => &mut self.row_write,
         };
         statement.raw_bind_parameter(1, id)?;
-        for (source, parameter, kind) in &self.binds {
-            bind_scalar(statement, *parameter, *kind, &values[*source]).map_err(|error| match error {
-                BindError::Value(source) => StoreError::BadValue(source),
-                BindError::Sqlite(source) => StoreError::Sqlite(source),
-            })?;
+        for bind in &self.binds {
+            let scalar = &values[bind.source];
+            if bind.from == bind.to {
+                bind_scalar(statement, bind.parameter, bind.from, scalar).map_err(|error| match error {
+                    BindError::Value(source) => StoreError::BadValue(source),
+                    BindError::Sqlite(source) => StoreError::Sqlite(source),
+                })?;
+            } else {
+                let value = scalar.clone().into_value(bind.from).map_err(StoreError::BadValue)?;
+                statement.raw_bind_parameter(bind.parameter, Bind(&fields::convert(bind.from, bind.to, value)))?;
+            }
         }
         statement.raw_execute()?;
         Ok(())

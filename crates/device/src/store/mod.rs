@@ -15,6 +15,7 @@ mod channels;
 mod coalesce;
 mod commit;
 mod ddl;
+mod fields;
 mod incarnation;
 mod order;
 mod outbox;
@@ -418,7 +419,7 @@ impl Store {
         let mutation = found.ok_or(StoreError::NotRejected { id })?.mutation;
         let channel =
             self.channels.get(&mutation.channel).ok_or_else(|| StoreError::UnknownChannel(mutation.channel.clone()))?;
-        let mut fields = mutation.new.clone();
+        let mut fields = overlay::todays_fields(channel, &mutation);
         fields.extend(edits.clone());
         let mut columns = Vec::new();
         let mut values = Vec::new();
