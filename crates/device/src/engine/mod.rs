@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
 
-use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
+use crate::store::{Audit, Store, StoreError, Welcomed, is_rows, parse_down};
 
 /// Most mutations that are sent and not yet accepted.
 const WINDOW: u64 = 1000;
@@ -42,6 +42,9 @@ const BACKOFF_MS_MAX: u64 = 20_000;
 
 /// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
 const TROUBLES_MAX: u32 = 3;
+
+/// Most `hello`s of one connection that are answered by a wish for another one: the list, a renewal and a reset are three.
+const HELLOS_MAX: u32 = 8;
 
 /// Signs a server's nonce.
 pub type Prover = Box<dyn Fn(&str) -> Proof + Send>;
@@ -124,6 +127,8 @@ pub struct Engine {
     failures: u32,
     /// Commits with a wrong sum and frames without sense, since the last commit that was as it should be.
     troubles: u32,
+    /// `hello`s of this connection that led to no session.
+    hellos: u32,
     reconnect_at: Option<i64>,
     shown: ConnectionState,
 }
@@ -164,6 +169,7 @@ impl Engine {
             zstd: false,
             failures: 0,
             troubles: 0,
+            hellos: 0,
             reconnect_at: None,
             shown: ConnectionState::Offline,
         }
@@ -207,6 +213,7 @@ impl Engine {
             Event::Connected(greeting) => {
                 self.reconnect_at = None;
                 self.one_shot = false;
+                self.hellos = 0;
                 match greeting {
                     Greeting::Plain => self.say_hello(None, false, &mut actions)?,
                     challenge @ Greeting::Challenge(_) => self.phase = Phase::AwaitChallenge(challenge),
@@ -241,6 +248,28 @@ impl Engine {
         Ok(actions)
     }
 
+    /// Audits what is held ([`Store::audit`]); where something is wrong and a session stands, it is reconciled at once.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn audit(&mut self, now_ms: i64) -> Result<(Audit, Vec<Action>), StoreError> {
+        self.store.tell_time(now_ms);
+        let audit = self.store.audit()?;
+        let mut actions = Vec::new();
+        if !audit.changed.is_empty() {
+            actions.push(Action::Changed(audit.changed.clone()));
+        }
+        if let Phase::Live(live) = &self.phase
+            && audit.needs_repair()
+            && !self.one_shot
+        {
+            let proof = live.proof.clone();
+            self.say_hello(proof, true, &mut actions)?;
+        }
+        self.show(&mut actions);
+        Ok((audit, actions))
+    }
+
     fn frame(&mut self, line: &str, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         if is_rows(line) {
             // What still comes for an earlier `hello` is not for the session to be.
@@ -258,6 +287,7 @@ impl Engine {
                 actions.push(Action::Changed(BTreeSet::from([schema.channel.clone()])));
             }),
             (Phase::Live(_), Down::Scopes(scopes)) => self.store.scopes(&scopes),
+            (Phase::Live(_), Down::Slices(slices)) => self.store.slices(&slices),
             (Phase::Live(_), Down::Leave(leave)) => self.store.leave(&leave, line),
             (Phase::Live(_), Down::Commit(commit)) => self.committed(&commit, actions),
             (Phase::Live(live), Down::Accepted(accepted)) => {
@@ -291,9 +321,18 @@ impl Engine {
                 self.phase = Phase::Live(Live { again: true, ..Live::new(proof, Seq(0)) });
                 return self.store.set_list_scopes(welcomed == Welcomed::ListScopes);
             }
+            self.hellos += 1;
+            if self.hellos > HELLOS_MAX {
+                tracing::warn!("closing a connection whose server never has enough of `hello`");
+                self.troubles = self.troubles.saturating_add(1);
+                self.phase = Phase::Closing;
+                actions.push(Action::Close);
+                return Ok(());
+            }
             return self.say_hello(proof, welcomed == Welcomed::ListScopes, actions);
         }
         self.failures = 0;
+        self.hellos = 0;
         let mut live = Live::new(proof, welcome.accepted);
         if self.one_shot {
             // What the request carried is on its way already.
@@ -322,17 +361,19 @@ impl Engine {
         }
         let Phase::Live(live) = &mut self.phase else { return Ok(()) };
         live.committed = true;
-        self.troubles = if outcome.refetch.is_empty() { 0 } else { self.troubles.saturating_add(1) };
-        if !outcome.refetch.is_empty() {
-            live.again = true;
-            if self.troubles > TROUBLES_MAX && !self.one_shot {
+        self.troubles = if outcome.in_doubt.is_empty() { 0 } else { self.troubles.saturating_add(1) };
+        if !outcome.in_doubt.is_empty() {
+            let too_often = self.troubles > TROUBLES_MAX;
+            if self.one_shot {
+                // That these scopes are in doubt is in the file: the next request says so.
+                live.again = !too_often;
+            } else if too_often {
                 self.phase = Phase::Closing;
                 actions.push(Action::Close);
                 return Ok(());
-            }
-            let proof = live.proof.clone();
-            if !self.one_shot {
-                return self.say_hello(proof, false, actions);
+            } else {
+                let proof = live.proof.clone();
+                return self.say_hello(proof, true, actions);
             }
         }
         self.ack(actions)?;

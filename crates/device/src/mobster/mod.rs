@@ -24,7 +24,7 @@ use self::owner::{Desk, Owner, Signals};
 use self::reader::Reader;
 use crate::http::{access, link};
 use crate::store::values::Bind;
-use crate::store::{self, Answer, Rejected, Stats, StoreError, Write};
+use crate::store::{self, Answer, Audit, Rejected, Stats, StoreError, Write};
 use crate::{ConnectionState, Engine, Entropy, Store, StoreOptions};
 
 /// How long `sync_now` waits for a link in the background.
@@ -428,6 +428,17 @@ impl Mobster {
     pub async fn held(&self, channel: &ChannelName) -> Result<Vec<(String, RowHash)>> {
         let channel = channel.clone();
         self.0.desk.ask(move |owner| Ok(owner.engine_mut()?.store().held(&channel)?)).await
+    }
+
+    /// Checks that the tables still hold what the server sent. What is wrong is fetched again, now or with the next
+    /// connection; what the app wrote and what waits to be sent is left alone. Reads every row: not for every start.
+    ///
+    /// # Errors
+    /// As [`Mobster::settled`].
+    pub async fn verify(&self) -> Result<Audit> {
+        let audit = self.0.desk.ask(|owner| owner.verify()).await?;
+        self.0.wake.send_modify(|count| *count += 1);
+        Ok(audit)
     }
 
     /// Makes a view `backend_CHANNEL` of each channel: rows with keys, references and columns as the backend spells them.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
 use super::{MobsterError, Result, now_ms};
-use crate::store::{self, StoreError, Write};
+use crate::store::{self, Audit, StoreError, Write};
 use crate::{Action, ConnectionState, Engine, Event};
 
 /// What lives on the thread.
@@ -102,6 +102,13 @@ impl Owner {
         let actions = self.engine_mut()?.handle(now_ms(), event)?;
         self.report(actions);
         Ok(())
+    }
+
+    /// Audits what is held.
+    pub(crate) fn verify(&mut self) -> Result<Audit> {
+        let (audit, actions) = self.engine_mut()?.audit(now_ms())?;
+        self.report(actions);
+        Ok(audit)
     }
 
     fn report(&mut self, actions: Vec<Action>) {

@@ -5,16 +5,17 @@
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::frame::{Leave, ScalarRow};
-use omctl_protocol::{ChannelName, ChannelSchema, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
+use omctl_protocol::frame::{Leave, ScalarRow, Slices};
+use omctl_protocol::hash::slice_of;
+use omctl_protocol::{ChannelName, ChannelSchema, FieldType, Position, RowHash, SchemaVersion, ScopeKey, ScopeSum};
 use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use serde::Deserialize;
 
 use super::channels::Channel;
 use super::overlay::{self, field_list};
 use super::scopes::Scope;
-use super::values::{BindError, bind_scalar};
-use super::{Result, StoreError, state};
+use super::values::{Bind, BindError, bind_scalar};
+use super::{Result, StoreError, fields, state};
 
 /// The head of a `rows` frame: what must be known before its rows are read.
 #[derive(Debug, Deserialize)]
@@ -43,6 +44,11 @@ struct RowsLine<'a> {
 #[derive(Deserialize)]
 struct LeaveLine {
     leave: Leave,
+}
+
+#[derive(Deserialize)]
+struct SlicesLine {
+    slices: Slices,
 }
 
 /// Where rows go, and what was noticed on the way.
@@ -126,6 +132,24 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// Applies one `slices` frame: what the scope holds in them is taken out, and the rows that follow fill it again.
+    /// Whether a record is gone for good is known only when all frames are through, in [`Target::drop_orphans`].
+    pub(crate) fn slices(&mut self, scope: &mut Scope, line: &str) -> Result<()> {
+        let frame = serde_json::from_str::<SlicesLine>(line).map_err(StoreError::Frame)?.slices;
+        if !frame.slices.is_empty() {
+            let sql = format!("SELECT id FROM {} WHERE scope = ?1", self.rows);
+            let mut held = self.conn.prepare_cached(&sql)?;
+            let ids = held.query_map([scope.number], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+            for id in ids.iter().filter(|id| frame.slices.contains(&slice_of(id))) {
+                self.leave_one(scope, id)?;
+            }
+        }
+        scope.progress = Some(frame.position);
+        scope.expected = None;
+        scope.reconcile = false;
+        Ok(())
+    }
+
     fn leave_one(&mut self, scope: &mut Scope, id: &str) -> Result<()> {
         let sql = format!("DELETE FROM {} WHERE id = ?1 AND scope = ?2 RETURNING hash", self.rows);
         let held: Option<[u8; 16]> = self
@@ -189,8 +213,15 @@ struct Writer<'a> {
     row_write: CachedStatement<'a>,
     base_write: Option<CachedStatement<'a>>,
     conn: &'a Connection,
-    /// Which of the frame's values goes to which parameter, and its type.
-    binds: Vec<(usize, usize, omctl_protocol::FieldType)>,
+    binds: Vec<Bound>,
+}
+
+/// Which of the frame's values goes to which parameter, and its types in the frame and in the table.
+struct Bound {
+    source: usize,
+    parameter: usize,
+    from: FieldType,
+    to: FieldType,
 }
 
 impl<'a> Writer<'a> {
@@ -204,11 +235,8 @@ impl<'a> Writer<'a> {
         let current = &channel.schema;
         let mut binds = Vec::with_capacity(schema.fields.len());
         for (n, field) in current.fields.iter().enumerate() {
-            match schema.field(&field.name) {
-                Some((source, from)) if from.kind.sqlite_type() == field.kind.sqlite_type() => {
-                    binds.push((source, n + 2, from.kind));
-                }
-                _ => {}
+            if let Some((source, from)) = fields::counterpart(schema, current, field) {
+                binds.push(Bound { source, parameter: n + 2, from: from.kind, to: field.kind });
             }
         }
         // A frame of another version leaves alone what it does not know.
@@ -218,12 +246,12 @@ impl<'a> Writer<'a> {
             &**current
         } else {
             let known = |field: &&omctl_protocol::Field| {
-                binds.iter().any(|(_, parameter, _)| current.fields[parameter - 2].name == field.name)
+                binds.iter().any(|bind| current.fields[bind.parameter - 2].name == field.name)
             };
             let fields = current.fields.iter().filter(known).cloned().collect();
             narrowed = ChannelSchema { fields, ..(**current).clone() };
             for (place, bind) in binds.iter_mut().enumerate() {
-                bind.1 = place + 2;
+                bind.parameter = place + 2;
             }
             &narrowed
         };
@@ -232,12 +260,15 @@ impl<'a> Writer<'a> {
         } else {
             None
         };
+        // The version is part of the statement's text: one value less to bind for each row.
+        let v = schema.version.0;
         Ok(Self {
             insert_row: conn.prepare_cached(&format!(
-                "INSERT INTO {rows} (id, scope, life, hash) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id, scope) DO NOTHING"
+                "INSERT INTO {rows} (id, scope, life, hash, v) VALUES (?1, ?2, ?3, ?4, {v}) \
+                 ON CONFLICT (id, scope) DO NOTHING"
             ))?,
             held: format!("SELECT hash FROM {rows} WHERE id = ?1 AND scope = ?2"),
-            update_row: format!("UPDATE {rows} SET life = ?3, hash = ?4 WHERE id = ?1 AND scope = ?2"),
+            update_row: format!("UPDATE {rows} SET life = ?3, hash = ?4, v = {v} WHERE id = ?1 AND scope = ?2"),
             row_write: conn.prepare_cached(&overlay::upsert(written, table))?,
             base_write,
             conn,
@@ -266,11 +297,17 @@ impl<'a> Writer<'a> {
             _ => &mut self.row_write,
         };
         statement.raw_bind_parameter(1, id)?;
-        for (source, parameter, kind) in &self.binds {
-            bind_scalar(statement, *parameter, *kind, &values[*source]).map_err(|error| match error {
-                BindError::Value(source) => StoreError::BadValue(source),
-                BindError::Sqlite(source) => StoreError::Sqlite(source),
-            })?;
+        for bind in &self.binds {
+            let scalar = &values[bind.source];
+            if bind.from == bind.to {
+                bind_scalar(statement, bind.parameter, bind.from, scalar).map_err(|error| match error {
+                    BindError::Value(source) => StoreError::BadValue(source),
+                    BindError::Sqlite(source) => StoreError::Sqlite(source),
+                })?;
+            } else {
+                let value = scalar.clone().into_value(bind.from).map_err(StoreError::BadValue)?;
+                statement.raw_bind_parameter(bind.parameter, Bind(&fields::convert(bind.from, bind.to, value)))?;
+            }
         }
         statement.raw_execute()?;
         Ok(())

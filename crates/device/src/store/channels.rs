@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use omctl_protocol::{ChannelName, ChannelSchema, SchemaVersion};
+use omctl_protocol::{ChannelName, ChannelSchema, Field, SchemaVersion};
 use rusqlite::{Connection, params};
 
 use super::ddl::{self, Names};
-use super::{Result, StoreError};
+use super::{Result, StoreError, fields, values};
 
 /// One channel, in memory.
 #[derive(Clone, Debug)]
@@ -57,20 +57,18 @@ pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &Chann
         }
         Some(known) => {
             let kept = keep_own_objects(conn, &known.schema)?;
-            sql += &rebuild(&known.schema, schema, &names.table, &ddl::create_table, "id");
-            sql += &rebuild(&known.schema, schema, &names.base, &ddl::create_base, "id, om_present");
+            rebuild(conn, &known.schema, schema, &names.table, &ddl::create_table, "id")?;
+            rebuild(conn, &known.schema, schema, &names.base, &ddl::create_base, "id, om_present")?;
             if exists(conn, &format!("om_fill_{}", schema.channel))? {
-                sql += &rebuild(&known.schema, schema, &names.fill, &ddl::create_table, "id");
+                rebuild(conn, &known.schema, schema, &names.fill, &ddl::create_table, "id")?;
             }
-            sql += &format!("DROP TABLE {};", names.cap);
+            conn.execute_batch(&format!("DROP TABLE {};", names.cap))?;
             // An index of the app on a field that is gone cannot come back; it is not worth a dead end.
-            conn.execute_batch(&sql)?;
             for object in kept {
                 if let Err(error) = conn.execute_batch(&object) {
                     tracing::warn!(channel = %schema.channel, %error, "an index or trigger of the app does not fit the new fields");
                 }
             }
-            sql = String::new();
         }
     }
     sql += &ddl::create_cap(schema, &names.cap);
@@ -91,23 +89,46 @@ pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &Chann
     Ok(())
 }
 
-/// Copies a table into one with other columns; a field that changed its type starts empty.
+/// Copies a table into one with other columns. A renamed field keeps its values, a retyped one those that convert.
 fn rebuild(
+    conn: &Connection,
     old: &ChannelSchema,
     new: &ChannelSchema,
     table: &str,
     create: &dyn Fn(&ChannelSchema, &str) -> String,
     fixed: &str,
-) -> String {
-    let kept = new.fields.iter().filter(|field| {
-        old.field(&field.name).is_some_and(|(_, before)| before.kind.sqlite_type() == field.kind.sqlite_type())
-    });
-    let columns: String = kept.map(|field| format!(", {}", ddl::quote(&field.name))).collect();
+) -> Result<()> {
+    let (mut to, mut from, mut retyped) = (fixed.to_owned(), fixed.to_owned(), Vec::new());
+    for field in &new.fields {
+        let Some((_, before)) = fields::counterpart(old, new, field) else { continue };
+        to += &format!(", {}", ddl::quote(&field.name));
+        if before.kind == field.kind {
+            from += &format!(", {}", ddl::quote(&before.name));
+        } else {
+            // Not the default: that would be a value which nobody wrote.
+            from += ", NULL";
+            retyped.push((before, field));
+        }
+    }
     let created = create(new, "om_rebuilt");
-    format!(
-        "{created} INSERT INTO om_rebuilt ({fixed}{columns}) SELECT {fixed}{columns} FROM {table}; \
-         DROP TABLE {table}; ALTER TABLE om_rebuilt RENAME TO {table};"
-    )
+    conn.execute_batch(&format!("{created} INSERT INTO om_rebuilt ({to}) SELECT {from} FROM {table};"))?;
+    for (before, field) in retyped {
+        convert_column(conn, table, before, field)?;
+    }
+    conn.execute_batch(&format!("DROP TABLE {table}; ALTER TABLE om_rebuilt RENAME TO {table};"))?;
+    Ok(())
+}
+
+fn convert_column(conn: &Connection, table: &str, before: &Field, field: &Field) -> Result<()> {
+    let mut select =
+        conn.prepare(&format!("SELECT id, {0} FROM {table} WHERE {0} IS NOT NULL", ddl::quote(&before.name)))?;
+    let mut update = conn.prepare(&format!("UPDATE om_rebuilt SET {} = ?2 WHERE id = ?1", ddl::quote(&field.name)))?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let value = fields::convert(before.kind, field.kind, values::from_sql(row.get_ref(1)?));
+        update.execute(params![row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?, values::Bind(&value)])?;
+    }
+    Ok(())
 }
 
 /// The statements that make the indexes and triggers which the app itself put on a channel's table.

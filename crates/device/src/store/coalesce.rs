@@ -52,12 +52,17 @@ pub(crate) struct Item {
 impl Capture {
     /// The mutation's id: a UUIDv7 of the time and the random bytes that the capture was written with.
     pub(crate) fn mutation_id(&self) -> MutationId {
-        let at_ms = u64::try_from(self.at_ms).unwrap_or(0);
-        MutationId(uuid::Builder::from_unix_timestamp_millis(at_ms, &self.random).into_uuid())
+        mutation_id(self.at_ms, &self.random)
     }
 }
 
-/// What coalescing needs to know beside the captures.
+/// A mutation's id: a UUIDv7.
+pub(crate) fn mutation_id(at_ms: i64, random: &[u8; 10]) -> MutationId {
+    let at_ms = u64::try_from(at_ms).unwrap_or(0);
+    MutationId(uuid::Builder::from_unix_timestamp_millis(at_ms, random).into_uuid())
+}
+
+/// What coalescing and ordering need to know beside the captures.
 pub(crate) trait Surroundings {
     /// Why it could not be found out.
     type Error;
@@ -65,6 +70,10 @@ pub(crate) trait Surroundings {
     fn schema(&self, channel: &ChannelName) -> Option<&ChannelSchema>;
     /// The record as the app saw it before the first unsealed capture.
     fn sealed_state(&self, channel: &ChannelName, record: &str) -> Result<Option<Vec<Value>>, Self::Error>;
+    /// Whether the record is not there yet, and a capture beyond this batch creates it.
+    fn is_created_later(&self, channel: &ChannelName, record: &str) -> Result<bool, Self::Error>;
+    /// The random part of a new mutation's id.
+    fn random(&self) -> Result<[u8; 10], Self::Error>;
 }
 
 /// Joins captures, given in their order.
@@ -184,13 +193,18 @@ fn refers_to_later_create(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use omctl_protocol::{AssignedBy, Field, FieldType, KeyColumn, KeyRule, SchemaVersion};
     use proptest::prelude::*;
 
     use super::*;
 
-    struct Fixed(ChannelSchema, HashMap<String, Vec<Value>>);
+    /// A schema, the rows as sealed, and the records that a later batch creates.
+    pub(crate) struct Fixed(
+        pub(crate) ChannelSchema,
+        pub(crate) HashMap<String, Vec<Value>>,
+        pub(crate) BTreeSet<&'static str>,
+    );
 
     impl Surroundings for Fixed {
         type Error = std::convert::Infallible;
@@ -200,9 +214,15 @@ mod tests {
         fn sealed_state(&self, _: &ChannelName, record: &str) -> Result<Option<Vec<Value>>, Self::Error> {
             Ok(self.1.get(record).cloned())
         }
+        fn is_created_later(&self, _: &ChannelName, record: &str) -> Result<bool, Self::Error> {
+            Ok(self.2.contains(record))
+        }
+        fn random(&self) -> Result<[u8; 10], Self::Error> {
+            Ok([255; 10])
+        }
     }
 
-    fn fixed(rows: &[(&str, i64)]) -> Fixed {
+    pub(crate) fn fixed(rows: &[(&str, i64)]) -> Fixed {
         let field = |name: &str, kind, to: Option<&str>| Field {
             name: name.into(),
             kind,
@@ -225,14 +245,14 @@ mod tests {
             fields: vec![field("a", FieldType::Int, None), field("r", FieldType::Ref, Some("c"))],
             writable: true,
         };
-        Fixed(schema, rows.iter().map(|(id, a)| ((*id).to_owned(), row(*a, None))).collect())
+        Fixed(schema, rows.iter().map(|(id, a)| ((*id).to_owned(), row(*a, None))).collect(), BTreeSet::new())
     }
 
-    fn row(a: i64, r: Option<&str>) -> Vec<Value> {
+    pub(crate) fn row(a: i64, r: Option<&str>) -> Vec<Value> {
         vec![Value::Int(a), r.map_or(Value::Null, |r| Value::Text(r.into()))]
     }
 
-    fn capture(n: i64, record: &str, old: Option<Vec<Value>>, new: Option<Vec<Value>>) -> Capture {
+    pub(crate) fn capture(n: i64, record: &str, old: Option<Vec<Value>>, new: Option<Vec<Value>>) -> Capture {
         let kind = match (&old, &new) {
             (None, _) => CaptureKind::Insert,
             (_, None) => CaptureKind::Delete,

@@ -29,9 +29,10 @@ INSERT INTO om_sequence (one, n, grp, groups) SELECT 1, 0, NULL, 0 WHERE NOT EXI
 CREATE TABLE IF NOT EXISTS om_channels (channel TEXT NOT NULL, version INTEGER NOT NULL, schema TEXT NOT NULL,
     current INTEGER NOT NULL, filled INTEGER NOT NULL, PRIMARY KEY (channel, version)) WITHOUT ROWID;
 -- A scope that is held, or (gaining = 1) whose content replaces what is held at the next commit. progress: everything
--- up to here is durable in a hidden table or in om_stage. sum, expected: 16 bytes, ours and the server's.
+-- up to here is durable in a hidden table or in om_stage. sum, expected: 16 bytes, ours and the server's. reconcile: what
+-- is held is in doubt, and the next hello gives its slice sums.
 CREATE TABLE IF NOT EXISTS om_scopes (number INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, channel TEXT NOT NULL,
-    gaining INTEGER NOT NULL, progress INTEGER, sum BLOB NOT NULL, expected BLOB);
+    gaining INTEGER NOT NULL, progress INTEGER, sum BLOB NOT NULL, expected BLOB, reconcile INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS om_stage (n INTEGER PRIMARY KEY, scope INTEGER NOT NULL, line TEXT NOT NULL);
 -- Sealed mutations without a receipt. payload: the JSON text exactly as it is sent.
 CREATE TABLE IF NOT EXISTS om_outbox (seq INTEGER PRIMARY KEY, mutation TEXT NOT NULL UNIQUE, channel TEXT NOT NULL,
@@ -131,13 +132,23 @@ pub(crate) fn create_cap(schema: &ChannelSchema, name: &str) -> String {
     sql + ");"
 }
 
-/// Which scopes hold a record, and the hash of what they hold.
+/// Which scopes hold a record, and the hash of what they hold. v: the schema version whose body was hashed, 0 where a
+/// file older than this column does not know it.
 pub(crate) fn create_row(name: &str) -> String {
     format!(
         "CREATE TABLE {name} (id TEXT NOT NULL, scope INTEGER NOT NULL, life INTEGER NOT NULL, hash BLOB NOT NULL, \
-         PRIMARY KEY (id, scope)) WITHOUT ROWID;"
+         v INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (id, scope)) WITHOUT ROWID;"
     )
 }
+
+/// Finds the tables of a file that was made before a column existed.
+pub(crate) const OLDER_TABLES: &str = "
+SELECT 'ALTER TABLE om_scopes ADD COLUMN reconcile INTEGER NOT NULL DEFAULT 0;'
+WHERE NOT EXISTS (SELECT 1 FROM pragma_table_info('om_scopes') WHERE name = 'reconcile')
+UNION ALL
+SELECT 'ALTER TABLE \"' || s.name || '\" ADD COLUMN v INTEGER NOT NULL DEFAULT 0;' FROM sqlite_schema AS s
+WHERE s.type = 'table' AND (s.name GLOB 'om_row_*' OR s.name GLOB 'om_fillrow_*')
+AND NOT EXISTS (SELECT 1 FROM pragma_table_info(s.name) WHERE name = 'v')";
 
 /// An index on each reference, under names of our own.
 pub(crate) fn create_indexes(schema: &ChannelSchema) -> String {

@@ -10,17 +10,25 @@
 //! Read next: `ddl` (tables and triggers), `seal` (up), `session` and `apply` (down), `overlay` (both together).
 
 mod apply;
+mod audit;
 mod channels;
 mod coalesce;
+mod commit;
 mod ddl;
+mod fields;
+mod incarnation;
+mod order;
 mod outbox;
 mod overlay;
+mod reconcile;
 mod scopes;
 mod seal;
 mod session;
 mod state;
 pub(crate) mod values;
 
+#[cfg(test)]
+mod healing;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
@@ -35,8 +43,10 @@ use omctl_protocol::{
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+pub use self::audit::Audit;
+pub use self::commit::CommitOutcome;
 pub use self::outbox::{Answer, Rejected};
-pub use self::session::{CommitOutcome, Welcomed};
+pub use self::session::Welcomed;
 
 use self::channels::Channels;
 use self::ddl::quote;
@@ -185,7 +195,7 @@ pub struct Stats {
     pub position: Position,
     /// The highest seq of this incarnation.
     pub last_seq: Seq,
-    /// Scopes fetched anew because their sum was not the server's.
+    /// Scopes reconciled because a sum was not the server's.
     pub sum_mismatches: u64,
 }
 
@@ -226,6 +236,7 @@ impl Store {
         // 16 MiB, taken only when needed: a batch touches several trees, and SQLite's own 2 MiB would read them again.
         conn.pragma_update(None, "cache_size", -16_384)?;
         conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", ddl::INTERNAL))?;
+        bring_up_to_date(&conn)?;
         let channels = channels::load(&conn)?;
         let mut store = Self { conn, app: None, path, options, channels, session: Session::default() };
         if state::incarnation(&store.conn)?.is_none() {
@@ -408,7 +419,7 @@ impl Store {
         let mutation = found.ok_or(StoreError::NotRejected { id })?.mutation;
         let channel =
             self.channels.get(&mutation.channel).ok_or_else(|| StoreError::UnknownChannel(mutation.channel.clone()))?;
-        let mut fields = mutation.new.clone();
+        let mut fields = overlay::todays_fields(channel, &mutation);
         fields.extend(edits.clone());
         let mut columns = Vec::new();
         let mut values = Vec::new();
@@ -495,15 +506,25 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub fn renew_incarnation(&mut self) -> Result<Incarnation> {
-        let incarnation = Incarnation(self.options.entropy.uuid_v4());
-        self.intent(Durability::Normal, |conn, _| outbox::renumber(conn, incarnation))?;
-        Ok(incarnation)
+        let next = Incarnation(self.options.entropy.uuid_v4());
+        self.intent(Durability::Normal, |conn, _| incarnation::renew(conn, next))?;
+        Ok(next)
     }
 
     /// Random bytes as this store takes them.
     pub(crate) fn entropy(&self) -> &Entropy {
         &self.options.entropy
     }
+}
+
+/// Adds the columns that a file of an earlier version of this library lacks.
+fn bring_up_to_date(conn: &Connection) -> Result<()> {
+    let mut statement = conn.prepare(ddl::OLDER_TABLES)?;
+    let missing = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
+    if !missing.is_empty() {
+        conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", missing.join(" ")))?;
+    }
+    Ok(())
 }
 
 fn retry_statement(table: &str, op: Operation, columns: &[String]) -> String {

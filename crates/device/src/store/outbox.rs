@@ -1,6 +1,6 @@
 //! The outbox: sealed mutations until their receipt, then what became of them.
 
-use omctl_protocol::{ChannelName, Incarnation, Mutation, MutationId, Operation, Receipt, RecordId, Seq};
+use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, Receipt, RecordId, Seq};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use super::overlay::parse_mutation;
@@ -131,24 +131,6 @@ pub(crate) fn settled_up_to(conn: &Connection) -> Result<Seq> {
         Some(first) => Ok(Seq(first.unsigned_abs().saturating_sub(1))),
         None => state::last_seq(conn),
     }
-}
-
-/// Begins a new incarnation: what has no receipt is numbered from 1 again and keeps its id.
-pub(crate) fn renumber(conn: &Connection, incarnation: Incarnation) -> Result<()> {
-    let mut statement = conn.prepare("SELECT payload, grp FROM om_outbox ORDER BY seq")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?)))?;
-    let waiting = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-    conn.execute("DELETE FROM om_outbox", [])?;
-    let mut seq = Seq(0);
-    for (payload, group) in waiting {
-        let mut mutation = parse_mutation(&payload)?;
-        seq = seq.next();
-        mutation.seq = seq;
-        insert(conn, &mutation, group)?;
-    }
-    state::set_last_seq(conn, seq)?;
-    state::set(conn, "accepted", 0)?;
-    state::set(conn, "incarnation", incarnation.to_string())
 }
 
 pub(crate) fn rejected(conn: &Connection) -> Result<Vec<Rejected>> {

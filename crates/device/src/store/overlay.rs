@@ -3,13 +3,13 @@
 //! *Invariant:* a base row exists exactly for the records with pending changes (a statement that changed nothing may
 //! leave one behind; the next sealing removes it). Callers have sealed all captures and switched triggers off.
 
-use omctl_protocol::{ChannelSchema, Mutation, Operation, Value};
+use omctl_protocol::{ChannelSchema, Field, Fields, Mutation, Operation, Value};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::channels::Channel;
 use super::ddl::quote;
 use super::values::{Bind, columns};
-use super::{Result, StoreError};
+use super::{Result, StoreError, fields};
 
 /// The server's row of a record, where it was kept: `Some(None)` is a record the server does not have.
 pub(crate) fn base(conn: &Connection, channel: &Channel, record: &str) -> Result<Option<Option<Vec<Value>>>> {
@@ -38,21 +38,44 @@ pub(crate) fn parse_mutation(payload: &str) -> Result<Mutation> {
     serde_json::from_str(payload).map_err(|source| StoreError::Corrupt { what: "om_outbox", source: Some(source) })
 }
 
+/// What a mutation writes, in today's fields: it may be older than they are. A value that does not convert stays as it
+/// was written; one whose field is no more is left out.
+pub(crate) fn todays_fields(channel: &Channel, mutation: &Mutation) -> Fields {
+    let mut found = Fields::new();
+    for ((_, field), old, json) in written(channel, mutation) {
+        let value = old.kind.from_json(json).map(|value| fields::convert(old.kind, field.kind, value));
+        let json = value.ok().filter(|value| !value.is_null()).map_or_else(|| json.clone(), |value| value.to_json());
+        found.insert(field.name.clone(), json);
+    }
+    found
+}
+
+/// The fields that a mutation writes: today's, with its place; that of the mutation's version; the value.
+fn written<'a>(
+    channel: &'a Channel,
+    mutation: &'a Mutation,
+) -> impl Iterator<Item = ((usize, &'a Field), &'a Field, &'a serde_json::Value)> {
+    let today = &*channel.schema;
+    let then = channel.versions.get(&mutation.v).map_or(today, |schema| &**schema);
+    today.fields.iter().enumerate().filter_map(move |(n, field)| {
+        let (_, old) = fields::counterpart(then, today, field)?;
+        Some(((n, field), old, mutation.new.get(&old.name)?))
+    })
+}
+
 /// Lays one mutation over a row.
-fn overlay(schema: &ChannelSchema, state: Option<Vec<Value>>, mutation: &Mutation) -> Option<Vec<Value>> {
+fn overlay(channel: &Channel, state: Option<Vec<Value>>, mutation: &Mutation) -> Option<Vec<Value>> {
     let mut values = match (mutation.op, state) {
         (Operation::Delete, _) => return None,
         // The server's side of the record is gone: the receipt decides, not we.
         (Operation::Update, None) => return None,
-        (Operation::Create, None) => vec![Value::Null; schema.fields.len()],
+        (Operation::Create, None) => vec![Value::Null; channel.schema.fields.len()],
         (_, Some(values)) => values,
     };
-    for (name, json) in &mutation.new {
-        // A field of another schema version, or a value that no longer fits, is not shown; the payload keeps it.
-        if let Some((n, field)) = schema.field(name)
-            && let Ok(value) = field.kind.from_json(json)
-        {
-            values[n] = value;
+    for ((n, field), old, json) in written(channel, mutation) {
+        // A value that no longer fits is not shown; the payload keeps it.
+        if let Ok(value) = old.kind.from_json(json) {
+            values[n] = fields::convert(old.kind, field.kind, value);
         }
     }
     Some(values)
@@ -62,7 +85,7 @@ fn overlay(schema: &ChannelSchema, state: Option<Vec<Value>>, mutation: &Mutatio
 pub(crate) fn sealed_state(conn: &Connection, channel: &Channel, record: &str) -> Result<Option<Option<Vec<Value>>>> {
     let Some(mut state) = base(conn, channel, record)? else { return Ok(None) };
     for mutation in pending(conn, channel, record)? {
-        state = overlay(&channel.schema, state, &mutation);
+        state = overlay(channel, state, &mutation);
     }
     Ok(Some(state))
 }
@@ -72,7 +95,7 @@ pub(crate) fn refresh(conn: &Connection, channel: &Channel, record: &str) -> Res
     let Some(mut state) = base(conn, channel, record)? else { return Ok(()) };
     let pending = pending(conn, channel, record)?;
     for mutation in &pending {
-        state = overlay(&channel.schema, state, mutation);
+        state = overlay(channel, state, mutation);
     }
     write(conn, channel, record, state.as_deref())?;
     if pending.is_empty() {
@@ -100,6 +123,21 @@ pub(crate) fn set_base_absent(conn: &Connection, channel: &Channel, record: &str
     let nulls: String = channel.schema.fields.iter().map(|field| format!(", {} = NULL", quote(&field.name))).collect();
     conn.prepare_cached(&format!("UPDATE {} SET om_present = 0{nulls} WHERE id = ?1", channel.names.base))?
         .execute(params![record])?;
+    Ok(())
+}
+
+/// Makes a record pending as it is held: its row, or that there is none, becomes its base, unless it has one.
+pub(crate) fn keep_base(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
+    let (base, table, fields) = (&channel.names.base, &channel.names.table, field_list(&channel.schema));
+    conn.prepare_cached(&format!(
+        "INSERT INTO {base} (id, om_present{fields}) SELECT id, 1{fields} FROM {table} WHERE id = ?1
+         AND NOT EXISTS (SELECT 1 FROM {base} WHERE id = ?1)"
+    ))?
+    .execute([record])?;
+    conn.prepare_cached(&format!(
+        "INSERT INTO {base} (id, om_present) SELECT ?1, 0 WHERE NOT EXISTS (SELECT 1 FROM {base} WHERE id = ?1)"
+    ))?
+    .execute([record])?;
     Ok(())
 }
 

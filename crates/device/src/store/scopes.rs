@@ -22,13 +22,15 @@ pub(crate) struct Scope {
     pub(crate) sum: ScopeSum,
     /// What the server says the sum should be, where it said so last.
     pub(crate) expected: Option<ScopeSum>,
+    /// What is held is in doubt: the next `hello` gives its slice sums. Ends with a `slices` frame that is applied.
+    pub(crate) reconcile: bool,
 }
 
 pub(crate) type Scopes = BTreeMap<ScopeKey, Scope>;
 
 pub(crate) fn load(conn: &Connection) -> Result<Scopes> {
     let mut statement =
-        conn.prepare_cached("SELECT key, number, channel, gaining, progress, sum, expected FROM om_scopes")?;
+        conn.prepare_cached("SELECT key, number, channel, gaining, progress, sum, expected, reconcile FROM om_scopes")?;
     let mut rows = statement.query([])?;
     let mut scopes = Scopes::new();
     while let Some(row) = rows.next()? {
@@ -39,6 +41,7 @@ pub(crate) fn load(conn: &Connection) -> Result<Scopes> {
             progress: row.get::<_, Option<i64>>(4)?.map(|position| Position(position.unsigned_abs())),
             sum: ScopeSum::from_bytes(row.get(5)?),
             expected: row.get::<_, Option<[u8; 16]>>(6)?.map(ScopeSum::from_bytes),
+            reconcile: row.get(7)?,
         };
         scopes.insert(row.get::<_, String>(0)?.into(), scope);
     }
@@ -46,14 +49,17 @@ pub(crate) fn load(conn: &Connection) -> Result<Scopes> {
 }
 
 pub(crate) fn save(conn: &Connection, scope: &Scope) -> Result<()> {
-    conn.prepare_cached("UPDATE om_scopes SET gaining = ?2, progress = ?3, sum = ?4, expected = ?5 WHERE number = ?1")?
-        .execute(params![
-            scope.number,
-            scope.gaining,
-            scope.progress.map(|position| signed(position.0)),
-            scope.sum.to_bytes(),
-            scope.expected.map(ScopeSum::to_bytes),
-        ])?;
+    conn.prepare_cached(
+        "UPDATE om_scopes SET gaining = ?2, progress = ?3, sum = ?4, expected = ?5, reconcile = ?6 WHERE number = ?1",
+    )?
+    .execute(params![
+        scope.number,
+        scope.gaining,
+        scope.progress.map(|position| signed(position.0)),
+        scope.sum.to_bytes(),
+        scope.expected.map(ScopeSum::to_bytes),
+        scope.reconcile,
+    ])?;
     Ok(())
 }
 
@@ -62,7 +68,8 @@ pub(crate) fn begin_gain(conn: &Connection, key: &ScopeKey, channel: &ChannelNam
     let number = conn
         .prepare_cached(
             "INSERT INTO om_scopes (key, channel, gaining, progress, sum) VALUES (?1, ?2, 1, NULL, zeroblob(16))
-             ON CONFLICT (key) DO UPDATE SET gaining = 1, progress = NULL, expected = NULL RETURNING number",
+             ON CONFLICT (key) DO UPDATE SET gaining = 1, progress = NULL, expected = NULL, reconcile = 0
+             RETURNING number",
         )?
         .query_row(params![key.as_str(), channel.as_str()], |row| row.get(0))?;
     conn.prepare_cached("DELETE FROM om_stage WHERE scope = ?1")?.execute([number])?;

@@ -3,14 +3,18 @@
 //! *Invariant:* one sealing is one transaction: captures leave, mutations enter, `last_seq` moves. A value that is not
 //! of its field's type never enters the outbox; it goes to the rejected list, and what the app sees goes back.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use omctl_protocol::{ChannelName, ChannelSchema, Fields, Mutation, Operation, RecordId, Seq, Value, ValueError};
+use omctl_protocol::{
+    ChannelName, ChannelSchema, Fields, Mutation, MutationId, Operation, RecordId, Seq, Value, ValueError,
+};
 use rusqlite::{Connection, params};
 
 use super::channels::{Channel, Channels};
 use super::coalesce::{Capture, CaptureKind, Item, Surroundings, coalesce};
-use super::values::columns;
+use super::order::{HeldBack, hold_back, order};
+use super::values::{Bind, columns};
 use super::{Result, StoreError, outbox, overlay, state};
 
 /// Most captures that are read at once: coalescing holds them in memory.
@@ -28,6 +32,10 @@ pub(crate) struct Sealed {
 struct Around<'a> {
     conn: &'a Connection,
     channels: &'a Channels,
+    /// The last capture of the batch.
+    last_n: i64,
+    /// What later captures create, by channel, once somebody asked.
+    later: RefCell<HashMap<ChannelName, HashSet<String>>>,
 }
 
 impl Surroundings for Around<'_> {
@@ -40,6 +48,26 @@ impl Surroundings for Around<'_> {
     fn sealed_state(&self, channel: &ChannelName, record: &str) -> Result<Option<Vec<Value>>> {
         let Some(channel) = self.channels.get(channel) else { return Ok(None) };
         Ok(overlay::sealed_state(self.conn, channel, record)?.flatten())
+    }
+
+    fn is_created_later(&self, name: &ChannelName, record: &str) -> Result<bool> {
+        let Some(channel) = self.channels.get(name) else { return Ok(false) };
+        // Every record with a capture has a base. Most references are to others, and cost this one look.
+        if overlay::sealed_state(self.conn, channel, record)? != Some(None) {
+            return Ok(false);
+        }
+        let mut later = self.later.borrow_mut();
+        if !later.contains_key(name) {
+            let sql = format!("SELECT id FROM {} WHERE op = 1 AND n > ?1", channel.names.cap);
+            let mut statement = self.conn.prepare_cached(&sql)?;
+            let ids = statement.query_map([self.last_n], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+            later.insert(name.clone(), ids);
+        }
+        Ok(later[name].contains(record))
+    }
+
+    fn random(&self) -> Result<[u8; 10]> {
+        Ok(self.conn.prepare_cached("SELECT randomblob(10)")?.query_row([], |row| row.get(0))?)
     }
 }
 
@@ -80,7 +108,10 @@ fn seal_some(conn: &Connection, channels: &Channels, now_ms: i64, sealed: &mut S
         records.insert((capture.channel.clone(), capture.record.clone()));
     }
 
-    let items = coalesce(captures, &Around { conn, channels })?;
+    let around = Around { conn, channels, last_n, later: RefCell::default() };
+    let mut items = coalesce(captures, &around)?;
+    let held_back = if more { hold_back(&mut items, &around)? } else { Vec::new() };
+    let items = order(items, &around)?;
     let mut refused: BTreeSet<(ChannelName, String)> = BTreeSet::new();
     for item in items {
         let key = (item.channel.clone(), item.record.clone());
@@ -98,6 +129,12 @@ fn seal_some(conn: &Connection, channels: &Channels, now_ms: i64, sealed: &mut S
     }
     for channel in channels.values() {
         conn.prepare_cached(&format!("DELETE FROM {} WHERE n <= ?1", channel.names.cap))?.execute([last_n])?;
+    }
+    for held in held_back {
+        let key = (held.capture.channel.clone(), held.capture.record.clone());
+        if !refused.contains(&key) {
+            capture_again(conn, &channels[&key.0], &held)?;
+        }
     }
     // A later batch may hold captures of the same records, which then stand on what is visible now.
     if !more {
@@ -154,6 +191,35 @@ fn read_captures(conn: &Connection, channel: &Channel, out: &mut Vec<Capture>) -
     Ok(())
 }
 
+/// Puts what was held back before the captures that are left.
+fn capture_again(conn: &Connection, channel: &Channel, held: &HeldBack) -> Result<()> {
+    let capture = &held.capture;
+    let count = channel.schema.fields.len();
+    let marks: String = (0..2 * count).map(|n| format!(", ?{}", n + 7)).collect();
+    let mut statement =
+        conn.prepare_cached(&format!("INSERT INTO {} VALUES (?1, ?2, ?3, ?4, ?5, ?6{marks})", channel.names.cap))?;
+    statement.raw_bind_parameter(1, capture.n)?;
+    statement.raw_bind_parameter(2, outbox::op_number(Operation::Update))?;
+    statement.raw_bind_parameter(3, &capture.record)?;
+    statement.raw_bind_parameter(4, capture.group)?;
+    statement.raw_bind_parameter(5, capture.at_ms)?;
+    statement.raw_bind_parameter(6, &capture.random[..])?;
+    for (n, value) in capture.old.iter().chain(&capture.new).enumerate() {
+        statement.raw_bind_parameter(n + 7, Bind(value))?;
+    }
+    statement.raw_execute()?;
+    join(conn, &held.joined, capture.mutation_id())
+}
+
+/// Lets other groups wait for a mutation.
+fn join(conn: &Connection, groups: &BTreeSet<i64>, mutation: MutationId) -> Result<()> {
+    for group in groups {
+        conn.prepare_cached("INSERT OR IGNORE INTO om_joined (grp, mutation) VALUES (?1, ?2)")?
+            .execute(params![group, mutation.to_string()])?;
+    }
+    Ok(())
+}
+
 /// Writes that came without the library, found at one read, form one group.
 fn name_group(conn: &Connection, captures: &mut [Capture]) -> Result<()> {
     if captures.iter().all(|capture| capture.group.is_some()) {
@@ -188,10 +254,7 @@ fn write_item(
 ) -> Result<Written> {
     let (mutation, error) = to_mutation(&channel.schema, item);
     let Some(mut mutation) = mutation else { return Ok(Written::Nothing) };
-    for group in &item.joined {
-        conn.prepare_cached("INSERT OR IGNORE INTO om_joined (grp, mutation) VALUES (?1, ?2)")?
-            .execute(params![group, item.id.to_string()])?;
-    }
+    join(conn, &item.joined, item.id)?;
     let refusal = match (error, create_was_refused) {
         (Some((field, error)), _) => Some((error.code(), Some(error.to_string()), Some(field))),
         (None, true) => Some(("depends_on", Some("the record's create was rejected".to_owned()), None)),

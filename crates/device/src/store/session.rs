@@ -1,17 +1,16 @@
-//! One session's downloads: what was received since the last commit, in memory or staged on disk, and the commit that
-//! makes all of it visible at once.
+//! One session: `hello` and its answer, and what was received since the last commit, in memory or staged on disk.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use omctl_protocol::frame::{Commit, Held, Hello, Leave, Proof, Scopes as ScopesFrame, Welcome};
-use omctl_protocol::{BootId, ChannelName, Down, Epoch, PROTOCOL, Position, Receipt, ScopeKey, Seq};
-use rusqlite::{Connection, params};
+use omctl_protocol::frame::{Commit, Held, Hello, Leave, Proof, Scopes as ScopesFrame, Slices, Welcome};
+use omctl_protocol::{BootId, ChannelName, Down, Epoch, Incarnation, PROTOCOL, ScopeKey, Seq};
+use rusqlite::params;
 
-use super::apply::{self, RowsHead, Target};
-use super::channels::{self, Channel, Channels};
+use super::apply::{RowsHead, Target};
+use super::commit::{CommitOutcome, apply_one, commit, mark_dirty, position_of, target};
 use super::scopes::{self, Scopes};
 use super::state::{self, signed};
-use super::{Durability, Result, Store, StoreError, outbox, overlay, seal};
+use super::{Durability, Result, Store, StoreError, channels, incarnation, outbox, reconcile, seal};
 
 /// What is known only while a session lasts.
 #[derive(Debug, Default)]
@@ -19,23 +18,23 @@ pub(crate) struct Session {
     /// The caller's clock at the last event.
     pub(crate) now_ms: i64,
     /// Of the welcome.
-    history: Option<(Epoch, BootId)>,
+    pub(super) history: Option<(Epoch, BootId)>,
     /// Scopes that `hello` named, or that the server said were gained since: the rest is not ours any more.
-    ours: HashSet<i64>,
+    pub(super) ours: HashSet<i64>,
     /// Scopes that go with the next commit.
-    lost: BTreeSet<ScopeKey>,
+    pub(super) lost: BTreeSet<ScopeKey>,
     /// Of the last `scopes` frame.
-    digest: Option<String>,
+    pub(super) digest: Option<String>,
     /// Frames that nothing on disk knows of yet.
-    batch: Vec<Received>,
+    pub(super) batch: Vec<Received>,
     batch_bytes: usize,
 }
 
-/// One frame of rows or of leaves, as the line that came.
+/// One frame of rows, leaves or slices, as the line that came.
 #[derive(Debug)]
-struct Received {
-    scope: ScopeKey,
-    line: String,
+pub(super) struct Received {
+    pub(super) scope: ScopeKey,
+    pub(super) line: String,
 }
 
 /// What a `welcome` asks of the engine.
@@ -49,17 +48,6 @@ pub enum Welcomed {
     ListScopes,
 }
 
-/// What a commit changed.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct CommitOutcome {
-    /// Channels whose tables changed.
-    pub changed: BTreeSet<ChannelName>,
-    /// Receipts that were new.
-    pub receipts: Vec<Receipt>,
-    /// Scopes whose sum was not the server's: they must be fetched anew, by a `hello` that does not name them.
-    pub refetch: Vec<ScopeKey>,
-}
-
 impl Store {
     /// Begins a session: forgets what an earlier one left in memory, and says who and where we are.
     ///
@@ -70,20 +58,12 @@ impl Store {
         if !has_captures {
             self.intent(Durability::Normal, seal::drop_idle_bases)?;
         }
-        let conn = &self.conn;
-        let scopes = scopes::load(conn)?;
-        let digest: Option<String> = state::get(conn, "digest")?;
-        let plain = scopes.values().all(|scope| !scope.gaining && scope.progress.is_none());
+        let scopes = scopes::load(&self.conn)?;
         let mut session = Session { now_ms: self.session.now_ms, ..Session::default() };
-        let named = scopes.iter().filter(|(_, scope)| !scope.gaining || scope.progress.is_some());
-        session.ours.extend(named.clone().map(|(_, scope)| scope.number));
-        let held = match digest {
-            Some(digest) if plain && !list_scopes => Held { digest: Some(digest), ..Held::default() },
-            _ => {
-                let list = named.map(|(key, scope)| (key.clone(), scope.progress)).collect();
-                Held { list: Some(list), ..Held::default() }
-            }
-        };
+        let named = scopes.values().filter(|scope| is_named(scope));
+        session.ours.extend(named.map(|scope| scope.number));
+        let held = self.say_held(&scopes, list_scopes)?;
+        let conn = &self.conn;
         let hello = Hello {
             protocol: PROTOCOL,
             device: state::device(conn)?.ok_or(StoreError::NotActivated)?,
@@ -95,11 +75,32 @@ impl Store {
             scopes: held,
             schemas: self.channels.values().map(|c| (c.schema.channel.clone(), c.schema.version)).collect(),
             proof,
-            kept: None,
+            kept: state::kept(conn)?,
             zstd,
         };
         self.session = session;
         Ok(hello)
+    }
+
+    /// What is held, as shortly as it can be said.
+    fn say_held(&mut self, scopes: &Scopes, list_scopes: bool) -> Result<Held> {
+        let digest: Option<String> = state::get(&self.conn, "digest")?;
+        let plain = scopes.values().all(|scope| !scope.gaining && !scope.reconcile && scope.progress.is_none());
+        if digest.is_some() && plain && !list_scopes {
+            return Ok(Held { digest, ..Held::default() });
+        }
+        let slices = match reconcile::sums_in_doubt(&self.conn, &self.channels, scopes) {
+            Err(error) if error.is_protocol() => {
+                self.drop_stage()?;
+                reconcile::sums_in_doubt(&self.conn, &self.channels, scopes)?
+            }
+            sums => sums?,
+        };
+        // Of a scope in doubt, what was staged is in its slice sums already.
+        let own = |scope: &scopes::Scope| if scope.reconcile { None } else { scope.progress };
+        let named = scopes.iter().filter(|(_, scope)| is_named(scope));
+        let list = named.map(|(key, scope)| (key.clone(), own(scope))).collect();
+        Ok(Held { digest: None, list: Some(list), slices })
     }
 
     /// Takes in the answer to `hello`.
@@ -107,15 +108,16 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn welcome(&mut self, welcome: &Welcome) -> Result<Welcomed> {
+        if welcome.reset {
+            self.reset(welcome)?;
+            return Ok(Welcomed::HelloAgain);
+        }
         if welcome.renew {
             self.renew_incarnation()?;
             return Ok(Welcomed::HelloAgain);
         }
         if welcome.list_scopes {
             return Ok(Welcomed::ListScopes);
-        }
-        if welcome.reset {
-            self.reset()?;
         }
         self.session.history = Some((welcome.epoch, welcome.boot));
         self.note_accepted(welcome.accepted)?;
@@ -164,23 +166,18 @@ impl Store {
         state::accepted(&self.conn)
     }
 
-    /// Forgets every cursor. What is held stays visible until the next commit replaces it; the outbox stays.
-    fn reset(&mut self) -> Result<()> {
+    /// Begins the history that a server says is now in force: every cursor is forgotten, everything held is in doubt.
+    /// Where the server lost a part of the old one, what was settled in it is offered again, in a new incarnation.
+    fn reset(&mut self, welcome: &Welcome) -> Result<()> {
+        let next = Incarnation(self.options.entropy.uuid_v4());
         self.intent(Durability::Normal, |conn, channels| {
-            conn.execute_batch("DELETE FROM om_scopes; DELETE FROM om_stage; UPDATE om_channels SET filled = 0;")?;
-            for channel in channels.values() {
-                let names = &channel.names;
-                conn.execute_batch(&format!(
-                    "DROP TABLE IF EXISTS {}; DROP TABLE IF EXISTS {};",
-                    names.fill, names.fill_row
-                ))?;
+            reconcile::begin_history(conn, channels, welcome)?;
+            match welcome.kept {
+                Some(kept) => incarnation::offer_again(conn, channels, kept, next),
+                None if welcome.renew => incarnation::renew(conn, next),
+                None => Ok(()),
             }
-            for key in ["position", "digest", "epoch", "boot"] {
-                state::clear(conn, key)?;
-            }
-            Ok(())
         })?;
-        self.channels = channels::load(&self.conn)?;
         self.session = Session { now_ms: self.session.now_ms, ..Session::default() };
         Ok(())
     }
@@ -209,18 +206,25 @@ impl Store {
                     let mut target = Target::new(conn, channel)?;
                     target.empty_scope(scope)?;
                     target.drop_orphans()?;
-                    *scope = scopes::Scope { gaining: true, progress: None, expected: None, ..scope.clone() };
+                    *scope = scopes::Scope {
+                        gaining: true,
+                        progress: None,
+                        expected: None,
+                        reconcile: false,
+                        ..scope.clone()
+                    };
                     scopes::save(conn, scope)?;
                 }
             }
             Ok(numbers)
         })?;
+        self.session.lost.extend(frame.lost.iter().cloned());
+        // A scope that is in both was dropped and is sent anew: what comes replaces what is held.
         for gained in &frame.gained {
             self.session.batch.retain(|received| received.scope != gained.scope);
             self.session.lost.remove(&gained.scope);
         }
         self.session.ours.extend(numbers);
-        self.session.lost.extend(frame.lost.iter().cloned());
         self.session.digest = Some(frame.digest.clone());
         Ok(())
     }
@@ -248,6 +252,17 @@ impl Store {
     /// As [`Store::rows`].
     pub fn leave(&mut self, frame: &Leave, line: &str) -> Result<()> {
         self.receive(frame.scope.clone(), line)
+    }
+
+    /// Keeps a `slices` frame until the next commit.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownChannel`], or SQLite's where the batch goes to disk.
+    pub fn slices(&mut self, frame: &Slices) -> Result<()> {
+        if !self.channels.contains_key(&frame.channel) {
+            return Err(StoreError::UnknownChannel(frame.channel.clone()));
+        }
+        self.receive(frame.scope.clone(), &Down::Slices(frame.clone()).to_line())
     }
 
     fn receive(&mut self, scope: ScopeKey, line: &str) -> Result<()> {
@@ -328,8 +343,8 @@ impl Store {
         if unfilled {
             self.channels = channels::load(&self.conn)?;
         }
-        for scope in &outcome.refetch {
-            tracing::warn!(scope = %scope, "what this device holds of scope `{scope}` has another sum than the server's; it is fetched anew");
+        for scope in &outcome.in_doubt {
+            tracing::warn!(scope = %scope, "what this device holds of scope `{scope}` may have another sum than the server's; it is reconciled");
         }
         Ok(outcome)
     }
@@ -385,170 +400,9 @@ impl Store {
     }
 }
 
-fn commit(conn: &Connection, channels: &Channels, session: &Session, frame: &Commit) -> Result<CommitOutcome> {
-    let mut outcome = CommitOutcome::default();
-    // From here on "pending" means "in the outbox".
-    outcome.changed.extend(seal::seal_all(conn, channels, session.now_ms)?.reverted);
-    let mut scopes = scopes::load(conn)?;
-    let mut targets: BTreeMap<ChannelName, Target<'_>> = BTreeMap::new();
-    for channel in channels.values().filter(|channel| !channel.filled) {
-        target(conn, &mut targets, channel)?;
-    }
-    drop_scopes(conn, channels, session, &mut scopes, &mut targets)?;
-
-    let mut staged = conn
-        .prepare_cached("SELECT s.key, t.line FROM om_stage t JOIN om_scopes s ON s.number = t.scope ORDER BY t.n")?;
-    let mut lines = staged.query([])?;
-    while let Some(row) = lines.next()? {
-        let key = ScopeKey::from(row.get::<_, String>(0)?);
-        if let Some(scope) = scopes.get_mut(&key) {
-            let channel = &channels[&scope.channel];
-            let line = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
-            apply_one(target(conn, &mut targets, channel)?, scope, line)?;
-        }
-    }
-    drop(lines);
-    conn.execute("DELETE FROM om_stage", [])?;
-    for received in &session.batch {
-        let Some(scope) = scopes.get_mut(&received.scope) else {
-            tracing::warn!(scope = %received.scope, "rows of a scope that is not held");
-            continue;
-        };
-        let channel = &channels[&scope.channel];
-        apply_one(target(conn, &mut targets, channel)?, scope, &received.line)?;
-    }
-
-    let mut refresh: BTreeSet<(ChannelName, String)> = BTreeSet::new();
-    for receipt in &frame.receipts {
-        if let Some(settled) = outbox::settle(conn, receipt, session.now_ms)? {
-            refresh.insert((settled.channel, settled.record.as_str().to_owned()));
-            outcome.receipts.push(receipt.clone());
-        }
-    }
-    for (name, target) in &mut targets {
-        target.drop_orphans()?;
-        refresh.extend(std::mem::take(&mut target.touched).into_iter().map(|id| (name.clone(), id)));
-        if target.changed {
-            outcome.changed.insert(name.clone());
-        }
-    }
-    drop(targets);
-    for channel in channels.values().filter(|channel| !channel.filled) {
-        apply::swap(conn, channel)?;
-        outcome.changed.insert(channel.schema.channel.clone());
-    }
-    for (name, record) in refresh {
-        if let Some(channel) = channels.get(&name) {
-            overlay::refresh(conn, channel, &record)?;
-            outcome.changed.insert(name);
-        }
-    }
-    settle_scopes(conn, &mut scopes, &mut outcome)?;
-    save_cursors(conn, session, frame, &outcome)?;
-    mark_dirty(conn, &outcome.changed)?;
-    Ok(outcome)
-}
-
-/// Takes out what was lost, and empties what is about to be replaced.
-fn drop_scopes<'a>(
-    conn: &'a Connection,
-    channels: &'a Channels,
-    session: &Session,
-    scopes: &mut Scopes,
-    targets: &mut BTreeMap<ChannelName, Target<'a>>,
-) -> Result<()> {
-    let keys: Vec<ScopeKey> = scopes.keys().cloned().collect();
-    for key in keys {
-        let scope = scopes.get_mut(&key).expect("the key was just taken from it");
-        let channel = &channels[&scope.channel];
-        // A scope that was to be fetched anew and that the server did not name again is not ours any more.
-        let lost = session.lost.contains(&key) || !session.ours.contains(&scope.number);
-        // In a hidden table, what is there is what was gained.
-        let replaced = scope.gaining && channel.filled;
-        if lost || replaced {
-            target(conn, targets, channel)?.empty_scope(scope)?;
-        }
-        if lost {
-            scopes::forget(conn, scope.number)?;
-            scopes.remove(&key);
-        }
-    }
-    Ok(())
-}
-
-fn target<'a, 'b>(
-    conn: &'a Connection,
-    targets: &'b mut BTreeMap<ChannelName, Target<'a>>,
-    channel: &'a Channel,
-) -> Result<&'b mut Target<'a>> {
-    let name = &channel.schema.channel;
-    if !targets.contains_key(name) {
-        if !channel.filled {
-            apply::ensure_fill(conn, channel)?;
-        }
-        targets.insert(name.clone(), Target::new(conn, channel)?);
-    }
-    Ok(targets.get_mut(name).expect("it was just put there"))
-}
-
-fn apply_one(target: &mut Target<'_>, scope: &mut scopes::Scope, line: &str) -> Result<()> {
-    if line.trim_start().starts_with("{\"leave\"") { target.leave(scope, line) } else { target.rows(scope, line) }
-}
-
-fn position_of(line: &str) -> Result<Position> {
-    #[derive(serde::Deserialize)]
-    struct Head {
-        position: Position,
-    }
-    #[derive(serde::Deserialize)]
-    #[serde(rename_all = "snake_case")]
-    enum Line {
-        Rows(Head),
-        Leave(Head),
-    }
-    let (Line::Rows(head) | Line::Leave(head)) = serde_json::from_str(line).map_err(StoreError::Frame)?;
-    Ok(head.position)
-}
-
-/// Compares sums, and makes every scope held at the commit's position.
-fn settle_scopes(conn: &Connection, scopes: &mut Scopes, outcome: &mut CommitOutcome) -> Result<()> {
-    for (key, scope) in scopes.iter_mut() {
-        let differs = scope.expected.is_some_and(|expected| expected != scope.sum);
-        if !(differs || scope.gaining || scope.progress.is_some() || scope.expected.is_some()) {
-            continue;
-        }
-        scope.gaining = differs;
-        scope.progress = None;
-        scope.expected = None;
-        scopes::save(conn, scope)?;
-        if differs {
-            outcome.refetch.push(key.clone());
-        }
-    }
-    Ok(())
-}
-
-fn save_cursors(conn: &Connection, session: &Session, frame: &Commit, outcome: &CommitOutcome) -> Result<()> {
-    state::set(conn, "position", signed(frame.position.0))?;
-    if let Some((epoch, boot)) = session.history {
-        state::set(conn, "epoch", epoch.to_string())?;
-        state::set(conn, "boot", boot.to_string())?;
-    }
-    if let Some(digest) = &session.digest {
-        state::set(conn, "digest", digest)?;
-    }
-    if !outcome.refetch.is_empty() {
-        let before = state::get::<i64>(conn, "sum_mismatches")?.unwrap_or(0);
-        state::set(conn, "sum_mismatches", before + i64::try_from(outcome.refetch.len()).unwrap_or(i64::MAX))?;
-    }
-    Ok(())
-}
-
-fn mark_dirty(conn: &Connection, channels: &BTreeSet<ChannelName>) -> Result<()> {
-    for channel in channels {
-        conn.prepare_cached("UPDATE om_dirty SET n = n + 1 WHERE channel = ?1")?.execute([channel.as_str()])?;
-    }
-    Ok(())
+/// Whether `hello` names the scope: the content of one that is only being gained is sent from the beginning.
+fn is_named(scope: &scopes::Scope) -> bool {
+    !scope.gaining || scope.progress.is_some()
 }
 
 /// The kind of a frame that must be kept as the line that came.

@@ -63,6 +63,11 @@ pub(crate) fn position(conn: &Connection) -> Result<Position> {
     number(conn, "position").map(Position)
 }
 
+/// Where the current incarnation's history parted from a lost one.
+pub(crate) fn kept(conn: &Connection) -> Result<Option<Position>> {
+    Ok(get::<i64>(conn, "kept")?.map(|position| Position(position.unsigned_abs())))
+}
+
 pub(crate) fn last_seq(conn: &Connection) -> Result<Seq> {
     number(conn, "last_seq").map(Seq)
 }

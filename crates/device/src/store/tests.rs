@@ -1,6 +1,7 @@
 //! The store against scripted server frames: every statement form, every kind of batch, crashes in between.
 
-use omctl_protocol::frame::{Commit, GainedScope, Scopes, Welcome};
+use omctl_protocol::frame::{Commit, GainedScope, Scopes, Slices, Welcome};
+use omctl_protocol::hash::slice_of;
 use omctl_protocol::{
     AssignedBy, BootId, ChannelSchema, Epoch, Field, FieldType, KeyColumn, KeyRule, Life, Mutation, Outcome, Receipt,
     Value, value::encode_body,
@@ -90,7 +91,7 @@ pub(crate) fn rows_line(
     )
 }
 
-fn leave_line(scope: &str, channel: &str, position: u64, ids: &[&str]) -> String {
+pub(super) fn leave_line(scope: &str, channel: &str, position: u64, ids: &[&str]) -> String {
     format!(
         "{{\"leave\":{{\"scope\":\"{scope}\",\"channel\":\"{channel}\",\"position\":{position},\"ids\":{}}}}}",
         serde_json::to_string(ids).unwrap()
@@ -111,7 +112,7 @@ pub(crate) fn welcome() -> Welcome {
     }
 }
 
-fn gained(scope: &str, channel: &str) -> Scopes {
+pub(super) fn gained(scope: &str, channel: &str) -> Scopes {
     Scopes {
         gained: vec![GainedScope { scope: scope.into(), channel: channel.into() }],
         lost: vec![],
@@ -119,7 +120,18 @@ fn gained(scope: &str, channel: &str) -> Scopes {
     }
 }
 
-fn open() -> Store {
+/// A `slices` frame for the slices of these records.
+pub(super) fn slices(scope: &str, position: u64, ids: &[&str]) -> Slices {
+    let numbers: std::collections::BTreeSet<u8> = ids.iter().map(|id| slice_of(id)).collect();
+    Slices {
+        scope: scope.into(),
+        channel: "notes".into(),
+        position: Position(position),
+        slices: numbers.into_iter().collect(),
+    }
+}
+
+pub(super) fn open() -> Store {
     let options = StoreOptions { entropy: Entropy::seeded(1), ..StoreOptions::default() };
     let mut store = Store::from_connection(Connection::open_in_memory().unwrap(), options).unwrap();
     store.activate(DeviceId(Uuid::from_u128(3)), AccountId(Uuid::from_u128(4))).unwrap();
@@ -178,7 +190,7 @@ pub(super) fn count(store: &Store, table: &str) -> i64 {
     store.connection().query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
 }
 
-fn pairs(list: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
+pub(super) fn pairs(list: &[(&str, &str)]) -> Vec<(String, Option<String>)> {
     list.iter().map(|(id, title)| ((*id).into(), Some((*title).into()))).collect()
 }
 
@@ -392,50 +404,17 @@ fn a_later_batch_is_staged_and_survives_a_crash() {
     let sum = hash("notes", "a", &note("A6"));
     store.rows(&rows_line("s", "notes", 8, Some(sum), &[])).unwrap();
     let outcome = commit(&mut store, 8, vec![]);
-    assert_eq!((outcome.refetch, titles(&store)), (vec![], pairs(&[("a", "A6")])));
+    assert_eq!((outcome.in_doubt, titles(&store)), (vec![], pairs(&[("a", "A6")])));
     assert_eq!(store.hello(None, false, false).unwrap().scopes.digest.as_deref(), Some("with s"));
-}
-
-#[test]
-fn a_wrong_sum_makes_the_scope_be_fetched_anew() {
-    let mut store = synced();
-    store.rows(&rows_line("s", "notes", 6, Some(RowHash(1)), &[("a", Some(note("A6")))])).unwrap();
-    assert_eq!(commit(&mut store, 6, vec![]).refetch, ["s".into()]);
-    assert_eq!(store.stats().unwrap().sum_mismatches, 1);
-    assert_eq!(titles(&store), pairs(&[("a", "A6"), ("b", "B")]), "what is held stays visible");
-    assert_eq!(store.hello(None, false, false).unwrap().scopes.list, Some(vec![]));
-    store.welcome(&welcome()).unwrap();
-    store.scopes(&gained("s", "notes")).unwrap();
-    let sum = hash("notes", "a", &note("A7"));
-    store.rows(&rows_line("s", "notes", 7, Some(sum), &[("a", Some(note("A7")))])).unwrap();
-    assert_eq!(commit(&mut store, 7, vec![]).refetch, []);
-    assert_eq!(titles(&store), pairs(&[("a", "A7")]));
 }
 
 #[test]
 fn a_scope_that_is_not_named_again_is_dropped() {
     let mut store = synced();
-    store.rows(&rows_line("s", "notes", 6, Some(RowHash(1)), &[])).unwrap();
-    commit(&mut store, 6, vec![]);
+    store.scopes(&gained("s", "notes")).unwrap();
     begin(&mut store);
     commit(&mut store, 7, vec![]);
     assert_eq!(titles(&store), []);
-}
-
-#[test]
-fn a_reset_replaces_everything_in_one_commit_and_keeps_the_outbox() {
-    let mut store = synced();
-    run(&mut store, "UPDATE notes SET title = 'mine' WHERE id = 'a'");
-    store.hello(None, false, false).unwrap();
-    store.welcome(&Welcome { reset: true, ..welcome() }).unwrap();
-    store.scopes(&gained("s", "notes")).unwrap();
-    store.rows(&rows_line("s", "notes", 1, None, &[("a", Some(note("restored"))), ("z", Some(note("Z")))])).unwrap();
-    assert_eq!(titles(&store), pairs(&[("a", "mine"), ("b", "B")]));
-    commit(&mut store, 1, vec![]);
-    assert_eq!(titles(&store), pairs(&[("a", "mine"), ("z", "Z")]));
-    let sealed = outbox(&store);
-    commit(&mut store, 2, vec![receipt(&sealed[0], Outcome::Rejected)]);
-    assert_eq!(titles(&store), pairs(&[("a", "restored"), ("z", "Z")]));
 }
 
 #[test]
@@ -550,7 +529,8 @@ fn views_survive_a_reset_and_new_fields() {
     store.create_backend_views().unwrap();
     store.hello(None, false, false).unwrap();
     store.welcome(&Welcome { reset: true, ..welcome() }).unwrap();
-    store.scopes(&gained("s", "notes")).unwrap();
+    begin(&mut store);
+    store.slices(&slices("s", 1, &["a", "b"])).unwrap();
     store.rows(&rows_line("s", "notes", 1, None, &[("z", Some(note("Z")))])).unwrap();
     commit(&mut store, 1, vec![]);
     assert_eq!(count(&store, "backend_notes"), 1);
@@ -572,4 +552,131 @@ fn gained_and_lost_scopes_take_effect_together() {
     commit(&mut store, 6, vec![]);
     assert_eq!(titles(&store), pairs(&[("b", "B"), ("c", "C")]));
     assert_eq!(store.held(&"notes".into()).unwrap().len(), 2);
+}
+
+#[test]
+fn a_child_written_before_its_parent_and_a_record_that_names_itself_travel_in_an_order_that_works() {
+    let mut store = synced();
+    let write = run(
+        &mut store,
+        "INSERT INTO notes (id, parent) VALUES ('child', 'mother'), ('self', 'self'), ('mother', 'a');",
+    );
+    store.seal().unwrap();
+    let sealed = outbox(&store);
+    let shown: Vec<_> = sealed.iter().map(|m| (m.record.as_str(), m.op, m.new.get("parent"))).collect();
+    let to = |id: &str| Some(serde_json::Value::from(id));
+    assert_eq!(
+        shown,
+        [
+            ("self", Operation::Create, None),
+            ("self", Operation::Update, to("self").as_ref()),
+            ("mother", Operation::Create, to("a").as_ref()),
+            ("child", Operation::Create, to("mother").as_ref()),
+        ]
+    );
+    assert_eq!(sealed[1].old["parent"], serde_json::Value::Null);
+    commit(&mut store, 6, vec![receipt(&sealed[0], Outcome::Applied)]);
+    assert_eq!(store.answers(write).unwrap(), None, "the second half belongs to the write too");
+    let rest = sealed[1..].iter().map(|m| receipt(m, Outcome::Applied)).collect();
+    commit(&mut store, 7, rest);
+    assert_eq!(store.answers(write).unwrap().unwrap().len(), 4);
+}
+
+#[test]
+fn a_parent_in_a_later_batch_of_one_sealing_is_named_behind_it() {
+    let mut store = synced();
+    let write = run(
+        &mut store,
+        "INSERT INTO notes (id, title, parent) VALUES ('child', 'C', 'mother');
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20500)
+         INSERT INTO notes (id) SELECT 'n' || i FROM n;
+         INSERT INTO notes (id) VALUES ('mother'); UPDATE notes SET title = 'C2' WHERE id = 'child';",
+    );
+    let before = titles(&store);
+    store.seal().unwrap();
+    assert_eq!(titles(&store), before);
+    let sealed: Vec<Mutation> = store
+        .payloads_after(Seq(0), 30_000, usize::MAX)
+        .unwrap()
+        .iter()
+        .map(|(_, payload)| serde_json::from_str(payload).unwrap())
+        .filter(|mutation: &Mutation| !mutation.record.as_str().starts_with('n'))
+        .collect();
+    let shown: Vec<_> = sealed.iter().map(|m| (m.record.as_str(), m.op, m.new.get("parent"), m.group)).collect();
+    let (mother, group) = (serde_json::Value::from("mother"), u64::try_from(write.0).ok());
+    assert_eq!(
+        shown,
+        [
+            ("child", Operation::Create, None, group),
+            ("mother", Operation::Create, None, group),
+            ("child", Operation::Update, Some(&mother), group),
+        ]
+    );
+    assert_eq!((&sealed[2].old["title"], &sealed[2].new["title"]), (&"C".into(), &"C2".into()));
+    assert_eq!((count(&store, "om_cap_notes"), store.stats().unwrap().pending), (0, 20_503));
+}
+
+/// `notes` of version 2: `title` is `headline` now, `hours` a float, `parent` is gone.
+fn changed_notes() -> ChannelSchema {
+    let mut schema = notes();
+    schema.version = omctl_protocol::SchemaVersion(2);
+    schema.fields[0] = Field { column: Some("title".into()), ..field("headline", FieldType::Text) };
+    schema.fields[1] = field("hours", FieldType::Float);
+    schema.fields.truncate(2);
+    schema
+}
+
+fn headlines(store: &Store) -> Vec<(String, Option<String>, Option<f64>)> {
+    let mut statement = store.connection().prepare("SELECT id, headline, hours FROM notes ORDER BY id").unwrap();
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
+    rows.map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_renamed_field_keeps_its_values_and_a_retyped_one_those_that_convert() {
+    let mut store = synced();
+    store.rows(&rows_line("s", "notes", 6, None, &[("b", Some(vec![text("B"), Value::Null, Value::Null]))])).unwrap();
+    commit(&mut store, 6, vec![]);
+    run(&mut store, "CREATE INDEX by_parent ON notes (parent); CREATE INDEX by_hours ON notes (hours)");
+    run(
+        &mut store,
+        "UPDATE notes SET title = 'mine', hours = '2.5' WHERE id = 'a'; INSERT INTO notes (id) VALUES ('n')",
+    );
+    store.install_schema(&changed_notes()).unwrap();
+    let shown = |a: &str| {
+        [("a".into(), Some(a.into()), Some(2.5)), ("b".into(), Some("B".into()), None), ("n".into(), None, Some(1.5))]
+    };
+    assert_eq!(headlines(&store), shown("mine"));
+    let index = "(SELECT 1 FROM sqlite_schema WHERE name IN ('by_parent', 'by_hours'))";
+    assert_eq!(count(&store, index), 1, "an index on a field that is gone does not stop the change");
+
+    // A row in the older version goes under the pending changes, which are older too, and whose payload is as it was.
+    let sealed = outbox(&store);
+    assert_eq!((sealed[0].v.0, &sealed[0].new["title"]), (1, &"mine".into()));
+    let late = [("a", Some(vec![text("late"), text("7"), Value::Null])), ("c", Some(note("C")))];
+    store.rows(&rows_line("s", "notes", 7, None, &late)).unwrap();
+    commit(&mut store, 7, vec![]);
+    assert_eq!(headlines(&store)[..2], shown("mine")[..2]);
+    assert_eq!(headlines(&store)[2], ("c".into(), Some("C".into()), Some(1.5)));
+    commit(&mut store, 8, vec![receipt(&sealed[0], Outcome::Rejected)]);
+    assert_eq!(headlines(&store)[0], ("a".into(), Some("late".into()), Some(7.0)));
+    // The app tries again, in today's fields.
+    store.retry(sealed[0].id, &Default::default()).unwrap();
+    store.seal().unwrap();
+    let again = outbox(&store);
+    assert_eq!((again[1].v.0, &again[1].new["headline"], &again[1].new["hours"]), (2, &"mine".into(), &2.5.into()));
+}
+
+#[test]
+fn fields_change_while_a_hidden_table_fills() {
+    let mut store = open();
+    store.options.batch_bytes_max = 0;
+    begin(&mut store);
+    store.scopes(&gained("s", "notes")).unwrap();
+    store.rows(&rows_line("s", "notes", 1, None, &[("a", Some(note("A")))])).unwrap();
+    store.install_schema(&changed_notes()).unwrap();
+    store.rows(&rows_line("s", "notes", 2, None, &[("b", Some(note("B")))])).unwrap();
+    commit(&mut store, 2, vec![]);
+    let hours = Some(1.5);
+    assert_eq!(headlines(&store), [("a".into(), Some("A".into()), hours), ("b".into(), Some("B".into()), hours)]);
 }

@@ -23,6 +23,20 @@ pub(crate) fn from_sql(value: ValueRef<'_>) -> Value {
     }
 }
 
+/// What SQLite holds, if it has exactly the form in which a value of this type is stored.
+pub(crate) fn exactly(kind: FieldType, value: ValueRef<'_>) -> Option<Value> {
+    match (kind, value) {
+        (_, ValueRef::Null) => Some(Value::Null),
+        (FieldType::Bool, ValueRef::Integer(number @ (0 | 1))) => Some(Value::Bool(number == 1)),
+        (FieldType::Int, ValueRef::Integer(number)) => Some(Value::Int(number)),
+        (FieldType::Float, ValueRef::Real(number)) => Some(Value::Float(number)),
+        (FieldType::Bytes, ValueRef::Blob(bytes)) => Some(Value::Bytes(bytes.to_owned())),
+        (FieldType::Bool | FieldType::Int | FieldType::Float | FieldType::Bytes, _) => None,
+        (_, ValueRef::Text(bytes)) => std::str::from_utf8(bytes).ok().map(|text| Value::Text(text.to_owned())),
+        _ => None,
+    }
+}
+
 /// `count` columns of a row, from `first` on.
 pub(crate) fn columns(row: &Row<'_>, first: usize, count: usize) -> rusqlite::Result<Vec<Value>> {
     (first..first + count).map(|n| row.get_ref(n).map(from_sql)).collect()
