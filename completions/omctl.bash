@@ -49,6 +49,9 @@ _omctl() {
             omctl__subcmd__account,list)
                 cmd="omctl__subcmd__account__subcmd__list"
                 ;;
+            omctl__subcmd__account,set)
+                cmd="omctl__subcmd__account__subcmd__set"
+                ;;
             omctl__subcmd__channel,install)
                 cmd="omctl__subcmd__channel__subcmd__install"
                 ;;
@@ -99,7 +102,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__account)
-            opts="-C -q -h --json --project --yes --quiet --help add list code"
+            opts="-C -q -h --json --project --yes --quiet --help add set list code"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -203,6 +206,52 @@ _omctl() {
                 return 0
             fi
             case "${prev}" in
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --data-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__account__subcmd__set)
+            opts="-C -q -h --role --no-role --claim --remove-claim --server --data-dir --env --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --role)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --claim)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --remove-claim)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --server)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -443,7 +492,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__simulate)
-            opts="-C -q -h --devices --account --duration --offline --network --rate --seed --keep --allow-writes --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --devices --account --duration --offline --network --rate --seed --keep --capture --allow-writes --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -478,6 +527,10 @@ _omctl() {
                     return 0
                     ;;
                 --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --capture)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

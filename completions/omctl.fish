@@ -33,7 +33,7 @@ complete -c omctl -n "__fish_omctl_needs_command" -s V -l version -d 'Print vers
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "new" -d 'Make a project, or a channel of a project'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every mistake in the project\'s files'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make and list accounts'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make, change and list accounts'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Simulate devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
@@ -82,14 +82,15 @@ complete -c omctl -n "__fish_omctl_using_subcommand serve" -l json -d 'Print JSO
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "add" -d 'Make an account'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "list" -d 'List accounts'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "add" -d 'Make an account'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "set" -d 'Change an account\'s role and claims; its connected devices see the difference at once'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "list" -d 'List accounts'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l role -d 'Its role, as `write:` and `scope:` of channels name it' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
@@ -101,6 +102,18 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l role -d 'Its role from now on' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l claim -d 'A claim that it has from now on: `name=text`, or `name=[text,text]`; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l remove-claim -d 'A claim that is taken away; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l no-role -d 'Take its role away'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
@@ -173,6 +186,7 @@ lossy\t'A train: slow, uneven, connections that end without a word'"
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l rate -d 'Writes per second and device; 0: they only watch' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l seed -d 'Repeats the same choices' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l keep -d 'Keep the devices\' files in this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l capture -d 'Keep everything that the server sends to each device, byte for byte, in this folder' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l env -d 'Whose overlay of `env:` names the data directory' -r

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 
-use omctl_protocol::admin::{AccountNew, AccountView};
+use omctl_protocol::admin::{AccountNew, AccountPatch, AccountView};
 use serde_json::{Map, Value, json};
 
 use super::remote::{Remote, block_on};
@@ -11,7 +11,7 @@ use super::{Cli, CliError, Exit};
 /// Longest password that is read from stdin, in bytes.
 const PASSWORD_BYTES_MAX: u64 = 4096;
 
-/// Make and list accounts
+/// Make, change and list accounts
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -21,6 +21,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Add(AddArgs),
+    Set(SetArgs),
     List(ListArgs),
     Code(CodeArgs),
 }
@@ -40,6 +41,28 @@ struct AddArgs {
     /// Read a password from stdin; without one its devices are activated by codes
     #[arg(long)]
     password_stdin: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Change an account's role and claims; its connected devices see the difference at once
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl account set ana@example.com --claim 'regions=[north]' --remove-claim team")]
+struct SetArgs {
+    /// Its e-mail address
+    email: String,
+    /// Its role from now on
+    #[arg(long, conflicts_with = "no_role")]
+    role: Option<String>,
+    /// Take its role away
+    #[arg(long)]
+    no_role: bool,
+    /// A claim that it has from now on: `name=text`, or `name=[text,text]`; repeatable
+    #[arg(long = "claim", value_name = "NAME=VALUE")]
+    claims: Vec<String>,
+    /// A claim that is taken away; repeatable
+    #[arg(long = "remove-claim", value_name = "NAME")]
+    remove_claims: Vec<String>,
     #[command(flatten)]
     remote: Remote,
 }
@@ -65,6 +88,7 @@ struct CodeArgs {
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     match args.what {
         What::Add(args) => add(cli, args),
+        What::Set(args) => set(cli, &args),
         What::List(args) => list(cli, &args),
         What::Code(args) => code(cli, &args),
     }
@@ -80,6 +104,41 @@ fn add(cli: &Cli, args: AddArgs) -> Result<Exit, CliError> {
     let text = format!("account {} created; it activates devices {how}", account.email);
     cli.ui.result(text, || json!({ "type": "result", "schema": "omctl.account.add/1", "account": account }));
     cli.ui.next(format!("omctl account code {}", account.email));
+    Ok(Exit::Ok)
+}
+
+fn set(cli: &Cli, args: &SetArgs) -> Result<Exit, CliError> {
+    let given = claims(&args.claims)?;
+    let role = match (&args.role, args.no_role) {
+        (_, true) => Some(None),
+        (role, false) => role.clone().map(Some),
+    };
+    if role.is_none() && given.is_empty() && args.remove_claims.is_empty() {
+        return Err(CliError::new(Exit::Usage, "usage", "nothing to change was said")
+            .hint("--role R, --no-role, --claim NAME=VALUE, or --remove-claim NAME"));
+    }
+    let client = args.remote.connect(cli)?;
+    let account = block_on(async {
+        let mut claims = client.account(&args.email).await?.claims;
+        for name in &args.remove_claims {
+            if claims.remove(name).is_none() {
+                return Err(CliError::new(
+                    Exit::NotFound,
+                    "not_found",
+                    format!("{} has no claim `{name}`", args.email),
+                ));
+            }
+        }
+        claims.extend(given);
+        Ok(client
+            .change_account(&args.email, &AccountPatch { role, claims: Some(claims), ..AccountPatch::default() })
+            .await?)
+    })?;
+    let (role, claims) = (account.role.as_deref().unwrap_or("none"), Value::from(account.claims.clone()));
+    cli.ui.result(
+        format!("account {}: role {role}, claims {claims}", account.email),
+        || json!({ "type": "result", "schema": "omctl.account.set/1", "account": account }),
+    );
     Ok(Exit::Ok)
 }
 

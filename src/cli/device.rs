@@ -61,6 +61,9 @@ struct SimulateArgs {
     /// Keep the devices' files in this folder
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+    /// Keep everything that the server sends to each device, byte for byte, in this folder
+    #[arg(long, value_name = "DIR")]
+    capture: Option<PathBuf>,
     /// Write to backends that are not the server's own
     #[arg(long)]
     allow_writes: bool,
@@ -147,6 +150,7 @@ async fn plan(args: &SimulateArgs, client: &Client) -> Result<Plan, CliError> {
         // Small enough to be typed again.
         seed: args.seed.unwrap_or_else(|| Entropy::System.u64() % 1_000_000),
         keep: args.keep.clone(),
+        capture: args.capture.clone(),
     })
 }
 

@@ -46,6 +46,8 @@ pub struct Plan {
     pub seed: u64,
     /// Where the devices' files stay; without it they are removed.
     pub keep: Option<PathBuf>,
+    /// Where everything that the server sent to each device is kept, byte for byte.
+    pub capture: Option<PathBuf>,
 }
 
 /// What a fleet did and what was found.
@@ -152,7 +154,9 @@ pub async fn run(
         None => Some(scratch_folder()?),
     };
     let folder = plan.keep.clone().or_else(|| scratch.clone()).unwrap_or_default();
-    std::fs::create_dir_all(&folder).map_err(|error| io("make a folder for its devices", &error))?;
+    for folder in [Some(&folder), plan.capture.as_ref()].into_iter().flatten() {
+        std::fs::create_dir_all(folder).map_err(|error| io("make a folder for its devices", &error))?;
+    }
     let result = run_in(&folder, &connect, &client, plan, &channels, &tasks, progress).await;
     tasks.stop(Duration::from_secs(2)).await;
     if let Some(scratch) = scratch
@@ -251,7 +255,8 @@ async fn activate(
     for number in 1..=plan.devices {
         let account = plan.accounts[(number - 1) % plan.accounts.len()].clone();
         let failed = |what| move |error: MobsterError| device_error(number, what, &error);
-        let network = Network::start(target, plan.profile, Entropy::seeded(entropy.u64()), tasks)
+        let capture = plan.capture.as_ref().map(|folder| folder.join(device_name(number)));
+        let network = Network::start(target, plan.profile, Entropy::seeded(entropy.u64()), capture, tasks)
             .await
             .map_err(|error| io("listen", &error))?;
         let path = folder.join(format!("{}.db", device_name(number)));

@@ -3,7 +3,10 @@
 //! It works on bytes, not on frames, so that a connection ends wherever real ones end: in the middle of a frame, after
 //! the server did its work and before the device heard of it.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -49,14 +52,24 @@ struct Line {
     goes_dark: Notify,
     cuts: AtomicU64,
     entropy: Entropy,
+    /// Where each connection's bytes to the device are kept: a file for each, beginning with this name.
+    capture: Option<PathBuf>,
+    carried: AtomicU64,
 }
 
 impl Network {
-    /// Listens on a free port of loopback and passes connections on to `target`.
+    /// Listens on a free port of loopback and passes connections on to `target`. What comes to the device is also kept, in
+    /// files `CAPTURE.1`, `CAPTURE.2`, … of each connection, byte for byte.
     ///
     /// # Errors
     /// Those of listening.
-    pub async fn start(target: SocketAddr, profile: Profile, entropy: Entropy, tasks: &Tasks) -> std::io::Result<Self> {
+    pub async fn start(
+        target: SocketAddr,
+        profile: Profile,
+        entropy: Entropy,
+        capture: Option<PathBuf>,
+        tasks: &Tasks,
+    ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let addr = listener.local_addr()?;
         let line = Arc::new(Line {
@@ -66,6 +79,8 @@ impl Network {
             goes_dark: Notify::new(),
             cuts: AtomicU64::new(0),
             entropy,
+            capture,
+            carried: AtomicU64::new(0),
         });
         let (accepting, inner) = (line.clone(), tasks.clone());
         tasks.start("network", async move {
@@ -117,8 +132,8 @@ impl Line {
         let (far_in, far_out) = far.into_split();
         // Dropping the halves ends both sides, wherever they are.
         let cut = tokio::select! {
-            cut = self.pump(near_in, far_out, budget.clone()) => cut,
-            cut = self.pump(far_in, near_out, budget) => cut,
+            cut = self.pump(near_in, far_out, budget.clone(), None) => cut,
+            cut = self.pump(far_in, near_out, budget, self.tee()) => cut,
             () = goes_dark => true,
         };
         if cut {
@@ -126,8 +141,22 @@ impl Line {
         }
     }
 
+    /// The file for the next connection.
+    fn tee(&self) -> Option<File> {
+        let number = self.carried.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut path = self.capture.clone()?.into_os_string();
+        path.push(format!(".{number}"));
+        File::create(path).inspect_err(|error| tracing::error!(%error, "nothing is captured")).ok()
+    }
+
     /// Carries bytes one way until an end is reached (`false`) or the budget is used up (`true`).
-    async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, budget: Arc<AtomicU64>) -> bool {
+    async fn pump(
+        &self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        budget: Arc<AtomicU64>,
+        mut tee: Option<File>,
+    ) -> bool {
         let mut buffer = vec![0; 16 << 10];
         loop {
             let count = match from.read(&mut buffer).await {
@@ -138,6 +167,12 @@ impl Line {
             tokio::time::sleep(Duration::from_millis(self.profile.delay_ms + jitter)).await;
             let left = budget.load(Ordering::Relaxed);
             let passed = (count as u64).min(left) as usize;
+            // Before it is passed on: what a device may have seen is in the file. A write to a file's cache is short.
+            if let Some(file) = &mut tee
+                && let Err(error) = file.write_all(&buffer[..passed])
+            {
+                tracing::error!(%error, "the capture is incomplete");
+            }
             if to.write_all(&buffer[..passed]).await.is_err() {
                 return false;
             }
@@ -158,14 +193,19 @@ mod tests {
         let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let target = server.local_addr().unwrap();
         let tasks = Tasks::new();
+        let folder = tempfile::tempdir().unwrap();
+        let capture = folder.path().join("device");
         let profile = Profile { delay_ms: 0, jitter_ms: 0, cut_after_bytes: 1000 };
-        let network = Network::start(target, profile, Entropy::seeded(1), &tasks).await.unwrap();
+        let network = Network::start(target, profile, Entropy::seeded(1), Some(capture.clone()), &tasks).await.unwrap();
         let mut near = TcpStream::connect(network.url().trim_start_matches("http://")).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();
         near.write_all(b"ping").await.unwrap();
         let mut buffer = [0; 4];
         far.read_exact(&mut buffer).await.unwrap();
         assert_eq!(&buffer, b"ping");
+        far.write_all(b"pong").await.unwrap();
+        near.read_exact(&mut buffer).await.unwrap();
+        assert_eq!(std::fs::read(folder.path().join("device.1")).unwrap(), b"pong");
         network.set_dark(true);
         assert_eq!(near.read(&mut buffer).await.unwrap_or(0), 0);
         network.set_dark(false);
