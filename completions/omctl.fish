@@ -36,6 +36,7 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the pr
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make and list accounts'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Simulate devices'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save and restore the server\'s store: accounts, devices, state log'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -182,6 +183,35 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "snapshot" -d 'Save the store in one file; a server may be running'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "restore" -d 'Put a snapshot in the store\'s place; the server must be stopped'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "list" -d 'List the snapshots of the data directory'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

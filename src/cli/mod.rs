@@ -9,6 +9,7 @@ mod channel;
 mod channel_draft;
 mod check;
 mod completions;
+mod db;
 mod device;
 mod error;
 mod exit;
@@ -70,6 +71,7 @@ enum Command {
     Account(account::Args),
     Channel(channel::Args),
     Device(device::Args),
+    Db(db::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -82,6 +84,7 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Account(args) => account::run(cli, args),
         Command::Channel(args) => channel::run(cli, args),
         Command::Device(args) => device::run(cli, args),
+        Command::Db(args) => db::run(cli, args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
@@ -226,6 +229,12 @@ pub fn environment(name: &str) -> Option<String> {
 /// The whole command tree, for completions.
 fn command_tree() -> clap::Command {
     Arguments::command()
+}
+
+/// A moment for people: to the second, in UTC.
+fn utc(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A table for people: columns as wide as their widest cell, the last one as it is.

@@ -1,0 +1,1 @@
+-- Scopes by membership: the migration of another change; this line holds its place.
