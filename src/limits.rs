@@ -47,6 +47,13 @@ pub const SESSION_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long a device may not read before its session is closed with 1013.
 pub const SESSION_STALL: Duration = Duration::from_secs(30);
 
+/// How long one message to a device may take while its queue is full, before the session is closed with 1013: a link of
+/// 0.5 Mbit/s takes a `rows` frame in that time, and a device behind a slower one catches up again from its cursor.
+pub const SESSION_FULL_STALL: Duration = Duration::from_secs(5);
+
+/// How long the last word of a session may take to reach its device.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long a socket may stay silent before its `hello`.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::remote::Place;
-use super::{Cli, CliError, Exit, columns};
+use super::{Cli, CliError, Exit, agree, columns};
 use crate::clock::Clock;
 use crate::server::DataDirError;
 use crate::server::snapshots::{self, Before, EXTENSION, Listed, Restoring, SnapshotError};
@@ -87,16 +87,9 @@ fn restore(cli: &Cli, args: &RestoreArgs) -> Result<Exit, CliError> {
     let file = find(&data_dir, &args.file);
     let restoring = Restoring::begin(&data_dir, &file)?;
     let contents = restoring.contents();
-    consent(
-        cli,
-        &format!(
-            "replace the store in `{}` by `{}` ({} records, {} accounts)",
-            data_dir.display(),
-            file.display(),
-            contents.records,
-            contents.accounts
-        ),
-    )?;
+    let (from, to) = (file.display(), data_dir.display());
+    let holds = format!("{} records, {} accounts", contents.records, contents.accounts);
+    agree(cli, &format!("replace the store in `{to}` by `{from}` ({holds})"), "say --yes")?;
     let before = restoring.finish(&project, Clock::System.now_ms())?;
     let (saved, undo) = match before {
         Before::Nothing => (None, None),
@@ -190,20 +183,6 @@ fn find(data_dir: &Path, given: &Path) -> PathBuf {
     match given.to_str() {
         Some(name) if !given.exists() && plain(name).is_ok() => snapshots::named(data_dir, name),
         _ => given.to_owned(),
-    }
-}
-
-/// A store is replaced only with somebody's yes.
-fn consent(cli: &Cli, what: &str) -> Result<(), CliError> {
-    if cli.globals.yes {
-        return Ok(());
-    }
-    if !cli.ui.can_ask() {
-        return Err(CliError::new(Exit::NotAllowed, "needs_yes", format!("this would {what}")).hint("say --yes"));
-    }
-    match cli.ui.confirm(&format!("{what}?")) {
-        true => Ok(()),
-        false => Err(CliError::new(Exit::NotAllowed, "declined", "nothing was changed")),
     }
 }
 

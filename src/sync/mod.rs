@@ -7,6 +7,7 @@
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
+//! - `brake.rs`: what a backend seems not to have any more, and how much of it is too much.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
 //!
 //! *Invariant:* no transport and no SQL. A record is journaled only from a read that began after its last journaled one
@@ -14,6 +15,7 @@
 
 mod accept;
 mod answer;
+mod brake;
 mod codec;
 mod ingest;
 mod judge;
@@ -27,6 +29,9 @@ mod settle;
 mod tests;
 #[cfg(test)]
 mod tests_backend;
+#[cfg(test)]
+mod tests_brake;
+mod verdicts;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -34,9 +39,11 @@ use std::sync::{Arc, Mutex};
 
 use omctl_protocol::ChannelName;
 
+pub use self::brake::Release;
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
 pub use self::session::{Passed, Session, SessionEnd, Step};
+pub use self::verdicts::Losing;
 pub use self::view::{BackendView, ViewRow};
 use crate::backend::BackendError;
 use crate::identity::{Identity, IdentityError};
