@@ -11,6 +11,7 @@ use omctl_protocol::Up;
 use omctl_protocol::frame::Hello;
 
 use crate::identity::Principal;
+use crate::limits;
 use crate::push::{Frame, Mail, Mailbox, Notice, Push};
 use crate::sync::{Session, SessionEnd, Step, Sync, SyncError};
 
@@ -41,6 +42,8 @@ pub enum Ended {
     Session(SessionEnd),
     /// What the device may see has changed: it is to connect again.
     Resync,
+    /// The device does not read, and what waits for it is more than a session may hold.
+    Stalled,
 }
 
 /// Runs a session until it ends.
@@ -56,13 +59,13 @@ pub async fn drive(
 ) -> Result<Ended, SyncError> {
     let (mut session, step) = Session::begin(sync, who, hello).await?;
     let mut mailbox = register(push, who, &session);
-    if let Some(ended) = say(transport, step).await {
+    if let Some(ended) = say(transport, &mailbox, step).await {
         return Ok(ended);
     }
     loop {
         if session.is_catching_up() {
             let step = session.catch_up().await?;
-            if let Some(ended) = say(transport, step).await {
+            if let Some(ended) = say(transport, &mailbox, step).await {
                 return Ok(ended);
             }
             continue;
@@ -77,12 +80,12 @@ pub async fn drive(
                 if hello {
                     mailbox = register(push, who, &session);
                 }
-                if let Some(ended) = say(transport, step).await {
+                if let Some(ended) = say(transport, &mailbox, step).await {
                     return Ok(ended);
                 }
             }
             mail = mailbox.next() => {
-                if let Some(ended) = deliver(&mut session, mail, transport).await? {
+                if let Some(ended) = deliver(&mut session, mail, &mailbox, transport).await? {
                     return Ok(ended);
                 }
             }
@@ -90,7 +93,12 @@ pub async fn drive(
     }
 }
 
-async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transport) -> Result<Option<Ended>, SyncError> {
+async fn deliver(
+    session: &mut Session,
+    mail: Mail,
+    mailbox: &Mailbox,
+    transport: &mut dyn Transport,
+) -> Result<Option<Ended>, SyncError> {
     let (last, frames, receipts) = match mail {
         Mail::Commit { last, frames, receipts } => (last, frames, receipts),
         Mail::Lagged { receipts } => {
@@ -110,10 +118,7 @@ async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transpor
         messages.extend(frames.into_iter().map(Outgoing::Shared));
     }
     messages.extend(passed.commit.map(Outgoing::Line));
-    if !messages.is_empty() && !transport.send(messages).await {
-        return Ok(Some(Ended::Gone));
-    }
-    Ok(None)
+    Ok(pass_on(transport, mailbox, messages).await)
 }
 
 /// Runs the frames of one `POST /v1/sync`: answers them all, waits a moment for what can still be settled, and ends with
@@ -162,14 +167,34 @@ fn register(push: &Push, who: &Principal, session: &Session) -> Mailbox {
     push.register(who.device, who.account, session.incarnation(), session.scopes())
 }
 
-async fn say(transport: &mut dyn Transport, step: Step) -> Option<Ended> {
+async fn say(transport: &mut dyn Transport, mailbox: &Mailbox, step: Step) -> Option<Ended> {
     let messages: Vec<Outgoing> = step.lines.into_iter().map(Outgoing::Line).collect();
-    if !messages.is_empty() && !transport.send(messages).await {
-        return Some(Ended::Gone);
+    if let Some(ended) = pass_on(transport, mailbox, messages).await {
+        return Some(ended);
     }
     match step.end {
         Some(SessionEnd::Bye) => Some(Ended::Gone),
         Some(end) => Some(Ended::Session(end)),
         None => None,
     }
+}
+
+/// Sends messages, and gives a device up that does not read while more waits for it than a session may hold.
+async fn pass_on(transport: &mut dyn Transport, mailbox: &Mailbox, messages: Vec<Outgoing>) -> Option<Ended> {
+    for message in messages {
+        // One by one, so that a slow device is told from one that does not read.
+        let overdue = async {
+            mailbox.full().await;
+            tokio::time::sleep(limits::SESSION_FULL_STALL).await;
+        };
+        // A send that is given up may leave a part of its message unsent: the session ends with it.
+        tokio::select! {
+            biased;
+            sent = transport.send(vec![message]) => if !sent {
+                return Some(Ended::Gone);
+            },
+            () = overdue => return Some(Ended::Stalled),
+        }
+    }
+    None
 }

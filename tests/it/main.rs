@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod db;
+mod operator;
 mod serve;
 mod source;
 mod tidy;
+mod wire;
