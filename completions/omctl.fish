@@ -36,6 +36,8 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the pr
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make, change and list accounts'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Simulate devices'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "sync" -d 'Look at writes of devices that were rejected or lost'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save and restore the server\'s store: accounts, devices, state log'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -130,15 +132,16 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "list" -d 'List the channels that a server has live'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "show" -d 'Show one live channel with its fields'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "list" -d 'List the channels that a server has live'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "show" -d 'Show one live channel with its fields'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "resume" -d 'Let deletes through that are held because they are suspiciously many'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
@@ -171,6 +174,14 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
@@ -196,6 +207,64 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -f -a "rejected" -d 'List mutations that were not applied, the newest first; --json shows their values'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -f -a "conflicts" -d 'List mutations of which a value lost, the newest first; --json shows their values'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l channel -d 'Of this channel only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l account -d 'Of this account\'s devices only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l limit -d 'At most so many' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l channel -d 'Of this channel only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l account -d 'Of this account\'s devices only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l limit -d 'At most so many' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "snapshot" -d 'Save the store in one file; a server may be running'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "restore" -d 'Put a snapshot in the store\'s place; the server must be stopped'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "list" -d 'List the snapshots of the data directory'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from restore" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

@@ -47,6 +47,13 @@ pub const SESSION_QUEUE_BYTES_MAX: usize = 1 << 20;
 /// How long a device may not read before its session is closed with 1013.
 pub const SESSION_STALL: Duration = Duration::from_secs(30);
 
+/// How long one message to a device may take while its queue is full, before the session is closed with 1013: a link of
+/// 0.5 Mbit/s takes a `rows` frame in that time, and a device behind a slower one catches up again from its cursor.
+pub const SESSION_FULL_STALL: Duration = Duration::from_secs(5);
+
+/// How long the last word of a session may take to reach its device.
+pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// How long a socket may stay silent before its `hello`.
 pub const HELLO_WITHIN: Duration = Duration::from_secs(10);
 
@@ -80,7 +87,10 @@ pub const POLL_EVERY: Duration = Duration::from_secs(20);
 /// How often a change queue is looked at.
 pub const QUEUE_POLL_EVERY: Duration = Duration::from_millis(100);
 
-/// Deletes inferred from absence are held above this many in 24 h …
+/// The window in which a channel's deletes are counted.
+pub const MASS_DELETE_WITHIN: Duration = Duration::from_secs(24 * 3600);
+
+/// Deletes inferred from absence are held above this many in that window …
 pub const MASS_DELETE_RECORDS: u64 = 50;
 /// … or above this share of the channel in percent, …
 pub const MASS_DELETE_PERCENT: u64 = 20;
@@ -88,6 +98,22 @@ pub const MASS_DELETE_PERCENT: u64 = 20;
 pub const MASS_DELETE_PERCENT_FLOOR: u64 = 10;
 /// … and always when they would empty a channel of more than this many records.
 pub const MASS_DELETE_EMPTY_ABOVE: u64 = 10;
+
+/// Deletes that a change queue told of are held above this many in that window: a trigger does not err as a read does,
+/// and a nightly clean-up is everyday work, but a `DELETE` without its `WHERE` comes through triggers too …
+pub const TOLD_DELETE_RECORDS: u64 = 10_000;
+/// … or above this share of a channel in percent, …
+pub const TOLD_DELETE_PERCENT: u64 = 90;
+/// … if that has more than this many records: smaller ones are emptied on purpose, in tests and by people.
+pub const TOLD_DELETE_PERCENT_ABOVE: u64 = 1_000;
+
+/// A record that a complete read did not meet is looked for by another one after this time, or at the channel's poll
+/// interval if that is shorter: long enough for an import that empties a table and fills it again, short against the
+/// 30 s within which devices converge.
+pub const MISSING_AGAIN_AFTER: Duration = Duration::from_secs(5);
+
+/// Most rejected mutations or conflicts that one request lists.
+pub const VERDICTS_MAX: usize = 1_000;
 
 /// Life of an access token.
 pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(3600);

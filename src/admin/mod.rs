@@ -5,8 +5,11 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
+mod verdicts;
+
 use omctl_protocol::admin::{
-    AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, CodeView, DeviceView,
+    AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView,
+    CodeView, DeviceView,
 };
 use omctl_protocol::{ChannelName, DeviceId, Value};
 
@@ -15,7 +18,7 @@ use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
 use crate::live::{Home, LiveChannel, LiveHandle};
 use crate::rule::Subject;
 use crate::store::{AccountRow, Store, StoreError};
-use crate::sync::{ChannelHealth, Sync, SyncError, ViewRow};
+use crate::sync::{ChannelHealth, Release, Sync, SyncError, ViewRow};
 
 /// Why an action was not done.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +30,22 @@ pub enum AdminError {
         what: &'static str,
         /// What it was called.
         name: String,
+    },
+    /// More deletes are held by now than the operator was shown.
+    #[error("{held} deletes of `{channel}` are held by now")]
+    MoreHeld {
+        /// The channel.
+        channel: ChannelName,
+        /// How many.
+        held: u64,
+    },
+    /// A part of the question is not as it should be.
+    #[error("`{field}` {message}")]
+    BadValue {
+        /// Which.
+        field: &'static str,
+        /// What it should be.
+        message: String,
     },
     /// Identity refuses it.
     #[error(transparent)]
@@ -158,6 +177,19 @@ impl Admin {
         let view = self.sync.backend_view(&ChannelName::from(name), &subject).await?;
         let json = |row: ViewRow| (row.id, row.values.iter().map(Value::to_json).collect());
         Ok(BackendReply { fields: view.fields, rows: view.rows.into_iter().map(json).collect(), settled: view.settled })
+    }
+
+    /// Lets the held deletes of a channel through.
+    ///
+    /// # Errors
+    /// [`AdminError::NotFound`], [`AdminError::MoreHeld`]; those of the backend and the store.
+    pub async fn resume_channel(&self, name: &str, resume: ChannelResume) -> Result<ChannelResumed, AdminError> {
+        self.channel(name)?;
+        let channel = ChannelName::from(name);
+        match self.sync.release_held(&channel, resume.held_deletes).await? {
+            Release::Done(deleted) => Ok(ChannelResumed { channel, deleted }),
+            Release::More(held) => Err(AdminError::MoreHeld { channel, held }),
+        }
     }
 
     /// Takes a device out of service: its sessions end, its tokens open nothing.

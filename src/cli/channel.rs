@@ -7,7 +7,7 @@ use omctl_protocol::admin::ChannelView;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit};
+use super::{Cli, CliError, Exit, agree};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
 use crate::catalog::{Catalog, Channel, MANAGED};
 use crate::{live, server};
@@ -25,6 +25,7 @@ enum What {
     Show(ShowArgs),
     Probe(ProbeArgs),
     Install(InstallArgs),
+    Resume(ResumeArgs),
 }
 
 /// List the channels that a server has live
@@ -39,6 +40,16 @@ struct ListArgs {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  omctl channel show tickets")]
 struct ShowArgs {
+    /// The channel
+    name: String,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// Let deletes through that are held because they are suspiciously many
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl channel resume tickets")]
+struct ResumeArgs {
     /// The channel
     name: String,
     #[command(flatten)]
@@ -90,6 +101,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         What::Show(args) => show(cli, &args),
         What::Probe(args) => probe(cli, &args),
         What::Install(args) => install(cli, &args),
+        What::Resume(args) => resume(cli, &args),
     }
 }
 
@@ -99,9 +111,13 @@ fn list(cli: &Cli, args: &ListArgs) -> Result<Exit, CliError> {
     let head = ["CHANNEL", "BACKEND", "TABLE", "DELIVERY", "STATE", "SCOPE"].map(str::to_owned);
     let rows = list.channels.iter().map(|channel| {
         let state = if channel.paused.is_some() { "paused" } else { "live" };
+        let state = match channel.held_deletes {
+            0 => state.to_owned(),
+            held => format!("{state}, {} held", deletes(held)),
+        };
         let delivery = channel.delivery.clone().unwrap_or_else(|| "-".to_owned());
         let (name, backend) = (channel.name.to_string(), channel.backend.clone());
-        [name, backend, channel.table.clone(), delivery, state.to_owned(), channel.scope.clone()]
+        [name, backend, channel.table.clone(), delivery, state, channel.scope.clone()]
     });
     cli.ui.result(super::columns(head, rows), || {
         json!({
@@ -132,7 +148,8 @@ fn page(channel: &ChannelView) -> String {
         text.push_str(&format!("paused     {reason}\n"));
     }
     if channel.held_deletes > 0 {
-        text.push_str(&format!("held       {} deletes\n", channel.held_deletes));
+        let (held, name) = (deletes(channel.held_deletes), &channel.name);
+        text.push_str(&format!("held       {held}; let them through: omctl channel resume {name}\n"));
     }
     text.push_str(&format!("scope      {}\nversion    {}\n", channel.scope, channel.schema.version));
     let head = ["FIELD", "TYPE", "COLUMN", "CONFLICT"].map(str::to_owned);
@@ -145,6 +162,43 @@ fn page(channel: &ChannelView) -> String {
     });
     text.push_str(&super::columns(head, rows));
     text
+}
+
+fn resume(cli: &Cli, args: &ResumeArgs) -> Result<Exit, CliError> {
+    let client = args.remote.connect(cli)?;
+    block_on(async {
+        let channel = client.channel(&args.name).await?;
+        let held = channel.held_deletes;
+        if held > 0 {
+            let home = format!("backend `{}` (table {})", channel.backend, channel.table);
+            let what =
+                format!("delete {} of channel `{}` on every device: {home} has them no more", records(held), args.name);
+            agree(cli, &what, "look at the table, then say --yes")?;
+        }
+        let deleted = if held > 0 { client.resume_channel(&args.name, held).await?.deleted } else { 0 };
+        let text = match held {
+            0 => format!("no deletes of channel `{}` are held", args.name),
+            _ if deleted < held => {
+                format!("deleted {} of channel `{}`; the backend has the others again", records(deleted), args.name)
+            }
+            _ => format!("deleted {} of channel `{}`", records(deleted), args.name),
+        };
+        cli.ui.result(text, || {
+            json!({
+                "type": "result", "schema": "omctl.channel.resume/1", "channel": channel.name, "held": held,
+                "deleted": deleted,
+            })
+        });
+        Ok(Exit::Ok)
+    })
+}
+
+fn deletes(number: u64) -> String {
+    format!("{number} delete{}", if number == 1 { "" } else { "s" })
+}
+
+fn records(number: u64) -> String {
+    format!("{number} record{}", if number == 1 { "" } else { "s" })
 }
 
 /// What is to be done in one backend.
@@ -290,14 +344,7 @@ fn consent(cli: &Cli, backend: &str, tables: &[&str], remove: bool) -> Result<()
         cli.ui.note(format!("{what}; undo: {undo}"));
         return Ok(());
     }
-    if !cli.ui.can_ask() {
-        return Err(CliError::new(Exit::NotAllowed, "needs_yes", format!("this would {what}"))
-            .hint("look at it with --print-sql, then say --yes"));
-    }
-    match cli.ui.confirm(&format!("{what}?")) {
-        true => Ok(()),
-        false => Err(CliError::new(Exit::NotAllowed, "declined", "nothing was changed")),
-    }
+    agree(cli, &what, "look at it with --print-sql, then say --yes")
 }
 
 impl From<BackendError> for CliError {

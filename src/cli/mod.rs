@@ -9,6 +9,7 @@ mod channel;
 mod channel_draft;
 mod check;
 mod completions;
+mod db;
 mod device;
 mod error;
 mod exit;
@@ -16,6 +17,7 @@ mod new;
 mod new_channel;
 mod remote;
 mod serve;
+mod sync;
 mod ui;
 mod version;
 
@@ -70,6 +72,8 @@ enum Command {
     Account(account::Args),
     Channel(channel::Args),
     Device(device::Args),
+    Sync(sync::Args),
+    Db(db::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -82,6 +86,8 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Account(args) => account::run(cli, args),
         Command::Channel(args) => channel::run(cli, args),
         Command::Device(args) => device::run(cli, args),
+        Command::Sync(args) => sync::run(cli, args),
+        Command::Db(args) => db::run(cli, args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
@@ -226,6 +232,26 @@ pub fn environment(name: &str) -> Option<String> {
 /// The whole command tree, for completions.
 fn command_tree() -> clap::Command {
     Arguments::command()
+}
+
+/// What destroys or spreads is done only with somebody's yes; nobody at a terminal means no.
+fn agree(cli: &Cli, what: &str, hint: &str) -> Result<(), CliError> {
+    if cli.globals.yes {
+        return Ok(());
+    }
+    if !cli.ui.can_ask() {
+        return Err(CliError::new(Exit::NotAllowed, "needs_yes", format!("this would {what}")).hint(hint));
+    }
+    match cli.ui.confirm(&format!("{what}?")) {
+        true => Ok(()),
+        false => Err(CliError::new(Exit::NotAllowed, "declined", "nothing was changed")),
+    }
+}
+
+/// A moment for people: to the second, in UTC.
+fn utc(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }
 
 /// A table for people: columns as wide as their widest cell, the last one as it is.

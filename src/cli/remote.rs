@@ -58,6 +58,39 @@ impl Remote {
     }
 }
 
+/// Where a server's data is, for commands that need no server.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct Place {
+    /// The data directory
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Whose overlay of `env:` names the data directory
+    #[arg(long = "env", value_name = "NAME", conflicts_with = "data_dir")]
+    env_name: Option<String>,
+}
+
+impl Place {
+    /// The data directory and the project's name. Without `--data-dir` the project must load: one that does not may
+    /// mean another directory than the one that is taken for want of a better.
+    pub(super) fn resolve(&self, cli: &Cli) -> Result<(PathBuf, String), CliError> {
+        if let Some(dir) = &self.data_dir {
+            let name = cli.root().ok().and_then(|root| Some(root.file_name()?.to_string_lossy().into_owned()));
+            return Ok((dir.clone(), name.unwrap_or_else(|| "store".to_owned())));
+        }
+        let root = cli.root()?;
+        let catalog = cli.load(&root, self.env_name.as_deref())?;
+        let flags = FromFlags { env_name: self.env_name.clone(), ..FromFlags::default() };
+        let settings = Settings::resolve(&root, from_project(catalog.server), &environment, flags)?;
+        Ok((settings.data_dir.value, catalog.name))
+    }
+
+    /// The flags that name it again.
+    pub(super) fn flags(&self) -> Vec<String> {
+        let dir = self.data_dir.iter().flat_map(|dir| ["--data-dir".to_owned(), dir.display().to_string()]);
+        dir.chain(self.env_name.iter().flat_map(|name| ["--env".to_owned(), name.clone()])).collect()
+    }
+}
+
 /// What the project file says about the server, for [`Settings::resolve`].
 pub(super) fn from_project(declared: ServerDecl) -> FromProject {
     let ServerDecl { addr, data_dir, trusted_proxies } = declared;

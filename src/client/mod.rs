@@ -14,8 +14,8 @@ use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use omctl_protocol::admin::{
-    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, CodeView, DeviceList,
-    Health, SERVER_FILE, ServerFile,
+    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
+    ChannelView, CodeView, ConflictList, DeviceList, Health, RejectedList, SERVER_FILE, ServerFile, VerdictQuery,
 };
 use omctl_protocol::api::Problem;
 use omctl_protocol::{ChannelName, DeviceId};
@@ -215,6 +215,31 @@ impl Client {
         self.get(&format!("/v1/admin/channels/{}", segment(name))).await
     }
 
+    /// Lets the held deletes of a channel through, if they are no more than these.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume_channel(&self, name: &str, held_deletes: u64) -> Result<ChannelResumed, ClientError> {
+        let path = format!("/v1/admin/channels/{}/resume", segment(name));
+        self.send(Method::POST, &path, &ChannelResume { held_deletes }).await
+    }
+
+    /// Mutations that were not applied, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rejected(&self, query: &VerdictQuery) -> Result<RejectedList, ClientError> {
+        self.get(&format!("/v1/admin/rejected{}", question(query))).await
+    }
+
+    /// Mutations of which a value lost, newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn conflicts(&self, query: &VerdictQuery) -> Result<ConflictList, ClientError> {
+        self.get(&format!("/v1/admin/conflicts{}", question(query))).await
+    }
+
     /// What an account should see of a channel, by the backend's own scan.
     ///
     /// # Errors
@@ -287,6 +312,15 @@ impl Client {
             Err(_) => self.bad(&format!("status {}", StatusCode::as_u16(&status))),
         })
     }
+}
+
+/// The query of a list of verdicts, with its `?`.
+fn question(query: &VerdictQuery) -> String {
+    let VerdictQuery { channel, account, limit } = query;
+    let given = [("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))];
+    let parts = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(&value?))));
+    let text = parts.collect::<Vec<_>>().join("&");
+    if text.is_empty() { text } else { format!("?{text}") }
 }
 
 /// One segment of a path: everything but unreserved characters is escaped (RFC 3986, section 2.3).

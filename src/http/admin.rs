@@ -1,11 +1,13 @@
 //! `/v1/admin`: accounts, devices and channels. What each does is in `admin`; here is only how it is asked.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
-    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelView, DeviceList,
+    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
+    ChannelView, ConflictList, DeviceList, RejectedList, VerdictQuery,
 };
 
 use super::{ApiError, AppState, Json, created};
@@ -81,4 +83,34 @@ pub(super) async fn show_channel(
     Path(name): Path<String>,
 ) -> Result<axum::Json<ChannelView>, ApiError> {
     Ok(axum::Json(state.admin.channel(&name)?))
+}
+
+pub(super) async fn resume_channel(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Json(resume): Json<ChannelResume>,
+) -> Result<axum::Json<ChannelResumed>, ApiError> {
+    Ok(axum::Json(state.admin.resume_channel(&name, resume).await?))
+}
+
+pub(super) async fn rejected(
+    State(state): State<AppState>,
+    query: Result<Query<VerdictQuery>, QueryRejection>,
+) -> Result<axum::Json<RejectedList>, ApiError> {
+    Ok(axum::Json(RejectedList { rejected: state.admin.rejected(asked(query)?).await? }))
+}
+
+pub(super) async fn conflicts(
+    State(state): State<AppState>,
+    query: Result<Query<VerdictQuery>, QueryRejection>,
+) -> Result<axum::Json<ConflictList>, ApiError> {
+    Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query)?).await? }))
+}
+
+/// A query that cannot be read is a problem document like any other.
+fn asked(query: Result<Query<VerdictQuery>, QueryRejection>) -> Result<VerdictQuery, ApiError> {
+    query.map(|Query(query)| query).map_err(|_| {
+        ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", "the query cannot be read")
+            .hint("it may have `channel`, `account` and `limit`")
+    })
 }

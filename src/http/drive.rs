@@ -11,6 +11,7 @@ use omctl_protocol::Up;
 use omctl_protocol::frame::Hello;
 
 use crate::identity::Principal;
+use crate::limits;
 use crate::push::{Frame, Mail, Mailbox, Push};
 use crate::sync::{Session, SessionEnd, Step, Sync, SyncError};
 
@@ -39,6 +40,8 @@ pub enum Ended {
     Gone,
     /// The session is over for this reason.
     Session(SessionEnd),
+    /// The device does not read, and what waits for it is more than a session may hold.
+    Stalled,
 }
 
 /// Runs a session until it ends.
@@ -54,7 +57,7 @@ pub async fn drive(
 ) -> Result<Ended, SyncError> {
     let (mut session, step) = Session::begin(sync, who, hello).await?;
     let mut mailbox = register(push, &session);
-    if let Some(ended) = say(transport, step).await {
+    if let Some(ended) = say(transport, &mailbox, step).await {
         return Ok(ended);
     }
     // What the account may see may have changed between the greeting and the registration.
@@ -67,7 +70,7 @@ pub async fn drive(
         }
         if session.is_catching_up() {
             let step = session.catch_up().await?;
-            if let Some(ended) = say(transport, step).await {
+            if let Some(ended) = say(transport, &mailbox, step).await {
                 return Ok(ended);
             }
             continue;
@@ -83,13 +86,13 @@ pub async fn drive(
                     mailbox = register(push, &session);
                     rights = true;
                 }
-                if let Some(ended) = say(transport, step).await {
+                if let Some(ended) = say(transport, &mailbox, step).await {
                     return Ok(ended);
                 }
             }
             mail = mailbox.next() => match mail {
                 Mail::Rights => rights = true,
-                mail => if let Some(ended) = deliver(&mut session, mail, transport).await? {
+                mail => if let Some(ended) = deliver(&mut session, mail, &mailbox, transport).await? {
                     return Ok(ended);
                 }
             }
@@ -105,14 +108,19 @@ async fn refresh(
 ) -> Result<Option<Ended>, SyncError> {
     while let Some(step) = session.refresh().await? {
         mailbox.watch(session.scopes(), session.links());
-        if let Some(ended) = say(transport, step).await {
+        if let Some(ended) = say(transport, mailbox, step).await {
             return Ok(Some(ended));
         }
     }
     Ok(None)
 }
 
-async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transport) -> Result<Option<Ended>, SyncError> {
+async fn deliver(
+    session: &mut Session,
+    mail: Mail,
+    mailbox: &Mailbox,
+    transport: &mut dyn Transport,
+) -> Result<Option<Ended>, SyncError> {
     let (last, frames, receipts) = match mail {
         Mail::Commit { last, frames, receipts } => (last, frames, receipts),
         Mail::Lagged { receipts } => {
@@ -132,10 +140,7 @@ async fn deliver(session: &mut Session, mail: Mail, transport: &mut dyn Transpor
         messages.extend(frames.into_iter().map(Outgoing::Shared));
     }
     messages.extend(passed.commit.map(Outgoing::Line));
-    if !messages.is_empty() && !transport.send(messages).await {
-        return Ok(Some(Ended::Gone));
-    }
-    Ok(None)
+    Ok(pass_on(transport, mailbox, messages).await)
 }
 
 /// Runs the frames of one `POST /v1/sync`: answers them all, waits a moment for what can still be settled, and ends with
@@ -194,14 +199,34 @@ fn register(push: &Push, session: &Session) -> Mailbox {
     mailbox
 }
 
-async fn say(transport: &mut dyn Transport, step: Step) -> Option<Ended> {
+async fn say(transport: &mut dyn Transport, mailbox: &Mailbox, step: Step) -> Option<Ended> {
     let messages: Vec<Outgoing> = step.lines.into_iter().map(Outgoing::Line).collect();
-    if !messages.is_empty() && !transport.send(messages).await {
-        return Some(Ended::Gone);
+    if let Some(ended) = pass_on(transport, mailbox, messages).await {
+        return Some(ended);
     }
     match step.end {
         Some(SessionEnd::Bye) => Some(Ended::Gone),
         Some(end) => Some(Ended::Session(end)),
         None => None,
     }
+}
+
+/// Sends messages, and gives a device up that does not read while more waits for it than a session may hold.
+async fn pass_on(transport: &mut dyn Transport, mailbox: &Mailbox, messages: Vec<Outgoing>) -> Option<Ended> {
+    for message in messages {
+        // One by one, so that a slow device is told from one that does not read.
+        let overdue = async {
+            mailbox.full().await;
+            tokio::time::sleep(limits::SESSION_FULL_STALL).await;
+        };
+        // A send that is given up may leave a part of its message unsent: the session ends with it.
+        tokio::select! {
+            biased;
+            sent = transport.send(vec![message]) => if !sent {
+                return Some(Ended::Gone);
+            },
+            () = overdue => return Some(Ended::Stalled),
+        }
+    }
+    None
 }

@@ -177,6 +177,12 @@ impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         match error {
             AdminError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            AdminError::MoreHeld { .. } => {
+                Self::new(StatusCode::CONFLICT, "changed", error.to_string()).hint("look again: `omctl channel show`")
+            }
+            AdminError::BadValue { field, .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", error.to_string()).field(field)
+            }
             AdminError::Identity(inner) => inner.into(),
             AdminError::Sync(inner) => inner.into(),
         }

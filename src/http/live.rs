@@ -23,6 +23,9 @@ use crate::sync::SessionEnd;
 const CLOSE_FENCED: u16 = 4409;
 const CLOSE_REFUSED: u16 = 4400;
 
+/// As [`limits::CLOSE_WITHIN`], while everybody waits for the server to end.
+const CLOSE_WITHIN_AT_STOP: Duration = Duration::from_secs(1);
+
 /// A silent socket is asked for a sign of life this often, and given up after the second time without one.
 const PING_EVERY: Duration = Duration::from_secs(30);
 
@@ -51,12 +54,14 @@ pub(super) async fn live(
                 Some((code, reason)) => (code, reason),
                 None => return,
             },
+            Some(Ended::Stalled) => (close_code::AGAIN, "the device does not read"),
             Some(Ended::Session(SessionEnd::Fenced)) => (CLOSE_FENCED, "fenced"),
             Some(Ended::Session(_)) => (CLOSE_REFUSED, "refused"),
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
         // A device that is gone already does not hear it.
-        drop(tokio::time::timeout(Duration::from_secs(1), transport.socket.send(close)).await);
+        let within = if stopping.is_cancelled() { CLOSE_WITHIN_AT_STOP } else { limits::CLOSE_WITHIN };
+        drop(tokio::time::timeout(within, transport.socket.send(close)).await);
     }))
 }
 
@@ -181,30 +186,28 @@ impl Transport for Socket {
 
     fn send(&mut self, messages: Vec<Outgoing>) -> BoxFuture<'_, bool> {
         Box::pin(async move {
-            let sending = async {
-                for message in messages {
-                    let packed = match &message {
-                        Outgoing::Shared(frame) if self.zstd => frame.compressed(),
-                        Outgoing::Line(line) if self.zstd => push::compress(line),
-                        _ => None,
-                    };
-                    let message = match (packed, message) {
-                        (Some(packed), _) => Message::Binary(packed),
-                        (None, Outgoing::Line(line)) => text(line),
-                        (None, Outgoing::Shared(frame)) => text(frame.plain.clone()),
-                    };
-                    self.socket.send(message).await?;
-                }
-                Ok::<(), axum::Error>(())
-            };
-            match tokio::time::timeout(limits::SESSION_STALL, sending).await {
-                Ok(Ok(())) => true,
-                Ok(Err(_)) => false,
-                Err(_) => {
-                    self.close = Some((close_code::AGAIN, "the device does not read"));
-                    false
+            for message in messages {
+                let packed = match &message {
+                    Outgoing::Shared(frame) if self.zstd => frame.compressed(),
+                    Outgoing::Line(line) if self.zstd => push::compress(line),
+                    _ => None,
+                };
+                let message = match (packed, message) {
+                    (Some(packed), _) => Message::Binary(packed),
+                    (None, Outgoing::Line(line)) => text(line),
+                    (None, Outgoing::Shared(frame)) => text(frame.plain.clone()),
+                };
+                // Each message has its own time: a slow device that reads is not one that does not.
+                match tokio::time::timeout(limits::SESSION_STALL, self.socket.send(message)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return false,
+                    Err(_) => {
+                        self.close = Some((close_code::AGAIN, "the device does not read"));
+                        return false;
+                    }
                 }
             }
+            true
         })
     }
 }

@@ -36,11 +36,15 @@ pub enum Action {
     ChangeAccounts,
     /// Read any record, past membership.
     ReadAnyRecord,
+    /// Read what devices wrote and what became of it: mutations with their values.
+    ReadVerdicts,
+    /// Let a channel go on: held deletes go through.
+    ResumeChannels,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::ReadHealth,
         Self::Activate,
         Self::RefreshTokens,
@@ -49,6 +53,8 @@ impl Action {
         Self::Administrate,
         Self::ChangeAccounts,
         Self::ReadAnyRecord,
+        Self::ReadVerdicts,
+        Self::ResumeChannels,
     ];
 }
 
@@ -61,9 +67,8 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
         // These carry their own credentials in the body, or need none.
         (_, Action::ReadHealth | Action::Activate | Action::RefreshTokens) => true,
         (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
-        (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts | Action::ReadAnyRecord) => {
-            true
-        }
+        (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts) => true,
+        (Actor::Admin, Action::ReadAnyRecord | Action::ReadVerdicts | Action::ResumeChannels) => true,
         _ => false,
     };
     match actor {

@@ -301,6 +301,17 @@ impl Mailbox {
         }
     }
 
+    /// Returns once the queue is full: what is in it is given up and must be read from the log. Cancel-safe.
+    pub async fn full(&self) {
+        loop {
+            let arrived = self.queue.arrived.notified();
+            if self.queue.inside.lock().expect("nobody panics while queueing").lagged.is_some() {
+                return;
+            }
+            arrived.await;
+        }
+    }
+
     /// The next mail, if there is one now.
     pub fn try_next(&self) -> Option<Mail> {
         self.queue.take()

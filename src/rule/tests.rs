@@ -1,3 +1,5 @@
+//! Rules over a small world of channels: what they read, whom they admit, and what cannot be compiled.
+
 use std::collections::BTreeMap;
 
 use omctl_protocol::{ChannelName, FieldType, Value};

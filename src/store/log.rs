@@ -32,6 +32,8 @@ pub struct Batch {
     pub mappings: Vec<IdMapping>,
     /// What lost or was rejected.
     pub verdicts: Vec<Verdict>,
+    /// Why the deletes of the journal are done, where the brake on mass deletes counts them.
+    pub counted: Option<super::DeleteKind>,
 }
 
 /// One changed record.
@@ -292,6 +294,9 @@ impl Store {
                 if !stale.is_empty() {
                     return Err(StoreError::Stale(stale));
                 }
+                if let Some(kind) = batch.counted {
+                    super::brake::count(connection, journaling.state.clock.now_ms(), kind, &batch.journal)?;
+                }
                 for (channel, id) in losers {
                     journaling.bury_keyless(channel, &id)?;
                 }
@@ -423,33 +428,6 @@ impl Store {
     /// Those of reading.
     pub async fn newest_position(&self) -> Result<Position, StoreError> {
         self.read(super::catch_up::newest).await
-    }
-
-    /// What lost in conflicts and what was rejected, newest first.
-    ///
-    /// # Errors
-    /// Those of reading.
-    pub async fn verdicts(&self, limit: usize) -> Result<Vec<Verdict>, StoreError> {
-        self.read(move |connection| {
-            const SELECT: &str = "SELECT mutation, device, channel, id, outcome, code, detail FROM verdict
-                ORDER BY number DESC LIMIT ?1";
-            let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
-            let rows = statement
-                .query_map([limit as i64], |row| {
-                    Ok(Verdict {
-                        mutation: MutationId(uuid::Uuid::from_bytes(row.get(0)?)),
-                        device: row.get(1)?,
-                        channel: row.get::<_, String>(2)?.into(),
-                        id: row.get::<_, String>(3)?.into(),
-                        outcome: row.get(4)?,
-                        code: row.get(5)?,
-                        detail: row.get(6)?,
-                    })
-                })
-                .map_err(sqlite_error)?;
-            rows.collect::<rusqlite::Result<_>>().map_err(sqlite_error)
-        })
-        .await
     }
 
     /// Those of these records that were to be made by a create which was rejected.

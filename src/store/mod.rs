@@ -13,6 +13,7 @@ pub mod feed;
 
 mod accounts;
 mod boots;
+mod brake;
 mod catch_up;
 mod channels;
 mod inbox;
@@ -22,8 +23,10 @@ mod log;
 mod names;
 mod prune;
 mod read;
+pub mod snapshot;
 mod state;
 mod tokens;
+mod verdicts;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -36,6 +39,7 @@ use tokio::sync::mpsc;
 
 pub use self::accounts::{AccountChange, AccountRow, DeviceRow, DeviceState, NewAccount, NewDevice};
 pub use self::boots::Cursor;
+pub use self::brake::DeleteKind;
 pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
 use self::feed::Committed;
@@ -49,14 +53,16 @@ pub use self::names::IdMapping;
 use self::read::Readers;
 use self::state::WriterState;
 pub use self::tokens::{CodeUse, Rotation, SecretHash, TokenHashes};
+pub use self::verdicts::{KeptVerdict, VerdictFilter};
 pub use self::writer::Step;
 use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 2;
+pub const SCHEMA: i64 = 3;
 
-const MIGRATIONS: [&str; SCHEMA as usize] = [include_str!("0001_init.sql"), include_str!("0002_scopes.sql")];
+const MIGRATIONS: [&str; SCHEMA as usize] =
+    [include_str!("0001_init.sql"), include_str!("0002_scopes.sql"), include_str!("0003_operator.sql")];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).
 const SQLITE_MIN: i32 = 3_051_003;
@@ -122,6 +128,14 @@ pub enum StoreError {
         found: i64,
         /// Ours.
         known: i64,
+    },
+    /// The file is no snapshot of a store, or a damaged one.
+    #[error("`{path}` is no snapshot of a store: {reason}")]
+    NotASnapshot {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
     },
     /// The disk is full: nothing was written.
     #[error("no space left for the store")]

@@ -6,6 +6,7 @@ use omctl_protocol::{Fields, Mutation, MutationId, Outcome, Receipt, Value};
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Judged, Rejection};
+use super::verdicts::Losing;
 use crate::store::{DeviceNo, PendingReceipt, Verdict};
 
 /// A judgement in the form that is kept in a backend's dedupe row: a receipt can be made from it again.
@@ -91,16 +92,24 @@ impl Answer {
         if matches!(self.outcome, Outcome::Applied | Outcome::Merged) {
             return None;
         }
-        let word = if self.outcome == Outcome::Rejected { "rejected" } else { "conflict" };
+        let what = if self.outcome == Outcome::Rejected { Losing::Rejected } else { Losing::Conflict };
         let detail = serde_json::json!({ "answer": self, "mutation": mutation });
         Some(Verdict {
             mutation: mutation.id,
             device,
             channel: mutation.channel.clone(),
             id: mutation.record.clone(),
-            outcome: word.into(),
+            outcome: word(what).into(),
             code: self.code.clone(),
             detail: detail.to_string(),
         })
+    }
+}
+
+/// The word under which a verdict is kept.
+pub(super) fn word(what: Losing) -> &'static str {
+    match what {
+        Losing::Rejected => "rejected",
+        Losing::Conflict => "conflict",
     }
 }

@@ -1,8 +1,8 @@
 //! Ingest: what others changed in a backend, found and journaled.
 //!
 //! One watcher a backend. Where triggers fill a change queue, it is consumed as a queue; else the table is read whole
-//! and compared, at the channel's poll interval. A slow sweep is the backstop of both. Deletes inferred from absence need
-//! a second look, and many of them at once are held.
+//! and compared, at the channel's poll interval. A slow sweep is the backstop of both. What is missing is judged in
+//! `brake.rs`.
 //!
 //! *Invariant:* nothing is journaled from a read that began before the record's last journaled one.
 
@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omctl_protocol::value::encode_body;
-use omctl_protocol::{ChannelName, Life, RecordId, RowHash};
+use omctl_protocol::{ChannelName, RecordId};
 use tokio::time::Instant;
 
+use super::brake::{Absent, Missing, fingerprint};
 use super::codec::Record;
 use super::judge::change_of;
 use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Detection, Key, Page, Probe};
 use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
-use crate::store::{Batch, ChannelNo, Committing, IdMapping, Journal, JournalChange, StoreError};
+use crate::store::{Batch, ChannelNo, Committing, DeleteKind, Head, IdMapping, Journal, JournalChange, StoreError};
 
 /// What ingest knows of one channel.
 #[derive(Clone, Debug, Default)]
@@ -33,13 +34,13 @@ pub struct ChannelHealth {
     pub paused: Option<String>,
     /// Rows that cannot be represented, as of the last sweep: column and reason.
     pub bad_rows: Vec<String>,
-    /// Deletes inferred from absence that are held.
+    /// Deletes that wait for an operator.
     pub held_deletes: u64,
     /// When a sweep ended last, in milliseconds since 1970.
     pub swept_ms: Option<i64>,
     /// From noticing a change to its being journaled, the last time, in milliseconds.
     pub lag_ms: Option<u64>,
-    release_held: bool,
+    pub(super) missing: Missing,
 }
 
 impl ChannelHealth {
@@ -84,11 +85,6 @@ impl Sync {
                 self.inner.tasks.start("ingest", async move { sync.watch_backend(name).await });
             }
         }
-    }
-
-    /// Lets held deletes of a channel go through at its next sweep.
-    pub fn release_held(&self, channel: &ChannelName) {
-        self.with_health(channel, |health| health.release_held = true);
     }
 
     async fn watch_backend(&self, name: String) {
@@ -141,12 +137,14 @@ impl Sync {
                 }
                 Detection::HashDiff => channel.decl.poll_every.unwrap_or(limits::POLL_EVERY),
             };
+            let unsure = health.missing.is_unsure();
+            let every = if unsure { every.min(limits::MISSING_AGAIN_AFTER) } else { every };
             let due = match watch.swept.get(channel.name()) {
                 None => true,
-                // Nothing was committed since the last sweep began: it would find the same.
-                Some((at, seen)) => at.elapsed() >= every && !(seen.is_some() && *seen == mark),
+                // Nothing was committed since the last sweep began: it would find the same, and is only done to agree.
+                Some((at, seen)) => at.elapsed() >= every && (unsure || !(seen.is_some() && *seen == mark)),
             };
-            if due || health.release_held {
+            if due {
                 self.sweep(live, channel).await?;
                 watch.swept.insert(channel.name().clone(), (Instant::now(), mark));
             }
@@ -206,7 +204,7 @@ impl Sync {
                     }
                 }
                 if !keys.is_empty() {
-                    self.ingest_keys(live, channel, keys).await?;
+                    self.ingest_keys(live, channel, keys, Absent::Told).await?;
                     let lag = began.elapsed().as_millis() as u64;
                     self.with_health(channel.name(), |health| health.lag_ms = Some(lag));
                 }
@@ -215,44 +213,66 @@ impl Sync {
         }
     }
 
-    /// Reads these keys and journals what is there now; what is not there is gone.
+    /// Reads these keys and journals what is there now, and what is not there as `absent` says. Returns how many records
+    /// were buried.
     pub(super) async fn ingest_keys(
         &self,
         live: &Arc<Live>,
         channel: &LiveChannel,
         keys: Vec<Key>,
-    ) -> Result<(), SyncError> {
-        let Home::Backend(backend, collection) = &channel.home else { return Ok(()) };
-        let mut wanted = keys;
+        absent: Absent,
+    ) -> Result<u64, SyncError> {
+        let Home::Backend(backend, collection) = &channel.home else { return Ok(0) };
+        let (mut wanted, mut buried) = (keys, 0);
         while !wanted.is_empty() {
             let as_of = self.inner.store.newest_position().await?;
             let rows = backend.read(collection, &wanted).await?;
             let mut mappings = Vec::new();
-            let (mut present, mut absent) = (Vec::new(), Vec::new());
+            let (mut present, mut gone) = (Vec::new(), Vec::new());
             for (key, row) in wanted.iter().zip(rows) {
                 match row {
                     Some(Ok(row)) => present.push(row),
                     Some(Err(bad)) => {
                         tracing::warn!(channel = %channel.name(), column = %bad.column, "a row cannot be represented");
                     }
-                    None => absent.push(key.clone()),
+                    None => gone.push(self.record_of(channel, key)),
                 }
             }
             let records = self.name_rows(live, channel, present, &mut mappings).await?;
-            let mut batch = Batch { mappings, ..Batch::default() };
+            self.note_met(channel.name(), &records.iter().map(|record| record.id.clone()).collect::<Vec<_>>());
+            let mut batch = Batch { mappings, counted: absent.counted(), ..Batch::default() };
             self.journal_records(live, channel, records, as_of, &mut batch).await?;
-            for key in absent {
-                let id = self.record_of(channel, &key);
-                batch.journal.push(Journal {
-                    channel: ChannelNo(channel.number),
-                    id,
-                    as_of,
-                    change: JournalChange::Gone,
-                });
-            }
-            wanted = self.commit_ingest(live, channel, collection, batch).await?;
+            let gone = self.to_bury(channel, gone, absent).await?;
+            buried += gone.len() as u64;
+            let number = ChannelNo(channel.number);
+            let entry = |id| Journal { channel: number, id, as_of, change: JournalChange::Gone };
+            batch.journal.extend(gone.into_iter().map(entry));
+            // What is stale is read again, and then counted again where it is gone.
+            wanted = self.commit_ingest(live, channel, collection, batch, &mut buried).await?;
         }
-        Ok(())
+        Ok(buried)
+    }
+
+    /// Those of these records that are live and to be buried now.
+    async fn to_bury(
+        &self,
+        channel: &LiveChannel,
+        gone: Vec<RecordId>,
+        absent: Absent,
+    ) -> Result<Vec<RecordId>, SyncError> {
+        if gone.is_empty() || absent == Absent::Unsure {
+            return Ok(Vec::new());
+        }
+        let number = ChannelNo(channel.number);
+        let (_, heads) = self.inner.store.heads(gone.iter().map(|id| (number, id.clone())).collect()).await?;
+        let is_live = |head: &Option<Head>| head.as_ref().is_some_and(|head| head.row.hash.is_some());
+        let gone: Vec<RecordId> =
+            gone.into_iter().zip(&heads).filter(|(_, head)| is_live(head)).map(|(id, _)| id).collect();
+        if absent == Absent::Told && self.brakes(channel, DeleteKind::Told, gone.len() as u64).await? {
+            self.hold_told(channel, &gone);
+            return Ok(Vec::new());
+        }
+        Ok(gone)
     }
 
     /// Adds those of these records to a batch whose log row is not what they are now.
@@ -282,13 +302,14 @@ impl Sync {
         Ok(())
     }
 
-    /// Commits what is not stale; the keys of what is are returned, to be read again.
+    /// Commits what is not stale; the keys of what is are returned, to be read again, and `buried` is told of it.
     async fn commit_ingest(
         &self,
         live: &Arc<Live>,
         channel: &LiveChannel,
         collection: &Collection,
         mut batch: Batch,
+        buried: &mut u64,
     ) -> Result<Vec<Key>, SyncError> {
         if batch.journal.is_empty() && batch.mappings.is_empty() {
             return Ok(Vec::new());
@@ -300,6 +321,7 @@ impl Sync {
                 Committing::Stale(places) => {
                     for place in places.into_iter().rev() {
                         let entry = batch.journal.remove(place);
+                        *buried -= u64::from(matches!(entry.change, JournalChange::Gone));
                         again.extend(self.key_of(channel, collection, &entry.id));
                     }
                 }
@@ -324,26 +346,30 @@ impl Sync {
             let Page { rows, bad, next } = backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
             for bad in bad {
                 match &bad.key {
-                    Some(key) => drop(seen.insert(fingerprint(channel, &self.record_of(channel, key)))),
+                    Some(key) => drop(seen.insert(fingerprint(channel.name(), &self.record_of(channel, key)))),
                     None => unnamed_bad = true,
                 }
                 bad_rows.push(format!("{}: {}", bad.column, bad.message));
             }
             let mut mappings: Vec<IdMapping> = Vec::new();
             let records = self.name_rows(live, channel, rows, &mut mappings).await?;
-            seen.extend(records.iter().map(|record| fingerprint(channel, &record.id)));
+            seen.extend(records.iter().map(|record| fingerprint(channel.name(), &record.id)));
             let mut batch = Batch { mappings, ..Batch::default() };
             self.journal_records(live, channel, records, as_of, &mut batch).await?;
-            let again = self.commit_ingest(live, channel, collection, batch).await?;
-            self.ingest_keys(live, channel, again).await?;
+            let again = self.commit_ingest(live, channel, collection, batch, &mut 0).await?;
+            self.ingest_keys(live, channel, again, Absent::Unsure).await?;
             match next {
                 Some(key) => after = Some(key),
                 None => break,
             }
         }
         // A row without a readable key counts as any record: nothing is inferred from absence then.
-        let absent = if unnamed_bad { Vec::new() } else { self.absent(channel, collection, &seen).await? };
-        let held = self.bury_absent(live, channel, absent).await?;
+        if unnamed_bad {
+            self.forget_unsure(channel.name());
+        } else {
+            let absent = self.absent(channel, collection, &seen).await?;
+            self.judge_missing(live, channel, absent).await?;
+        }
         let now = self.inner.store.clock().now_ms();
         self.with_health(channel.name(), |health| {
             if !health.synced {
@@ -352,19 +378,17 @@ impl Sync {
             health.synced = true;
             health.swept_ms = Some(now);
             health.bad_rows = bad_rows;
-            health.held_deletes = held;
-            health.release_held = false;
         });
         Ok(())
     }
 
-    /// The keys of live records that a complete scan did not meet.
+    /// The live records that a complete scan did not meet, with their keys.
     async fn absent(
         &self,
         channel: &LiveChannel,
         collection: &Collection,
         seen: &HashSet<u128>,
-    ) -> Result<Vec<Key>, SyncError> {
+    ) -> Result<Vec<(RecordId, Key)>, SyncError> {
         let mut absent = Vec::new();
         let mut after = None;
         loop {
@@ -372,33 +396,10 @@ impl Sync {
             let ids = self.inner.store.live_ids(number, after, limits::INGEST_CHUNK_ROWS).await?;
             let Some(last) = ids.last() else { return Ok(absent) };
             after = Some(last.clone());
-            for id in ids.iter().filter(|id| !seen.contains(&fingerprint(channel, id))) {
-                absent.extend(self.key_of(channel, collection, id));
+            for id in ids.into_iter().filter(|id| !seen.contains(&fingerprint(channel.name(), id))) {
+                absent.extend(self.key_of(channel, collection, &id).map(|key| (id, key)));
             }
         }
-    }
-
-    /// Looks a second time at what was absent, and journals what still is; unless it is suspiciously much. Returns how
-    /// many deletes are held.
-    async fn bury_absent(&self, live: &Arc<Live>, channel: &LiveChannel, absent: Vec<Key>) -> Result<u64, SyncError> {
-        if absent.is_empty() {
-            return Ok(0);
-        }
-        let count = absent.len() as u64;
-        let known = self.inner.store.live_count(ChannelNo(channel.number)).await?;
-        let many = count > limits::MASS_DELETE_RECORDS
-            || (count >= limits::MASS_DELETE_PERCENT_FLOOR && count * 100 > known * limits::MASS_DELETE_PERCENT)
-            || (count >= known && known > limits::MASS_DELETE_EMPTY_ABOVE);
-        if many && !self.health_of(channel.name()).release_held {
-            tracing::warn!(
-                channel = %channel.name(), count, known,
-                "{count} of {known} records of `{}` are not in the backend any more: their deletes are held",
-                channel.name()
-            );
-            return Ok(count);
-        }
-        self.ingest_keys(live, channel, absent).await?;
-        Ok(0)
     }
 
     /// Pauses a channel until a probe finds everything there.
@@ -422,12 +423,12 @@ impl Sync {
         health.get(channel).is_some_and(|health| health.paused.is_some())
     }
 
-    fn health_of(&self, channel: &ChannelName) -> ChannelHealth {
+    pub(super) fn health_of(&self, channel: &ChannelName) -> ChannelHealth {
         let health = self.inner.health.lock().expect("nobody panics while noting health");
         health.get(channel).cloned().unwrap_or_default()
     }
 
-    fn with_health(&self, channel: &ChannelName, change: impl FnOnce(&mut ChannelHealth)) {
+    pub(super) fn with_health(&self, channel: &ChannelName, change: impl FnOnce(&mut ChannelHealth)) {
         let mut health = self.inner.health.lock().expect("nobody panics while noting health");
         change(health.entry(channel.clone()).or_default());
     }
@@ -442,9 +443,4 @@ fn collection_of(channel: &LiveChannel) -> Option<Arc<Collection>> {
         Home::Backend(_, collection) => Some(collection.clone()),
         Home::Managed => None,
     }
-}
-
-/// 16 bytes stand for an id, so that a sweep of a million records remembers 16 MB of them.
-fn fingerprint(channel: &LiveChannel, id: &RecordId) -> u128 {
-    RowHash::of(channel.name(), id, Life(0), &[]).0
 }

@@ -8,6 +8,7 @@
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `offer.rs`: mutations of a history that was lost, offered again.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
+//! - `brake.rs`: what a backend seems not to have any more, and how much of it is too much.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
 //! - `place.rs`: in which scopes records belong; `sight.rs`: what an account sees.
 //!
@@ -16,6 +17,7 @@
 
 mod accept;
 mod answer;
+mod brake;
 mod codec;
 mod ingest;
 mod judge;
@@ -33,9 +35,12 @@ mod tests;
 #[cfg(test)]
 mod tests_backend;
 #[cfg(test)]
+mod tests_brake;
+#[cfg(test)]
 mod tests_schema;
 #[cfg(test)]
 mod tests_scopes;
+mod verdicts;
 mod view;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -43,9 +48,11 @@ use std::sync::{Arc, Mutex};
 
 use omctl_protocol::ChannelName;
 
+pub use self::brake::Release;
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
 pub use self::session::{Passed, Session, SessionEnd, Step};
+pub use self::verdicts::Losing;
 pub use self::view::{BackendView, ViewRow};
 use crate::backend::BackendError;
 use crate::identity::{Identity, IdentityError};

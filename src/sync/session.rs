@@ -477,7 +477,10 @@ impl Session {
     }
 
     fn commit(&mut self, sums: Option<SumsDigest>, step: &mut Step) {
-        let receipts = std::mem::take(&mut self.receipts);
+        let mut receipts = std::mem::take(&mut self.receipts);
+        // One that was settled while the session caught up was both delivered and read from the store.
+        receipts.sort_by_key(|receipt| receipt.seq);
+        receipts.dedup_by_key(|receipt| receipt.seq);
         step.say(&Down::Commit(Commit { position: self.position, receipts, sums }));
     }
 

@@ -3,7 +3,10 @@
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
 mod bad_input;
+mod db;
+mod operator;
 mod serve;
 mod source;
 mod tidy;
 mod types;
+mod wire;

@@ -9,18 +9,20 @@ use std::process::{Child, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
-struct Project {
+/// A project in a folder of its own.
+pub(crate) struct Project {
     _folder: TempDir,
-    root: PathBuf,
+    pub(crate) root: PathBuf,
 }
 
-struct Serving {
-    child: Child,
-    ready: Value,
+/// A server of a project; it ends with this.
+pub(crate) struct Serving {
+    pub(crate) child: Child,
+    pub(crate) ready: Value,
 }
 
 impl Project {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("fieldwork");
         let made = omctl(folder.path()).args(["new", "fieldwork"]).output().unwrap();
@@ -28,12 +30,12 @@ impl Project {
         Self { _folder: folder, root }
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         omctl(&self.root).args(args).stdin(Stdio::null()).output().unwrap()
     }
 
     /// Exit code and, on success, the JSON on stdout; else the error on stderr.
-    fn json(&self, args: &[&str]) -> (i32, Value) {
+    pub(crate) fn json(&self, args: &[&str]) -> (i32, Value) {
         let output = self.run(&[args, &["--json"]].concat());
         let code = output.status.code().unwrap();
         if code == 0 {
@@ -44,7 +46,7 @@ impl Project {
         (code, serde_json::from_str(text.lines().last().unwrap()).unwrap())
     }
 
-    fn serve(&self) -> Serving {
+    pub(crate) fn serve(&self) -> Serving {
         let mut command = omctl(&self.root);
         command.args(["serve", "--addr", "127.0.0.1:0", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
@@ -62,7 +64,7 @@ impl Drop for Serving {
     }
 }
 
-fn omctl(folder: &Path) -> Command {
+pub(crate) fn omctl(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_omctl"));
     command.current_dir(folder);
     for name in ["OMCTL_ADDR", "OMCTL_DATA_DIR", "OMCTL_ENV", "OMCTL_LOG", "OMCTL_TOKEN"] {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{AccountId, ChannelName, DeviceId, RecordId};
+use crate::mutation::{Fields, Mutation};
 use crate::schema::ChannelSchema;
 
 /// One account.
@@ -135,7 +136,7 @@ pub struct ChannelView {
     /// Rows of the backend that cannot be represented: column and reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_rows: Vec<String>,
-    /// Deletes that were inferred from absence and are held for an operator.
+    /// Deletes that are suspiciously many and wait for an operator.
     #[serde(default)]
     pub held_deletes: u64,
     /// Who may see its records, as a rule.
@@ -151,6 +152,83 @@ pub struct ChannelList {
     pub generation: u64,
     /// In the order of their names.
     pub channels: Vec<ChannelView>,
+}
+
+/// `POST /v1/admin/channels/{channel}/resume`: lets held deletes through, at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelResume {
+    /// How many deletes the operator was shown. If more are held by now, nothing is done: 409 `changed`.
+    pub held_deletes: u64,
+}
+
+/// What [`ChannelResume`] came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ChannelResumed {
+    /// The channel.
+    pub channel: ChannelName,
+    /// How many records were deleted on devices. Those that the backend has again are not among them.
+    pub deleted: u64,
+}
+
+/// One mutation that lost or was rejected, as the server keeps it: `GET /v1/admin/rejected`, `GET /v1/admin/conflicts`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct VerdictView {
+    /// When it was settled.
+    pub at_ms: i64,
+    /// The device that made it.
+    pub device: DeviceId,
+    /// What its user calls it.
+    pub device_name: String,
+    /// The address of its account.
+    pub email: String,
+    /// The channel.
+    pub channel: ChannelName,
+    /// The record.
+    pub record: RecordId,
+    /// The receipt's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The receipt's sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The field it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+    /// The mutation as it was sent.
+    pub mutation: Mutation,
+    /// The values that lost, by field.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub losing: Fields,
+}
+
+/// `GET /v1/admin/rejected?channel=NAME&account=EMAIL&limit=N`, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RejectedList {
+    /// Mutations that were not applied.
+    pub rejected: Vec<VerdictView>,
+}
+
+/// `GET /v1/admin/conflicts?channel=NAME&account=EMAIL&limit=N`, newest first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ConflictList {
+    /// Mutations of which a value lost.
+    pub conflicts: Vec<VerdictView>,
+}
+
+/// Which verdicts are wanted: the query of both lists.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerdictQuery {
+    /// Of this channel only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Of this account's devices only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// At most so many: 1 to 1,000; 50 if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
 }
 
 /// `GET /v1/admin/channels/{channel}/backend?as=EMAIL`: what the account should see, by the backend's own scan and the
