@@ -166,15 +166,21 @@ impl Admin {
         Ok(channel_view(channel, self.sync.health().get(channel.name())))
     }
 
-    /// What an account should see of a channel, past log, membership and compiled keys: for the convergence checker.
+    /// What an account should see of a channel (all of it, where none is named), past log, membership and compiled keys: for
+    /// the convergence checker.
     ///
     /// # Errors
     /// [`AdminError::NotFound`]; those of the backend.
-    pub async fn backend_view(&self, name: &str, email: &str) -> Result<BackendReply, AdminError> {
+    pub async fn backend_view(&self, name: &str, email: Option<&str>) -> Result<BackendReply, AdminError> {
         self.channel(name)?;
-        let account = self.account(email).await?;
-        let subject = Subject { email: account.email, role: account.role, claims: account.claims };
-        let view = self.sync.backend_view(&ChannelName::from(name), &subject).await?;
+        let subject = match email {
+            Some(email) => {
+                let AccountView { email, role, claims, .. } = self.account(email).await?;
+                Some(Subject { email, role, claims })
+            }
+            None => None,
+        };
+        let view = self.sync.backend_view(&ChannelName::from(name), subject.as_ref()).await?;
         let json = |row: ViewRow| (row.id, row.values.iter().map(Value::to_json).collect());
         Ok(BackendReply { fields: view.fields, rows: view.rows.into_iter().map(json).collect(), settled: view.settled })
     }

@@ -240,13 +240,13 @@ impl Client {
         self.get(&format!("/v1/admin/conflicts{}", question(query))).await
     }
 
-    /// What an account should see of a channel, by the backend's own scan.
+    /// What an account should see of a channel, by the backend's own scan; all of it, where none is named.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn backend_view(&self, channel: &ChannelName, email: &str) -> Result<BackendReply, ClientError> {
-        let (channel, email) = (segment(channel.as_str()), segment(email));
-        self.get(&format!("/v1/admin/channels/{channel}/backend?as={email}")).await
+    pub async fn backend_view(&self, channel: &ChannelName, email: Option<&str>) -> Result<BackendReply, ClientError> {
+        let question = email.map_or_else(String::new, |email| format!("?as={}", segment(email)));
+        self.get(&format!("/v1/admin/channels/{}/backend{question}", segment(channel.as_str()))).await
     }
 
     /// Any path of the server that answers with JSON: for commands whose answer only they know.

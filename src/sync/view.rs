@@ -35,17 +35,22 @@ pub struct ViewRow {
 }
 
 impl Sync {
-    /// Reads what this account should see of a channel.
+    /// Reads what this account should see of a channel; all of it, where none is named.
     ///
     /// # Errors
     /// Those of the backend; [`crate::store::StoreError::NotFound`] where there is no such channel.
-    pub async fn backend_view(&self, name: &ChannelName, subject: &Subject) -> Result<BackendView, SyncError> {
+    pub async fn backend_view(&self, name: &ChannelName, subject: Option<&Subject>) -> Result<BackendView, SyncError> {
         let live = self.inner.live.current();
         let channel = live.channels.get(name).ok_or(crate::store::StoreError::NotFound("channel"))?;
         let mut view = BackendView {
             fields: channel.schema.fields.iter().map(|field| field.name.clone()).collect(),
             rows: Vec::new(),
             settled: self.is_settled(channel),
+        };
+        let Some(subject) = subject else {
+            let rows = self.scan_whole(&live, channel).await?.into_iter();
+            view.rows.extend(rows.map(|Record { id, values }| ViewRow { id, values }));
+            return Ok(view);
         };
         // What the rule leads to is read from the backends too: a mistake in the log must not hide itself.
         let mut members = Members::default();

@@ -10,6 +10,8 @@ short=$([ "${PROOF:-full}" = short ] && echo 1 || echo 0)
 say() { printf '%s: %s\n' "$proof" "$*" >&2; }
 fail() { printf '{"type":"proof","proof":"%s","ok":false,"why":"%s"}\n' "$proof" "$*"; exit 1; }
 now_ms() { date +%s%3N; }
+# The channel that `omctl new channel` makes of a table.
+snake() { printf '%s' "$1" | sed -E 's/([a-z0-9])([A-Z])/\1_\2/g' | tr '[:upper:]' '[:lower:]'; }
 
 command -v sqlite3 >/dev/null || fail "the sqlite3 shell is not installed"
 

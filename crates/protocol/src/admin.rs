@@ -232,7 +232,7 @@ pub struct VerdictQuery {
 }
 
 /// `GET /v1/admin/channels/{channel}/backend?as=EMAIL`: what the account should see, by the backend's own scan and the
-/// scope rule interpreted row by row.
+/// scope rule interpreted row by row; all of it, without `as`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendReply {
     /// The names of the values, in their order.
