@@ -65,7 +65,7 @@ impl Identity {
                 Some(account.map_or(AccountNo(0), |account| account.number))
             }
         };
-        let (id, (access, refresh, tokens)) = (device.id, self.new_tokens());
+        let (id, (access, refresh, tokens)) = (device.id, self.new_tokens(device.id));
         match self.inner.store.activate_by_code(code_hash(code), target, device, tokens).await? {
             CodeUse::Activated(_, account) => Ok(self.reply(id, account, access, refresh)),
             CodeUse::Used => Err(IdentityError::CodeUsed),
@@ -94,7 +94,7 @@ impl Identity {
         let stored = account.as_ref().and_then(|account| account.password.clone());
         let right = self.inner.passwords.verify(stored, password).await;
         let account = account.filter(|account| right && !account.disabled).ok_or(IdentityError::InvalidCredentials)?;
-        let (id, (access, refresh, tokens)) = (device.id, self.new_tokens());
+        let (id, (access, refresh, tokens)) = (device.id, self.new_tokens(device.id));
         self.inner.store.activate_device(account.number, device, tokens).await?;
         Ok(self.reply(id, account, access, refresh))
     }
@@ -113,9 +113,9 @@ impl Identity {
         Ok(NewDevice { id, name: info.name.clone(), platform: info.platform.clone(), public_key })
     }
 
-    fn new_tokens(&self) -> (String, String, TokenHashes) {
-        let (access, refresh) = (self.new_access_token(), self.new_refresh_token());
-        let hashes = TokenHashes { access: hash_of(&access), refresh: hash_of(&refresh) };
+    fn new_tokens(&self, device: DeviceId) -> (String, String, TokenHashes) {
+        let (access, refresh) = (self.new_access_token(), self.new_refresh_token(device));
+        let hashes = TokenHashes { access: hash_of(&access), refresh: hash_of(&refresh), generation: 0 };
         (access, refresh, hashes)
     }
 

@@ -28,8 +28,11 @@ struct Phone {
 
 impl World {
     async fn new() -> Self {
+        Self::over(Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()))).await
+    }
+
+    async fn over(connection: Arc<Mutex<rusqlite::Connection>>) -> Self {
         let (clock, entropy) = (Clock::manual(1_700_000_000_000), Entropy::seeded(11));
-        let connection = Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()));
         let (store, feed) = Store::inline(connection, clock.clone(), entropy.clone(), None).unwrap();
         let identity = Identity::new(store, clock.clone(), entropy.clone()).await.unwrap();
         Self { identity, clock, entropy, _feed: feed }
@@ -252,4 +255,35 @@ fn nobody_may_do_what_is_not_named() {
         assert_eq!(authorize(&Actor::Nobody, action).is_ok(), open.contains(&action), "{action:?}");
     }
     assert!(matches!(authorize(&Actor::Admin, Action::Sync), Err(IdentityError::Forbidden)));
+}
+
+#[tokio::test]
+async fn a_server_that_was_set_back_knows_the_tokens_that_it_gave_since() {
+    let database = Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()));
+    let world = World::over(database.clone()).await;
+    world.identity.create_account(NewAccount { email: "ana@example.com".into(), ..NewAccount::default() }).await.unwrap();
+    let phone = world.phone("ana@example.com").await;
+    let mut snapshot = rusqlite::Connection::open_in_memory().unwrap();
+    rusqlite::backup::Backup::new(&database.lock().unwrap(), &mut snapshot).unwrap().step(-1).unwrap();
+    let first = phone.reply.tokens.refresh_token.clone();
+    let mut token = first.clone();
+    for _ in 0..3 {
+        token = world.refresh(&phone, &phone.key, &token).await.unwrap();
+    }
+    let world = World::over(Arc::new(Mutex::new(snapshot))).await;
+    // By another key, or made up: no.
+    let other = world.key();
+    assert_eq!(world.refresh(&phone, &other, &token).await, Err("invalid_proof"));
+    let mut forged = BASE64.decode(token.strip_prefix("omrt_").unwrap()).unwrap();
+    forged[0] ^= 1;
+    let forged = format!("omrt_{}", BASE64.encode(forged));
+    assert_eq!(world.refresh(&phone, &phone.key, &forged).await, Err("invalid_token"));
+    let next = world.refresh(&phone, &phone.key, &token).await.unwrap();
+    let after = world.refresh(&phone, &phone.key, &next).await.unwrap();
+    assert_ne!(next, after);
+    // What is older than the newest one known is a reuse, or was never given here: never a way back.
+    assert_eq!(world.refresh(&phone, &phone.key, &token).await, Err("invalid_token"));
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(world.refresh(&phone, &phone.key, &first).await, Err("token_reused"));
+    assert_eq!(world.refresh(&phone, &phone.key, &after).await, Err("token_reused"), "all are void");
 }

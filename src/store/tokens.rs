@@ -23,6 +23,8 @@ pub struct TokenHashes {
     pub access: SecretHash,
     /// Of the refresh token.
     pub refresh: SecretHash,
+    /// How many rotations the refresh token is away from activation.
+    pub generation: u64,
 }
 
 /// How an activation by code ended.
@@ -179,7 +181,8 @@ impl Store {
     }
 
     /// Replaces a refresh token by its successor, or says why not. A reuse voids every token of the device and ends its
-    /// sessions.
+    /// sessions. `is_ours` says that the server made the old one, whether this store knows it or not: one that counts
+    /// higher than the current one was given in a history that was lost, and takes its place.
     ///
     /// # Errors
     /// Those of writing.
@@ -187,6 +190,7 @@ impl Store {
         &self,
         device: DeviceNo,
         old: SecretHash,
+        is_ours: bool,
         successor: TokenHashes,
     ) -> Result<Rotation, StoreError> {
         self.writer
@@ -200,6 +204,11 @@ impl Store {
                     return Ok(Rotation::Rotated);
                 }
                 Ok(match rotated_ms(connection, device, old)? {
+                    None if is_ours && overtake(connection, device, successor.generation, now)? => {
+                        tracing::warn!(?device, "took a refresh token of a history that this store has lost");
+                        add_tokens(connection, device, successor, now)?;
+                        Rotation::Rotated
+                    }
                     None => Rotation::Unknown,
                     Some(None) => Rotation::Expired,
                     Some(Some(rotated)) if now - rotated <= limits::REFRESH_GRACE.as_millis() as i64 => {
@@ -250,11 +259,18 @@ fn activate(
 fn add_tokens(connection: &Connection, device: DeviceNo, tokens: TokenHashes, now: i64) -> Result<(), StoreError> {
     // A rotated token is remembered for as long as it would have lived: until then its reuse is a sign of theft.
     const PRUNE: &str = "DELETE FROM refresh_token WHERE device = :device AND expires_ms <= :now";
-    const INSERT: &str = "INSERT INTO refresh_token (hash, device, expires_ms) VALUES (:hash, :device, :expires)";
+    const INSERT: &str = "INSERT INTO refresh_token (hash, device, expires_ms, generation)
+        VALUES (:hash, :device, :expires, :generation)";
     let expires = now + limits::REFRESH_TOKEN_LIFE.as_millis() as i64;
     connection.execute(PRUNE, named_params! { ":device": device, ":now": now }).map_err(sqlite_error)?;
     connection
-        .execute(INSERT, named_params! { ":hash": tokens.refresh.as_slice(), ":device": device, ":expires": expires })
+        .execute(
+            INSERT,
+            named_params! {
+                ":hash": tokens.refresh.as_slice(), ":device": device, ":expires": expires,
+                ":generation": tokens.generation,
+            },
+        )
         .map_err(sqlite_error)?;
     add_access(connection, device, tokens.access, now)
 }
@@ -268,6 +284,15 @@ fn add_access(connection: &Connection, device: DeviceNo, hash: SecretHash, now: 
         .execute(INSERT, named_params! { ":hash": hash.as_slice(), ":device": device, ":expires": expires })
         .map(drop)
         .map_err(sqlite_error)
+}
+
+/// Marks a device's current refresh token as rotated, if it counts lower than the one whose successor is `generation`.
+/// Where all were voided there is no current one.
+fn overtake(connection: &Connection, device: DeviceNo, generation: u64, now: i64) -> Result<bool, StoreError> {
+    const UPDATE: &str = "UPDATE refresh_token SET rotated_ms = :now
+        WHERE device = :device AND rotated_ms IS NULL AND expires_ms > :now AND generation + 1 < :generation";
+    let parameters = named_params! { ":now": now, ":device": device, ":generation": generation };
+    Ok(connection.execute(UPDATE, parameters).map_err(sqlite_error)? > 0)
 }
 
 /// `None`: no such token; `Some(None)`: never rotated.
