@@ -24,7 +24,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
-use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
+use omctl_protocol::{AccountId, ChannelName, DeviceId, Down, Receipt, Seq, Up};
 
 use crate::store::{Audit, Store, StoreError, Welcomed, is_rows, parse_down};
 
@@ -39,6 +39,13 @@ const BACKOFF_MS: u64 = 500;
 
 /// The longest wait before a new connection: short enough that a device is up to date within 30 s of a healed network.
 const BACKOFF_MS_MAX: u64 = 20_000;
+
+/// How long a device waits whose session was ended by a newer one of the same device, before it looks whether that still
+/// lives, at least; two copies of one file must not take the session from each other without end.
+const FENCED_MS: i64 = 30_000;
+
+/// What is added to [`FENCED_MS`] at most, by chance.
+const FENCED_JITTER_MS: u64 = 15_000;
 
 /// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
 const TROUBLES_MAX: u32 = 3;
@@ -75,6 +82,10 @@ pub enum Event<'a> {
     Frame(&'a str),
     /// The connection is gone, or could not be made.
     Disconnected,
+    /// The server closed the connection for a newer session of this device. `Disconnected` follows.
+    Fenced,
+    /// The server takes this device's tokens no longer; there is no connection. Only an activation helps.
+    Refused,
     /// The app wrote something.
     LocalWrite,
     /// Time has passed.
@@ -112,6 +123,9 @@ pub enum ConnectionState {
     CatchingUp,
     /// A commit of this session was applied.
     Live,
+    /// No connection, and none will be made by itself: the server takes this device no longer (it was revoked, its
+    /// account disabled, its tokens are too old). Activating again goes on with the same rows and unsent writes.
+    NeedsActivation,
 }
 
 /// One device's engine.
@@ -129,6 +143,11 @@ pub struct Engine {
     troubles: u32,
     /// `hello`s of this connection that led to no session.
     hellos: u32,
+    /// The captures that were made when a newer session of this device ended ours: only a later one of the app is a
+    /// reason to come back at once.
+    fenced: Option<i64>,
+    /// Whether the server takes this device's tokens no longer.
+    refused: bool,
     reconnect_at: Option<i64>,
     shown: ConnectionState,
 }
@@ -170,6 +189,8 @@ impl Engine {
             failures: 0,
             troubles: 0,
             hellos: 0,
+            fenced: None,
+            refused: false,
             reconnect_at: None,
             shown: ConnectionState::Offline,
         }
@@ -213,7 +234,7 @@ impl Engine {
             Event::Connected(greeting) => {
                 self.reconnect_at = None;
                 self.one_shot = false;
-                self.hellos = 0;
+                (self.hellos, self.fenced, self.refused) = (0, None, false);
                 match greeting {
                     Greeting::Plain => self.say_hello(None, false, &mut actions)?,
                     challenge @ Greeting::Challenge(_) => self.phase = Phase::AwaitChallenge(challenge),
@@ -231,7 +252,20 @@ impl Engine {
                 }
             }
             Event::Disconnected => self.disconnected(now_ms, &mut actions)?,
-            Event::LocalWrite => self.pump(&mut actions)?,
+            Event::Fenced => self.fenced = Some(self.store.captures_made()?),
+            Event::Refused => {
+                self.store.end_session()?;
+                (self.phase, self.reconnect_at, self.refused) = (Phase::Offline, None, true);
+            }
+            Event::LocalWrite => {
+                self.pump(&mut actions)?;
+                if self.fenced.is_some_and(|_| matches!(self.phase, Phase::Offline))
+                    && self.fenced < Some(self.store.captures_made()?)
+                {
+                    (self.fenced, self.reconnect_at) = (None, None);
+                    actions.push(Action::Connect);
+                }
+            }
             Event::Tick => {
                 match self.reconnect_at {
                     Some(at) if at <= now_ms => {
@@ -246,6 +280,49 @@ impl Engine {
         }
         self.show(&mut actions);
         Ok(actions)
+    }
+
+    /// Whether a newer session of this device ended the last one of this engine.
+    pub fn is_fenced(&self) -> bool {
+        self.fenced.is_some()
+    }
+
+    /// Binds the store to a device ([`Store::activate`]), and ends the session of the one before.
+    pub(crate) fn activate(
+        &mut self,
+        device: DeviceId,
+        account: AccountId,
+        notes: &[(&str, &str)],
+    ) -> Result<Vec<Action>, StoreError> {
+        self.store.bind(device, account, notes)?;
+        let mut actions = self.leave();
+        if matches!(self.phase, Phase::Offline) {
+            actions.push(Action::Connect);
+        }
+        Ok(actions)
+    }
+
+    /// Removes everything of the account ([`Store::sign_out`]), and ends the session.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn sign_out(&mut self) -> Result<Vec<Action>, StoreError> {
+        self.store.sign_out()?;
+        let mut actions = vec![Action::Changed(BTreeSet::new()), Action::Settled(Vec::new())];
+        actions.extend(self.leave());
+        Ok(actions)
+    }
+
+    /// Ends a session whose device is ours no longer.
+    fn leave(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        (self.fenced, self.refused, self.failures, self.troubles) = (None, false, 0, 0);
+        if !matches!(self.phase, Phase::Offline) {
+            self.phase = Phase::Closing;
+            actions.push(Action::Close);
+        }
+        self.show(&mut actions);
+        actions
     }
 
     /// Audits what is held ([`Store::audit`]); where something is wrong and a session stands, it is reconciled at once.
@@ -401,6 +478,9 @@ impl Engine {
                 // This file's history is not the one that the server knows: a restored backup, for example.
                 self.store.renew_incarnation()?;
             }
+            if &*error.code == "fenced" {
+                self.fenced = Some(self.store.captures_made()?);
+            }
             self.phase = Phase::Closing;
             actions.push(Action::Close);
             return Ok(());
@@ -419,6 +499,13 @@ impl Engine {
     fn disconnected(&mut self, now_ms: i64, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         self.store.end_session()?;
         self.phase = Phase::Offline;
+        if self.fenced.is_some() {
+            let jitter = self.store.entropy().below(FENCED_JITTER_MS);
+            let wait = FENCED_MS.saturating_add(i64::try_from(jitter).unwrap_or(0));
+            self.reconnect_at = Some(now_ms.saturating_add(wait));
+            actions.push(Action::WakeAt(now_ms.saturating_add(wait)));
+            return Ok(());
+        }
         // Full jitter: many devices that lost one server do not come back in step
         // (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
         let exponent = self.failures.max(self.troubles).min(16);
@@ -468,6 +555,7 @@ impl Engine {
 
     fn show(&mut self, actions: &mut Vec<Action>) {
         let state = match &self.phase {
+            Phase::Offline if self.refused => ConnectionState::NeedsActivation,
             Phase::Offline | Phase::Closing => ConnectionState::Offline,
             Phase::AwaitChallenge(_) | Phase::AwaitWelcome { .. } => ConnectionState::Connecting,
             Phase::Live(live) if live.committed => ConnectionState::Live,
@@ -486,7 +574,7 @@ impl Engine {
     /// [`StoreError`].
     pub fn begin_request(&mut self, now_ms: i64) -> Result<String, StoreError> {
         self.store.tell_time(now_ms);
-        self.one_shot = true;
+        (self.one_shot, self.refused) = (true, false);
         self.store.seal()?;
         let mut actions = Vec::new();
         let list_scopes = self.store.take_list_scopes()?;

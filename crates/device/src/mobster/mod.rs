@@ -44,9 +44,29 @@ pub enum MobsterError {
     /// Activate first.
     #[error("device is not activated")]
     NotActivated,
-    /// This file belongs to a device already.
-    #[error("file is activated for a device already")]
-    AlreadyActivated,
+    /// This file holds what belongs to another account: sign out first.
+    #[error("file belongs to {email}; sign out first")]
+    OtherAccount {
+        /// Whose it is.
+        email: String,
+    },
+    /// Signing out now would lose writes.
+    #[error("{pending} writes are not settled and {rejected} are rejected; they would be lost")]
+    Unsent {
+        /// Writes of the app that have no receipt yet.
+        pending: u64,
+        /// Mutations on the rejected list.
+        rejected: u64,
+    },
+    /// The server takes this device no longer: activate again.
+    #[error("device must be activated again: {why}")]
+    NeedsActivation {
+        /// What the server says.
+        why: String,
+    },
+    /// Another copy of this device's file is connected.
+    #[error("a newer session of this device is connected elsewhere")]
+    Fenced,
     /// Another handle of this file has the engine; this one reads and writes.
     #[error("engine of this file runs elsewhere")]
     EngineElsewhere,
@@ -81,6 +101,23 @@ pub enum MobsterError {
     /// The app closed this handle.
     #[error("storage is closed")]
     Closed,
+}
+
+impl MobsterError {
+    /// Whether the server takes this device's tokens no longer, so that trying again is of no use.
+    pub(crate) fn is_dead_end(&self) -> bool {
+        let Self::Refused { code, .. } = self else { return false };
+        let codes = [
+            "account_disabled",
+            "device_revoked",
+            "device_wiped",
+            "invalid_token",
+            "token_expired",
+            "token_reused",
+            "unauthenticated",
+        ];
+        codes.contains(&code.as_str())
+    }
 }
 
 /// By what a device is activated.
@@ -272,15 +309,28 @@ impl Mobster {
         }
     }
 
-    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`.
+    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`. A file that was activated for
+    /// the account before becomes a new device of it, with the same rows and unsent writes.
     ///
     /// # Errors
-    /// [`MobsterError::Refused`], [`MobsterError::Unreachable`], [`MobsterError::AlreadyActivated`], …
+    /// [`MobsterError::Refused`], [`MobsterError::Unreachable`], [`MobsterError::OtherAccount`], …
     pub async fn activate(&self, server_url: &str, credentials: Credentials) -> Result<()> {
         let inner = &self.0;
         access::activate(&inner.desk, &inner.keys, server_url, credentials, inner.about.clone()).await?;
         inner.wake.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Removes everything of the account and its device from this file: channels with their rows, unsent writes, tokens,
+    /// the key. The app's own tables stay. The server is told nothing. Afterwards any account can be activated.
+    ///
+    /// # Errors
+    /// [`MobsterError::Unsent`] where writes would be lost, unless it is forced; [`MobsterError::Store`],
+    /// [`MobsterError::EngineElsewhere`], and [`MobsterError::Io`] where the key could not be removed.
+    pub async fn sign_out(&self, force: bool) -> Result<()> {
+        self.0.desk.ask(move |owner| owner.sign_out(force)).await?;
+        self.0.problem.send_replace(None);
+        self.0.keys.remove().map_err(MobsterError::Io)
     }
 
     /// Speaks to the same server at another address from now on: after it moved, or through a proxy.
@@ -452,7 +502,8 @@ impl Mobster {
     /// Syncs now: returns when everything written before is settled and a commit was received.
     ///
     /// # Errors
-    /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`], …
+    /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`],
+    /// [`MobsterError::NeedsActivation`], …
     pub async fn sync_now(&self) -> Result<()> {
         let inner = &self.0;
         if !inner.has_engine {
@@ -468,6 +519,8 @@ impl Mobster {
             return Err(MobsterError::Offline);
         }
         let (mut settled, mut state) = (inner.settled.subscribe(), inner.state.subscribe());
+        let (refused, mut problem) = (inner.state.subscribe(), inner.problem.subscribe());
+        problem.borrow_and_update();
         inner.wake.send_modify(|count| *count += 1);
         let done = async {
             loop {
@@ -483,7 +536,24 @@ impl Mobster {
                 }
             }
         };
-        tokio::time::timeout(SYNC_TIMEOUT, done).await.map_err(|_| MobsterError::Offline)?
+        // Told anew with each try: what an earlier one found does not count.
+        let refusal = async {
+            while problem.changed().await.is_ok() {
+                if let (ConnectionState::NeedsActivation, Some(why)) =
+                    (*refused.borrow(), &*problem.borrow_and_update())
+                {
+                    return MobsterError::NeedsActivation { why: why.clone() };
+                }
+            }
+            MobsterError::Closed
+        };
+        let either = async {
+            tokio::select! {
+                done = done => done,
+                refusal = refusal => Err(refusal),
+            }
+        };
+        tokio::time::timeout(SYNC_TIMEOUT, either).await.map_err(|_| MobsterError::Offline)?
     }
 
     /// Ends the link. The file stays readable and writable until the last clone of this handle is gone.

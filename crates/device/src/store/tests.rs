@@ -3,8 +3,8 @@
 use omctl_protocol::frame::{Commit, GainedScope, Scopes, Slices, Welcome};
 use omctl_protocol::hash::slice_of;
 use omctl_protocol::{
-    AssignedBy, BootId, ChannelSchema, Epoch, Field, FieldType, KeyColumn, KeyRule, Life, Mutation, Outcome, Receipt,
-    Value, value::encode_body,
+    AccountId, AssignedBy, BootId, ChannelSchema, DeviceId, Epoch, Field, FieldType, KeyColumn, KeyRule, Life,
+    Mutation, Outcome, Receipt, Value, value::encode_body,
 };
 use uuid::Uuid;
 
