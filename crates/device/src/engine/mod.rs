@@ -16,17 +16,19 @@
 //! assert!(matches!(&actions[0], Action::Send(line) if line.starts_with(r#"{"hello":"#)));
 //! ```
 
+mod device;
 #[cfg(test)]
 mod model;
+mod request;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
-use omctl_protocol::{AccountId, ChannelName, DeviceId, Down, Receipt, Seq, Up};
+use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
+use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
 
-use crate::store::{Audit, Store, StoreError, Welcomed, is_rows, parse_down};
+use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
 
 /// Most mutations that are sent and not yet accepted.
 const WINDOW: u64 = 1000;
@@ -282,71 +284,6 @@ impl Engine {
         Ok(actions)
     }
 
-    /// Whether a newer session of this device ended the last one of this engine.
-    pub fn is_fenced(&self) -> bool {
-        self.fenced.is_some()
-    }
-
-    /// Binds the store to a device ([`Store::activate`]), and ends the session of the one before.
-    pub(crate) fn activate(
-        &mut self,
-        device: DeviceId,
-        account: AccountId,
-        notes: &[(&str, &str)],
-    ) -> Result<Vec<Action>, StoreError> {
-        self.store.bind(device, account, notes)?;
-        let mut actions = self.leave();
-        if matches!(self.phase, Phase::Offline) {
-            actions.push(Action::Connect);
-        }
-        Ok(actions)
-    }
-
-    /// Removes everything of the account ([`Store::sign_out`]), and ends the session.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn sign_out(&mut self) -> Result<Vec<Action>, StoreError> {
-        self.store.sign_out()?;
-        let mut actions = vec![Action::Changed(BTreeSet::new()), Action::Settled(Vec::new())];
-        actions.extend(self.leave());
-        Ok(actions)
-    }
-
-    /// Ends a session whose device is ours no longer.
-    fn leave(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        (self.fenced, self.refused, self.failures, self.troubles) = (None, false, 0, 0);
-        if !matches!(self.phase, Phase::Offline) {
-            self.phase = Phase::Closing;
-            actions.push(Action::Close);
-        }
-        self.show(&mut actions);
-        actions
-    }
-
-    /// Audits what is held ([`Store::audit`]); where something is wrong and a session stands, it is reconciled at once.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn audit(&mut self, now_ms: i64) -> Result<(Audit, Vec<Action>), StoreError> {
-        self.store.tell_time(now_ms);
-        let audit = self.store.audit()?;
-        let mut actions = Vec::new();
-        if !audit.changed.is_empty() {
-            actions.push(Action::Changed(audit.changed.clone()));
-        }
-        if let Phase::Live(live) = &self.phase
-            && audit.needs_repair()
-            && !self.one_shot
-        {
-            let proof = live.proof.clone();
-            self.say_hello(proof, true, &mut actions)?;
-        }
-        self.show(&mut actions);
-        Ok((audit, actions))
-    }
-
     fn frame(&mut self, line: &str, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         if is_rows(line) {
             // What still comes for an earlier `hello` is not for the session to be.
@@ -565,56 +502,6 @@ impl Engine {
             self.shown = state;
             actions.push(Action::State(state));
         }
-    }
-
-    /// The body of one `POST /v1/sync`: everything this device has to say. The lines of the reply go in as
-    /// [`Event::Frame`]s, then [`Engine::end_request`] tells whether another request is needed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn begin_request(&mut self, now_ms: i64) -> Result<String, StoreError> {
-        self.store.tell_time(now_ms);
-        (self.one_shot, self.refused) = (true, false);
-        self.store.seal()?;
-        let mut actions = Vec::new();
-        let list_scopes = self.store.take_list_scopes()?;
-        self.say_hello(None, list_scopes, &mut actions)?;
-        let mut body = String::new();
-        for action in actions {
-            if let Action::Send(line) = action {
-                body += &line;
-                body.push('\n');
-            }
-        }
-        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
-        if !batch.is_empty() {
-            body += &mutate_line(&batch);
-            body.push('\n');
-        }
-        let settled = self.store.settled_up_to()?.min(self.store.accepted()?);
-        if settled > Seq(0) {
-            body += &Up::Ack(Ack { seq: settled }).to_line();
-            body.push('\n');
-        }
-        body += &Up::Bye(Bye {}).to_line();
-        body.push('\n');
-        Ok(body)
-    }
-
-    /// Ends the answer to [`Engine::begin_request`]; whether there is more to say or to hear.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn end_request(&mut self) -> Result<bool, StoreError> {
-        let more = match &self.phase {
-            Phase::Live(live) => live.again || !live.committed || self.store.stats()?.pending > 0,
-            _ => true,
-        };
-        self.store.end_session()?;
-        self.phase = Phase::Offline;
-        self.one_shot = false;
-        self.shown = ConnectionState::Offline;
-        Ok(more)
     }
 }
 

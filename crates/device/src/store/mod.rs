@@ -17,6 +17,7 @@ mod coalesce;
 mod commit;
 mod ddl;
 mod fields;
+mod hold_back;
 mod incarnation;
 mod order;
 mod outbox;
@@ -32,6 +33,10 @@ pub(crate) mod values;
 mod healing;
 #[cfg(test)]
 mod random;
+#[cfg(test)]
+mod reshaping;
+#[cfg(test)]
+mod sealing;
 #[cfg(test)]
 pub(crate) mod tests;
 
