@@ -16,17 +16,19 @@
 //! assert!(matches!(&actions[0], Action::Send(line) if line.starts_with(r#"{"hello":"#)));
 //! ```
 
+mod device;
 #[cfg(test)]
 mod model;
+mod request;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::frame::{Ack, Bye, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
+use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
 
-use crate::store::{Audit, Store, StoreError, Welcomed, is_rows, parse_down};
+use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
 
 /// Most mutations that are sent and not yet accepted.
 const WINDOW: u64 = 1000;
@@ -39,6 +41,13 @@ const BACKOFF_MS: u64 = 500;
 
 /// The longest wait before a new connection: short enough that a device is up to date within 30 s of a healed network.
 const BACKOFF_MS_MAX: u64 = 20_000;
+
+/// How long a device waits whose session was ended by a newer one of the same device, before it looks whether that still
+/// lives, at least; two copies of one file must not take the session from each other without end.
+const FENCED_MS: i64 = 30_000;
+
+/// What is added to [`FENCED_MS`] at most, by chance.
+const FENCED_JITTER_MS: u64 = 15_000;
 
 /// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
 const TROUBLES_MAX: u32 = 3;
@@ -75,6 +84,10 @@ pub enum Event<'a> {
     Frame(&'a str),
     /// The connection is gone, or could not be made.
     Disconnected,
+    /// The server closed the connection for a newer session of this device. `Disconnected` follows.
+    Fenced,
+    /// The server takes this device's tokens no longer; there is no connection. Only an activation helps.
+    Refused,
     /// The app wrote something.
     LocalWrite,
     /// Time has passed.
@@ -112,6 +125,9 @@ pub enum ConnectionState {
     CatchingUp,
     /// A commit of this session was applied.
     Live,
+    /// No connection, and none will be made by itself: the server takes this device no longer (it was revoked, its
+    /// account disabled, its tokens are too old). Activating again goes on with the same rows and unsent writes.
+    NeedsActivation,
 }
 
 /// One device's engine.
@@ -129,6 +145,11 @@ pub struct Engine {
     troubles: u32,
     /// `hello`s of this connection that led to no session.
     hellos: u32,
+    /// The captures that were made when a newer session of this device ended ours: only a later one of the app is a
+    /// reason to come back at once.
+    fenced: Option<i64>,
+    /// Whether the server takes this device's tokens no longer.
+    refused: bool,
     reconnect_at: Option<i64>,
     shown: ConnectionState,
 }
@@ -170,6 +191,8 @@ impl Engine {
             failures: 0,
             troubles: 0,
             hellos: 0,
+            fenced: None,
+            refused: false,
             reconnect_at: None,
             shown: ConnectionState::Offline,
         }
@@ -213,7 +236,7 @@ impl Engine {
             Event::Connected(greeting) => {
                 self.reconnect_at = None;
                 self.one_shot = false;
-                self.hellos = 0;
+                (self.hellos, self.fenced, self.refused) = (0, None, false);
                 match greeting {
                     Greeting::Plain => self.say_hello(None, false, &mut actions)?,
                     challenge @ Greeting::Challenge(_) => self.phase = Phase::AwaitChallenge(challenge),
@@ -231,7 +254,20 @@ impl Engine {
                 }
             }
             Event::Disconnected => self.disconnected(now_ms, &mut actions)?,
-            Event::LocalWrite => self.pump(&mut actions)?,
+            Event::Fenced => self.fenced = Some(self.store.captures_made()?),
+            Event::Refused => {
+                self.store.end_session()?;
+                (self.phase, self.reconnect_at, self.refused) = (Phase::Offline, None, true);
+            }
+            Event::LocalWrite => {
+                self.pump(&mut actions)?;
+                if self.fenced.is_some_and(|_| matches!(self.phase, Phase::Offline))
+                    && self.fenced < Some(self.store.captures_made()?)
+                {
+                    (self.fenced, self.reconnect_at) = (None, None);
+                    actions.push(Action::Connect);
+                }
+            }
             Event::Tick => {
                 match self.reconnect_at {
                     Some(at) if at <= now_ms => {
@@ -246,28 +282,6 @@ impl Engine {
         }
         self.show(&mut actions);
         Ok(actions)
-    }
-
-    /// Audits what is held ([`Store::audit`]); where something is wrong and a session stands, it is reconciled at once.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn audit(&mut self, now_ms: i64) -> Result<(Audit, Vec<Action>), StoreError> {
-        self.store.tell_time(now_ms);
-        let audit = self.store.audit()?;
-        let mut actions = Vec::new();
-        if !audit.changed.is_empty() {
-            actions.push(Action::Changed(audit.changed.clone()));
-        }
-        if let Phase::Live(live) = &self.phase
-            && audit.needs_repair()
-            && !self.one_shot
-        {
-            let proof = live.proof.clone();
-            self.say_hello(proof, true, &mut actions)?;
-        }
-        self.show(&mut actions);
-        Ok((audit, actions))
     }
 
     fn frame(&mut self, line: &str, actions: &mut Vec<Action>) -> Result<(), StoreError> {
@@ -401,6 +415,9 @@ impl Engine {
                 // This file's history is not the one that the server knows: a restored backup, for example.
                 self.store.renew_incarnation()?;
             }
+            if &*error.code == "fenced" {
+                self.fenced = Some(self.store.captures_made()?);
+            }
             self.phase = Phase::Closing;
             actions.push(Action::Close);
             return Ok(());
@@ -419,6 +436,13 @@ impl Engine {
     fn disconnected(&mut self, now_ms: i64, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         self.store.end_session()?;
         self.phase = Phase::Offline;
+        if self.fenced.is_some() {
+            let jitter = self.store.entropy().below(FENCED_JITTER_MS);
+            let wait = FENCED_MS.saturating_add(i64::try_from(jitter).unwrap_or(0));
+            self.reconnect_at = Some(now_ms.saturating_add(wait));
+            actions.push(Action::WakeAt(now_ms.saturating_add(wait)));
+            return Ok(());
+        }
         // Full jitter: many devices that lost one server do not come back in step
         // (<https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/>).
         let exponent = self.failures.max(self.troubles).min(16);
@@ -468,6 +492,7 @@ impl Engine {
 
     fn show(&mut self, actions: &mut Vec<Action>) {
         let state = match &self.phase {
+            Phase::Offline if self.refused => ConnectionState::NeedsActivation,
             Phase::Offline | Phase::Closing => ConnectionState::Offline,
             Phase::AwaitChallenge(_) | Phase::AwaitWelcome { .. } => ConnectionState::Connecting,
             Phase::Live(live) if live.committed => ConnectionState::Live,
@@ -477,56 +502,6 @@ impl Engine {
             self.shown = state;
             actions.push(Action::State(state));
         }
-    }
-
-    /// The body of one `POST /v1/sync`: everything this device has to say. The lines of the reply go in as
-    /// [`Event::Frame`]s, then [`Engine::end_request`] tells whether another request is needed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn begin_request(&mut self, now_ms: i64) -> Result<String, StoreError> {
-        self.store.tell_time(now_ms);
-        self.one_shot = true;
-        self.store.seal()?;
-        let mut actions = Vec::new();
-        let list_scopes = self.store.take_list_scopes()?;
-        self.say_hello(None, list_scopes, &mut actions)?;
-        let mut body = String::new();
-        for action in actions {
-            if let Action::Send(line) = action {
-                body += &line;
-                body.push('\n');
-            }
-        }
-        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
-        if !batch.is_empty() {
-            body += &mutate_line(&batch);
-            body.push('\n');
-        }
-        let settled = self.store.settled_up_to()?.min(self.store.accepted()?);
-        if settled > Seq(0) {
-            body += &Up::Ack(Ack { seq: settled }).to_line();
-            body.push('\n');
-        }
-        body += &Up::Bye(Bye {}).to_line();
-        body.push('\n');
-        Ok(body)
-    }
-
-    /// Ends the answer to [`Engine::begin_request`]; whether there is more to say or to hear.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub fn end_request(&mut self) -> Result<bool, StoreError> {
-        let more = match &self.phase {
-            Phase::Live(live) => live.again || !live.committed || self.store.stats()?.pending > 0,
-            _ => true,
-        };
-        self.store.end_session()?;
-        self.phase = Phase::Offline;
-        self.one_shot = false;
-        self.shown = ConnectionState::Offline;
-        Ok(more)
     }
 }
 

@@ -217,3 +217,86 @@ fn a_history_that_the_server_does_not_know_begins_anew() {
     let again = mutations_of(&feed(&mut engine, Down::Welcome(Box::new(welcome()))));
     assert_eq!((again[0].id, again[0].seq), (before[0].id, Seq(1)), "the write keeps its id");
 }
+
+#[test]
+fn a_fenced_device_waits_and_comes_back_for_a_new_write_only() {
+    let mut engine = engine();
+    live(&mut engine);
+    write(&mut engine, "UPDATE notes SET title = 'before' WHERE id = 'a'");
+    let fenced = ErrorFrame { code: "fenced".into(), message: "newer".into(), hint: None, expected: None, fatal: true };
+    assert!(feed(&mut engine, Down::Error(fenced)).contains(&Action::Close));
+    let actions = engine.handle(1_000, Event::Disconnected).unwrap();
+    let Some(Action::WakeAt(at)) = actions.first() else { panic!("{actions:?}") };
+    assert!((31_000..=46_000).contains(at), "{at}");
+    assert_eq!(engine.handle(1_500, Event::LocalWrite).unwrap(), [], "nothing was written since");
+    assert_eq!(write(&mut engine, "UPDATE notes SET title = 'after' WHERE id = 'a'"), [Action::Connect]);
+    assert!(!engine.is_fenced());
+    // Where the app writes nothing, time brings it back.
+    engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap();
+    engine.handle(2_000, Event::Fenced).unwrap();
+    engine.handle(2_000, Event::Disconnected).unwrap();
+    assert!(!engine.handle(30_000, Event::Tick).unwrap().contains(&Action::Connect));
+    assert!(engine.handle(50_000, Event::Tick).unwrap().contains(&Action::Connect));
+}
+
+#[test]
+fn a_refused_device_makes_no_connection_and_says_so() {
+    let mut engine = engine();
+    live(&mut engine);
+    let shown = [Action::State(ConnectionState::NeedsActivation)];
+    assert_eq!(engine.handle(1_000, Event::Refused).unwrap(), shown);
+    assert_eq!(engine.handle(900_000, Event::Tick).unwrap(), []);
+    let actions = engine.handle(900_000, Event::Connected(Greeting::Plain)).unwrap();
+    assert!(actions.contains(&Action::State(ConnectionState::Connecting)));
+}
+
+#[test]
+fn a_reset_is_followed_by_hello_with_slices_on_the_same_connection_or_in_the_next_request() {
+    let reset = || Down::Welcome(Box::new(Welcome { reset: true, kept: Some(Position(0)), ..welcome() }));
+    let mut engine = engine();
+    live(&mut engine);
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
+    let hello = hello_of(&feed(&mut engine, reset()));
+    assert_eq!((hello.position, hello.scopes.slices.len(), hello.kept), (Position(0), 1, Some(Position(0))));
+    engine.handle(1_000, Event::Disconnected).unwrap();
+
+    engine.begin_request(5_000).unwrap();
+    feed(&mut engine, reset());
+    assert!(engine.end_request().unwrap());
+    let conn = engine.into_store().into_connection();
+    let mut engine = Engine::new(Store::from_connection(conn, StoreOptions::default()).unwrap());
+    let body = engine.begin_request(6_000).unwrap();
+    let ups: Vec<Up> = omctl_protocol::frame::parse_frames(&body).unwrap();
+    let Up::Hello(hello) = &ups[0] else { panic!("{body}") };
+    assert_eq!((hello.scopes.slices.len(), hello.kept), (1, Some(Position(0))));
+}
+
+#[test]
+fn a_server_that_cannot_add_or_never_has_enough_is_not_asked_without_end() {
+    let wrong = || {
+        let sums = Some(omctl_protocol::SumsDigest(1));
+        Down::Commit(Commit { position: Position(2), receipts: vec![], sums })
+    };
+    let mut engine = engine();
+    live(&mut engine);
+    for _ in 0..3 {
+        assert_eq!(hello_of(&feed(&mut engine, wrong())).scopes.slices.len(), 1);
+        feed(&mut engine, Down::Welcome(Box::new(welcome())));
+    }
+    assert!(feed(&mut engine, wrong()).contains(&Action::Close));
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    // Over requests the same: what is wrong is said again with the next sync, not at once.
+    engine.begin_request(5_000).unwrap();
+    feed(&mut engine, Down::Welcome(Box::new(welcome())));
+    feed(&mut engine, wrong());
+    assert!(!engine.end_request().unwrap());
+
+    engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
+    let mut answers = 0;
+    while !feed(&mut engine, Down::Welcome(Box::new(Welcome { reset: true, ..welcome() }))).contains(&Action::Close) {
+        answers += 1;
+        assert!(answers < 20);
+    }
+    assert!(answers >= 4);
+}

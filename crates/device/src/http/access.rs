@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use omctl_protocol::DeviceId;
 use omctl_protocol::api::{ActivateReply, ActivateRequest, DeviceInfo, Purpose, SchemaReply, TokenRequest, Tokens};
 use omctl_protocol::frame::Proof;
+use omctl_protocol::{AccountId, DeviceId};
 
 use super::{Ask, Server};
 use crate::Entropy;
@@ -41,14 +41,18 @@ pub(crate) async fn activate(
     info: (String, String),
 ) -> Result<()> {
     let server = Server::parse(url)?;
-    if desk.ask(|owner| Ok(owner.engine_mut()?.store().device()?)).await?.is_some() {
-        return Err(MobsterError::AlreadyActivated);
-    }
-    let key = DeviceKey::load_or_make(&**keys, &Entropy::System).map_err(MobsterError::Io)?;
+    let before = desk.ask(|owner| owned_by(owner.engine_mut()?.store())).await?;
     let (code, email, password) = match credentials {
         Credentials::Code(code) => (Some(code), None, None),
         Credentials::Password { email, password } => (None, Some(email), Some(password)),
     };
+    // Before anything is asked, where that can be told: else a device is made at the server that nobody uses.
+    if let (Some((_, known)), Some(email)) = (&before, &email)
+        && !is_same_email(known, email)
+    {
+        return Err(MobsterError::OtherAccount { email: known.clone() });
+    }
+    let key = DeviceKey::load_or_make(&**keys, &Entropy::System).map_err(MobsterError::Io)?;
     let device = DeviceInfo { name: info.0, platform: info.1, public_key: key.public() };
     let request = ActivateRequest { code, email, password, device };
     let body = serde_json::to_vec(&request).expect("a request always has a JSON form");
@@ -56,13 +60,23 @@ pub(crate) async fn activate(
     let reply: ActivateReply = server.json(ask).await?;
     let (token, url) = (reply.tokens.access_token.clone(), url.to_owned());
     desk.ask(move |owner| {
-        let store = owner.engine_mut()?.store_mut();
-        store.set_note("server_url", &url)?;
-        store.set_note("server_key", &reply.server_key)?;
-        store.set_note("email", &reply.email)?;
-        keep(store, &reply.tokens)?;
-        // Last: a file that has a device has everything else too.
-        Ok(store.activate(reply.device, reply.account)?)
+        // Looked up once more: this file may have been activated meanwhile.
+        if let Some((account, email)) = owned_by(owner.engine_mut()?.store())?
+            && account != reply.account
+            && !is_same_email(&email, &reply.email)
+        {
+            return Err(MobsterError::OtherAccount { email });
+        }
+        let until = until_ms(&reply.tokens);
+        let notes = [
+            ("server_url", url.as_str()),
+            ("server_key", &reply.server_key),
+            ("email", &reply.email),
+            ("refresh_token", &reply.tokens.refresh_token),
+            ("access_token", &reply.tokens.access_token),
+            ("access_until_ms", &until),
+        ];
+        owner.activate(reply.device, reply.account, &notes)
     })
     .await?;
     let ask = Ask { path: "/v1/schema", bearer: Some(&token), ..Ask::default() };
@@ -76,11 +90,30 @@ pub(crate) async fn activate(
     .await
 }
 
-fn keep(store: &mut crate::Store, tokens: &Tokens) -> Result<()> {
+/// Whose file it is: the account and its e-mail address.
+fn owned_by(store: &crate::Store) -> Result<Option<(AccountId, String)>> {
+    let Some(account) = store.account()? else { return Ok(None) };
+    Ok(Some((account, store.note("email")?.unwrap_or_default())))
+}
+
+/// A server with another data folder gives an account another id; the address is what its owner knows.
+fn is_same_email(one: &str, other: &str) -> bool {
+    !one.is_empty() && one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+fn until_ms(tokens: &Tokens) -> String {
     let life_ms = i64::try_from(tokens.expires_in_s).unwrap_or(0).saturating_mul(1000);
+    now_ms().saturating_add(life_ms).to_string()
+}
+
+/// Keeps renewed tokens, unless the file has another device or none by now.
+fn keep(store: &mut crate::Store, device: DeviceId, tokens: &Tokens) -> Result<()> {
+    if store.device()? != Some(device) {
+        return Err(MobsterError::NotActivated);
+    }
     store.set_note("refresh_token", &tokens.refresh_token)?;
     store.set_note("access_token", &tokens.access_token)?;
-    Ok(store.set_note("access_until_ms", &now_ms().saturating_add(life_ms).to_string())?)
+    Ok(store.set_note("access_until_ms", &until_ms(tokens))?)
 }
 
 /// The access in force, renewed where it is about to end or where `renew` says that the server refused it.
@@ -104,7 +137,7 @@ pub(crate) async fn access(desk: &Desk, keys: &Arc<dyn KeyStore>, renew: bool) -
     }
     let tokens = fetch_tokens(&access, &refresh).await?;
     let token = tokens.access_token.clone();
-    desk.ask(move |owner| keep(owner.engine_mut()?.store_mut(), &tokens)).await?;
+    desk.ask(move |owner| keep(owner.engine_mut()?.store_mut(), device, &tokens)).await?;
     Ok(Access { token, ..access })
 }
 

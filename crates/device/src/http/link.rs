@@ -31,6 +31,9 @@ const PING_EVERY: Duration = Duration::from_secs(25);
 /// A connection that was silent for so long is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(70);
 
+/// How a server closes a connection for a newer session of the same device (`docs/protocol.md`, section 4).
+const CLOSE_FENCED: u16 = 4409;
+
 /// How often other processes' writes are looked for: one read of a page that is in memory.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -111,24 +114,64 @@ impl Link {
                     }
                     continue;
                 }
+                Err(error) if error.is_dead_end() => {
+                    tracing::warn!(%error, "the server takes this device no longer");
+                    if let Err(error) = self.desk.ask(|owner| owner.handle(Event::Refused)).await {
+                        tracing::warn!(%error, "keeping what was received failed");
+                    }
+                    self.problem.send_replace(Some(error.to_string()));
+                    // Trying again is of no use until the app activates again, or asks for a try itself.
+                    if self.wake.changed().await.is_err() {
+                        return;
+                    }
+                    continue;
+                }
                 Err(error) => {
                     tracing::info!(%error, "no connection");
                     self.problem.send_replace(Some(error.to_string()));
                 }
             }
-            if let Err(error) = self.desk.ask(|owner| owner.handle(Event::Disconnected)).await {
-                tracing::warn!(%error, "keeping what was received failed");
-            }
-            let mut wait_ms = 1_000;
-            while let Ok(action) = self.actions.try_recv() {
-                if let Action::WakeAt(at) = action {
-                    wait_ms = at.saturating_sub(now_ms());
+            let fenced = self.desk.ask(|owner| {
+                owner.handle(Event::Disconnected)?;
+                Ok(owner.engine_mut()?.is_fenced())
+            });
+            match fenced.await {
+                Ok(true) => {
+                    self.problem.send_replace(Some(MobsterError::Fenced.to_string()));
+                    // Who asked for a connection while there was one got it.
+                    self.wake.borrow_and_update();
                 }
+                Ok(false) => {}
+                Err(error) => tracing::warn!(%error, "keeping what was received failed"),
             }
-            let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+            if !self.wait().await {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a connection shall be made: for as long as the engine says, or until somebody wants one now. `false`:
+    /// the app closed.
+    async fn wait(&mut self) -> bool {
+        let mut wait_ms = 1_000;
+        while let Ok(action) = self.actions.try_recv() {
+            match action {
+                Action::WakeAt(at) => wait_ms = at.saturating_sub(now_ms()),
+                Action::Connect => return true,
+                _ => {}
+            }
+        }
+        let wait = tokio::time::sleep(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
+        tokio::pin!(wait);
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                changed = self.wake.changed() => if changed.is_err() { return },
+                () = &mut wait => return true,
+                changed = self.wake.changed() => return changed.is_ok(),
+                action = self.actions.recv() => match action {
+                    Some(Action::Connect) => return true,
+                    Some(_) => {}
+                    None => return false,
+                },
             }
         }
     }
@@ -166,6 +209,9 @@ impl Link {
                 message = stream.next() => {
                     heard = Instant::now();
                     let text = match message.transpose().map_err(lost)? {
+                        Some(Message::Close(Some(frame))) if u16::from(frame.code) == CLOSE_FENCED => {
+                            return self.desk.ask(|owner| owner.handle(Event::Fenced)).await;
+                        }
                         None | Some(Message::Close(_)) => return Ok(()),
                         Some(Message::Text(text)) => text.as_str().to_owned(),
                         Some(Message::Binary(bytes)) => decompress(&bytes)?,
@@ -243,6 +289,14 @@ fn decompress(bytes: &[u8]) -> Result<String> {
 
 /// Syncs by requests until there is nothing left to say or to hear.
 pub(crate) async fn sync_by_requests(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
+    let done = exchange(desk, keys).await;
+    if done.as_ref().is_err_and(MobsterError::is_dead_end) {
+        desk.ask(|owner| owner.handle(Event::Refused)).await?;
+    }
+    done
+}
+
+async fn exchange(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
     let mut access = access::access(desk, keys, false).await?;
     let (mut nonce, mut refused) = (None::<String>, 0);
     for _ in 0..REQUESTS_MAX {

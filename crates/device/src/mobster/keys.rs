@@ -28,6 +28,14 @@ pub trait KeyStore: Send + Sync {
     /// # Errors
     /// Where the place cannot be written.
     fn save(&self, secret: &[u8; 32]) -> std::io::Result<()>;
+
+    /// Forgets what was saved, if anything. A store that cannot may keep it: without tokens the key opens nothing.
+    ///
+    /// # Errors
+    /// Where the place cannot be written.
+    fn remove(&self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file that only its owner can read.
@@ -54,6 +62,13 @@ impl KeyStore for KeyFile {
         let mut file = options.open(&self.0)?;
         file.write_all(secret)?;
         file.sync_all()
+    }
+
+    fn remove(&self) -> std::io::Result<()> {
+        match std::fs::remove_file(&self.0) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -109,6 +124,9 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        file.remove().unwrap();
+        file.remove().unwrap();
+        assert_eq!(file.load().unwrap(), None);
         let device: DeviceId = "018f6b1e-0000-7000-8000-000000000001".parse().unwrap();
         let proof = first.prove(Purpose::Live, "n", device, "t");
         let bytes = BASE64.decode(proof.signature).unwrap();

@@ -3,6 +3,7 @@
 //! Two answers to a write: *saved*, when [`Mobster::execute`] returns, and *settled*, when the server's receipt is here.
 //! All SQLite work runs on two threads (writing and the engine; reading), all network work on a third.
 
+mod error;
 pub(crate) mod keys;
 pub(crate) mod owner;
 mod reader;
@@ -17,6 +18,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, DeviceId, Fields, MutationId, R
 use rusqlite::{Transaction, params_from_iter};
 use tokio::sync::{mpsc, watch};
 
+pub use self::error::MobsterError;
 pub use self::keys::{KeyFile, KeyStore};
 pub use self::reader::{LiveQuery, Rows};
 
@@ -24,64 +26,13 @@ use self::owner::{Desk, Owner, Signals};
 use self::reader::Reader;
 use crate::http::{access, link};
 use crate::store::values::Bind;
-use crate::store::{self, Answer, Audit, Rejected, Stats, StoreError, Write};
+use crate::store::{self, Answer, Audit, Rejected, Stats, Write};
 use crate::{ConnectionState, Engine, Entropy, Store, StoreOptions};
 
 /// How long `sync_now` waits for a link in the background.
 const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) type Result<T, E = MobsterError> = std::result::Result<T, E>;
-
-/// Why something could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum MobsterError {
-    /// The local file.
-    #[error("local storage failed")]
-    Store(#[from] StoreError),
-    /// A file beside it.
-    #[error("local file failed")]
-    Io(#[source] std::io::Error),
-    /// Activate first.
-    #[error("device is not activated")]
-    NotActivated,
-    /// This file belongs to a device already.
-    #[error("file is activated for a device already")]
-    AlreadyActivated,
-    /// Another handle of this file has the engine; this one reads and writes.
-    #[error("engine of this file runs elsewhere")]
-    EngineElsewhere,
-    /// Not an address of the form `http://HOST:PORT`.
-    #[error("`{0}` is not an address of the form http://HOST:PORT")]
-    BadUrl(String),
-    /// No answer from the server.
-    #[error("server {server} cannot be reached: {why}")]
-    Unreachable {
-        /// Its address.
-        server: String,
-        /// What was seen.
-        why: String,
-    },
-    /// The server says no.
-    #[error("server refused: {title}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// Stable code.
-        code: String,
-        /// One sentence.
-        title: String,
-        /// What to do next.
-        hint: Option<String>,
-        /// What to sign, where a proof was missing.
-        nonce: Option<String>,
-    },
-    /// `sync_now` found no connection in time.
-    #[error("device is offline")]
-    Offline,
-    /// The app closed this handle.
-    #[error("storage is closed")]
-    Closed,
-}
 
 /// By what a device is activated.
 #[derive(Clone)]
@@ -272,15 +223,28 @@ impl Mobster {
         }
     }
 
-    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`.
+    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`. A file that was activated for
+    /// the account before becomes a new device of it, with the same rows and unsent writes.
     ///
     /// # Errors
-    /// [`MobsterError::Refused`], [`MobsterError::Unreachable`], [`MobsterError::AlreadyActivated`], …
+    /// [`MobsterError::Refused`], [`MobsterError::Unreachable`], [`MobsterError::OtherAccount`], …
     pub async fn activate(&self, server_url: &str, credentials: Credentials) -> Result<()> {
         let inner = &self.0;
         access::activate(&inner.desk, &inner.keys, server_url, credentials, inner.about.clone()).await?;
         inner.wake.send_modify(|count| *count += 1);
         Ok(())
+    }
+
+    /// Removes everything of the account and its device from this file: channels with their rows, unsent writes, tokens,
+    /// the key. The app's own tables stay. The server is told nothing. Afterwards any account can be activated.
+    ///
+    /// # Errors
+    /// [`MobsterError::Unsent`] where writes would be lost, unless it is forced; [`MobsterError::Store`],
+    /// [`MobsterError::EngineElsewhere`], and [`MobsterError::Io`] where the key could not be removed.
+    pub async fn sign_out(&self, force: bool) -> Result<()> {
+        self.0.desk.ask(move |owner| owner.sign_out(force)).await?;
+        self.0.problem.send_replace(None);
+        self.0.keys.remove().map_err(MobsterError::Io)
     }
 
     /// Speaks to the same server at another address from now on: after it moved, or through a proxy.
@@ -452,7 +416,8 @@ impl Mobster {
     /// Syncs now: returns when everything written before is settled and a commit was received.
     ///
     /// # Errors
-    /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`], …
+    /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`],
+    /// [`MobsterError::NeedsActivation`], …
     pub async fn sync_now(&self) -> Result<()> {
         let inner = &self.0;
         if !inner.has_engine {
@@ -468,6 +433,8 @@ impl Mobster {
             return Err(MobsterError::Offline);
         }
         let (mut settled, mut state) = (inner.settled.subscribe(), inner.state.subscribe());
+        let (refused, mut problem) = (inner.state.subscribe(), inner.problem.subscribe());
+        problem.borrow_and_update();
         inner.wake.send_modify(|count| *count += 1);
         let done = async {
             loop {
@@ -483,7 +450,24 @@ impl Mobster {
                 }
             }
         };
-        tokio::time::timeout(SYNC_TIMEOUT, done).await.map_err(|_| MobsterError::Offline)?
+        // Told anew with each try: what an earlier one found does not count.
+        let refusal = async {
+            while problem.changed().await.is_ok() {
+                if let (ConnectionState::NeedsActivation, Some(why)) =
+                    (*refused.borrow(), &*problem.borrow_and_update())
+                {
+                    return MobsterError::NeedsActivation { why: why.clone() };
+                }
+            }
+            MobsterError::Closed
+        };
+        let either = async {
+            tokio::select! {
+                done = done => done,
+                refusal = refusal => Err(refusal),
+            }
+        };
+        tokio::time::timeout(SYNC_TIMEOUT, either).await.map_err(|_| MobsterError::Offline)?
     }
 
     /// Ends the link. The file stays readable and writable until the last clone of this handle is gone.

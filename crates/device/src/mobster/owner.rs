@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::mpsc;
 
-use omctl_protocol::ChannelName;
+use omctl_protocol::{AccountId, ChannelName, DeviceId};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
@@ -100,6 +100,24 @@ impl Owner {
     /// Tells the engine what happened, and everybody what it wants.
     pub(crate) fn handle(&mut self, event: Event<'_>) -> Result<()> {
         let actions = self.engine_mut()?.handle(now_ms(), event)?;
+        self.report(actions);
+        Ok(())
+    }
+
+    /// Binds the file to a device, with what belongs to it.
+    pub(crate) fn activate(&mut self, device: DeviceId, account: AccountId, notes: &[(&str, &str)]) -> Result<()> {
+        let actions = self.engine_mut()?.activate(device, account, notes)?;
+        self.report(actions);
+        Ok(())
+    }
+
+    /// Removes everything of the account, unless something unsent would be lost.
+    pub(crate) fn sign_out(&mut self, force: bool) -> Result<()> {
+        let stats = self.engine_mut()?.store().stats()?;
+        if !force && stats.pending + stats.rejected > 0 {
+            return Err(MobsterError::Unsent { pending: stats.pending, rejected: stats.rejected });
+        }
+        let actions = self.engine_mut()?.sign_out()?;
         self.report(actions);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //!
 //! Read next: `ddl` (tables and triggers), `seal` (up), `session` and `apply` (down), `overlay` (both together).
 
+mod account;
 mod apply;
 mod audit;
 mod channels;
@@ -16,6 +17,7 @@ mod coalesce;
 mod commit;
 mod ddl;
 mod fields;
+mod hold_back;
 mod incarnation;
 mod order;
 mod outbox;
@@ -32,14 +34,16 @@ mod healing;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod reshaping;
+#[cfg(test)]
+mod sealing;
+#[cfg(test)]
 pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use omctl_protocol::{
-    AccountId, ChannelName, ChannelSchema, DeviceId, Incarnation, MutationId, Operation, Position, RowHash, Seq,
-};
+use omctl_protocol::{ChannelName, ChannelSchema, Incarnation, MutationId, Operation, Position, RowHash, Seq};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
@@ -283,49 +287,6 @@ impl Store {
         result
     }
 
-    /// Binds the file to a device and its account.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn activate(&mut self, device: DeviceId, account: AccountId) -> Result<()> {
-        self.intent(Durability::Full, |conn, _| {
-            state::set(conn, "device", device.to_string())?;
-            state::set(conn, "account", account.to_string())
-        })
-    }
-
-    /// The device, once it is activated.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn device(&self) -> Result<Option<DeviceId>> {
-        state::device(&self.conn)
-    }
-
-    /// The account that the device acts for.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn account(&self) -> Result<Option<AccountId>> {
-        state::account(&self.conn)
-    }
-
-    /// A small value that is kept with the file: a server's address, a token.
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn note(&self, key: &str) -> Result<Option<String>> {
-        state::get(&self.conn, &format!("note.{key}"))
-    }
-
-    /// Sets a value for [`Store::note`].
-    ///
-    /// # Errors
-    /// [`StoreError::Sqlite`].
-    pub fn set_note(&mut self, key: &str, value: &str) -> Result<()> {
-        self.intent(Durability::Full, |conn, _| state::set(conn, &format!("note.{key}"), value))
-    }
-
     /// Makes a channel's table, or changes it to other fields. What is captured before is sealed in the old ones.
     ///
     /// # Errors
@@ -509,6 +470,11 @@ impl Store {
         let next = Incarnation(self.options.entropy.uuid_v4());
         self.intent(Durability::Normal, |conn, _| incarnation::renew(conn, next))?;
         Ok(next)
+    }
+
+    /// Counts the captures that were ever made in this file.
+    pub(crate) fn captures_made(&self) -> Result<i64> {
+        Ok(self.conn.prepare_cached("SELECT n FROM om_sequence")?.query_row([], |row| row.get(0))?)
     }
 
     /// Random bytes as this store takes them.

@@ -11,79 +11,10 @@ use std::collections::{BTreeSet, BinaryHeap, HashMap};
 
 use omctl_protocol::{ChannelName, ChannelSchema, Value};
 
-use super::coalesce::{Capture, CaptureKind, Item, Surroundings, mutation_id};
+use super::coalesce::{Item, Surroundings, mutation_id};
 
-type Key = (ChannelName, String);
-
-/// What an item could not say yet, as a capture that the next batch begins with.
-#[derive(Debug)]
-pub(crate) struct HeldBack {
-    pub(crate) capture: Capture,
-    /// Other groups that wait for it.
-    pub(crate) joined: BTreeSet<i64>,
-}
-
-/// Takes references out of items to what only a later batch of captures creates.
-pub(crate) fn hold_back<S: Surroundings>(items: &mut [Item], around: &S) -> Result<Vec<HeldBack>, S::Error> {
-    let created: BTreeSet<Key> = items
-        .iter()
-        .filter(|item| item.before.is_none())
-        .map(|item| (item.channel.clone(), item.record.clone()))
-        .collect();
-    // By record, the last item and the values held back.
-    let mut held: HashMap<Key, (usize, HashMap<usize, Value>)> = HashMap::new();
-    for index in 0..items.len() {
-        let Some(schema) = around.schema(&items[index].channel) else { continue };
-        let key = (items[index].channel.clone(), items[index].record.clone());
-        let mut values = held.remove(&key).map(|(_, values)| values).unwrap_or_default();
-        for (n, named) in sent(schema, &items[index]) {
-            let field = &schema.fields[n];
-            let may_wait = !field.required && !schema.is_key_field(&field.name);
-            if may_wait && !created.contains(&named) && around.is_created_later(&named.0, &named.1)? {
-                values.insert(n, Value::Text(named.1));
-            }
-        }
-        let item = &mut items[index];
-        let Some(after) = &mut item.after else { continue };
-        values.retain(|n, value| after[*n] == *value);
-        for (n, value) in &values {
-            after[*n] = Value::Null;
-            // An earlier item of the record has held it back already.
-            if let Some(before) = item.before.as_mut().filter(|before| before[*n] == *value) {
-                before[*n] = Value::Null;
-            }
-        }
-        if !values.is_empty() {
-            held.insert(key, (index, values));
-        }
-    }
-    let mut rest: Vec<HeldBack> = Vec::with_capacity(held.len());
-    for (index, values) in held.into_values() {
-        rest.push(as_capture(&items[index], values, around)?);
-    }
-    rest.sort_by_key(|held| held.capture.n);
-    Ok(rest)
-}
-
-fn as_capture<S: Surroundings>(item: &Item, values: HashMap<usize, Value>, around: &S) -> Result<HeldBack, S::Error> {
-    let old = item.after.clone().unwrap_or_default();
-    let mut new = old.clone();
-    for (n, value) in values {
-        new[n] = value;
-    }
-    let capture = Capture {
-        n: item.place,
-        channel: item.channel.clone(),
-        record: item.record.clone(),
-        kind: CaptureKind::Update,
-        group: item.group,
-        at_ms: item.at_ms,
-        random: around.random()?,
-        old,
-        new,
-    };
-    Ok(HeldBack { capture, joined: item.joined.clone() })
-}
+/// A record.
+pub(crate) type Key = (ChannelName, String);
 
 /// Brings items, given in the app's order, into one in which references name earlier creates.
 pub(crate) fn order<S: Surroundings>(items: Vec<Item>, around: &S) -> Result<Vec<Item>, S::Error> {
@@ -116,7 +47,7 @@ fn refs<'a>(schema: &'a ChannelSchema, values: Option<&'a [Value]>) -> impl Iter
 }
 
 /// The references that an item sends.
-fn sent<'a>(schema: &'a ChannelSchema, item: &'a Item) -> impl Iterator<Item = (usize, Key)> + 'a {
+pub(crate) fn sent<'a>(schema: &'a ChannelSchema, item: &'a Item) -> impl Iterator<Item = (usize, Key)> + 'a {
     refs(schema, item.after.as_deref()).filter(|(n, _)| {
         !schema.fields[*n].read_only
             && item
@@ -395,8 +326,9 @@ mod tests {
     use omctl_protocol::Field;
     use proptest::prelude::*;
 
-    use super::super::coalesce::coalesce;
     use super::super::coalesce::tests::{Fixed, capture, fixed};
+    use super::super::coalesce::{Capture, coalesce};
+    use super::super::hold_back::hold_back;
     use super::*;
 
     const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];

@@ -13,7 +13,8 @@ use rusqlite::{Connection, params};
 
 use super::channels::{Channel, Channels};
 use super::coalesce::{Capture, CaptureKind, Item, Surroundings, coalesce};
-use super::order::{HeldBack, hold_back, order};
+use super::hold_back::{HeldBack, hold_back};
+use super::order::order;
 use super::values::{Bind, columns};
 use super::{Result, StoreError, outbox, overlay, state};
 

@@ -30,6 +30,13 @@ pub(crate) struct Session {
     batch_bytes: usize,
 }
 
+impl Session {
+    /// One that has received nothing yet.
+    pub(crate) fn fresh(&self) -> Self {
+        Self { now_ms: self.now_ms, ..Self::default() }
+    }
+}
+
 /// One frame of rows, leaves or slices, as the line that came.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -59,7 +66,7 @@ impl Store {
             self.intent(Durability::Normal, seal::drop_idle_bases)?;
         }
         let scopes = scopes::load(&self.conn)?;
-        let mut session = Session { now_ms: self.session.now_ms, ..Session::default() };
+        let mut session = self.session.fresh();
         let named = scopes.values().filter(|scope| is_named(scope));
         session.ours.extend(named.map(|scope| scope.number));
         let held = self.say_held(&scopes, list_scopes)?;
@@ -178,7 +185,7 @@ impl Store {
                 None => Ok(()),
             }
         })?;
-        self.session = Session { now_ms: self.session.now_ms, ..Session::default() };
+        self.session = self.session.fresh();
         Ok(())
     }
 
@@ -277,7 +284,7 @@ impl Store {
     /// SQLite's.
     pub fn end_session(&mut self) -> Result<()> {
         let result = self.spill();
-        self.session = Session { now_ms: self.session.now_ms, ..Session::default() };
+        self.session = self.session.fresh();
         result
     }
 

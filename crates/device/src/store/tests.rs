@@ -3,8 +3,8 @@
 use omctl_protocol::frame::{Commit, GainedScope, Scopes, Slices, Welcome};
 use omctl_protocol::hash::slice_of;
 use omctl_protocol::{
-    AssignedBy, BootId, ChannelSchema, Epoch, Field, FieldType, KeyColumn, KeyRule, Life, Mutation, Outcome, Receipt,
-    Value, value::encode_body,
+    AccountId, AssignedBy, BootId, ChannelSchema, DeviceId, Epoch, Field, FieldType, KeyColumn, KeyRule, Life,
+    Mutation, Outcome, Receipt, Value, value::encode_body,
 };
 use uuid::Uuid;
 
@@ -439,26 +439,6 @@ fn a_new_incarnation_renumbers_and_keeps_ids() {
 }
 
 #[test]
-fn a_new_field_keeps_rows_and_pending_changes() {
-    let mut store = synced();
-    run(&mut store, "UPDATE notes SET title = 'mine' WHERE id = 'a'");
-    let mut schema = notes();
-    schema.version = omctl_protocol::SchemaVersion(2);
-    schema.fields.insert(0, field("pinned", FieldType::Bool));
-    store.install_schema(&schema).unwrap();
-    assert_eq!(titles(&store), pairs(&[("a", "mine"), ("b", "B")]));
-    // A frame of the version before says nothing about the new field.
-    store.rows(&rows_line("s", "notes", 6, None, &[("b", Some(note("B6")))])).unwrap();
-    commit(&mut store, 6, vec![]);
-    run(&mut store, "UPDATE notes SET pinned = 1");
-    store.seal().unwrap();
-    let sealed = outbox(&store);
-    assert_eq!(sealed.iter().map(|m| m.v.0).collect::<Vec<_>>(), [1, 2, 2]);
-    assert_eq!(sealed[1].new["pinned"], true);
-    assert_eq!(titles(&store), pairs(&[("a", "mine"), ("b", "B6")]));
-}
-
-#[test]
 fn the_backend_view_shows_keys_references_and_columns_of_the_backend() {
     let mut store = open();
     let mut child = notes();
@@ -552,131 +532,4 @@ fn gained_and_lost_scopes_take_effect_together() {
     commit(&mut store, 6, vec![]);
     assert_eq!(titles(&store), pairs(&[("b", "B"), ("c", "C")]));
     assert_eq!(store.held(&"notes".into()).unwrap().len(), 2);
-}
-
-#[test]
-fn a_child_written_before_its_parent_and_a_record_that_names_itself_travel_in_an_order_that_works() {
-    let mut store = synced();
-    let write = run(
-        &mut store,
-        "INSERT INTO notes (id, parent) VALUES ('child', 'mother'), ('self', 'self'), ('mother', 'a');",
-    );
-    store.seal().unwrap();
-    let sealed = outbox(&store);
-    let shown: Vec<_> = sealed.iter().map(|m| (m.record.as_str(), m.op, m.new.get("parent"))).collect();
-    let to = |id: &str| Some(serde_json::Value::from(id));
-    assert_eq!(
-        shown,
-        [
-            ("self", Operation::Create, None),
-            ("self", Operation::Update, to("self").as_ref()),
-            ("mother", Operation::Create, to("a").as_ref()),
-            ("child", Operation::Create, to("mother").as_ref()),
-        ]
-    );
-    assert_eq!(sealed[1].old["parent"], serde_json::Value::Null);
-    commit(&mut store, 6, vec![receipt(&sealed[0], Outcome::Applied)]);
-    assert_eq!(store.answers(write).unwrap(), None, "the second half belongs to the write too");
-    let rest = sealed[1..].iter().map(|m| receipt(m, Outcome::Applied)).collect();
-    commit(&mut store, 7, rest);
-    assert_eq!(store.answers(write).unwrap().unwrap().len(), 4);
-}
-
-#[test]
-fn a_parent_in_a_later_batch_of_one_sealing_is_named_behind_it() {
-    let mut store = synced();
-    let write = run(
-        &mut store,
-        "INSERT INTO notes (id, title, parent) VALUES ('child', 'C', 'mother');
-         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20500)
-         INSERT INTO notes (id) SELECT 'n' || i FROM n;
-         INSERT INTO notes (id) VALUES ('mother'); UPDATE notes SET title = 'C2' WHERE id = 'child';",
-    );
-    let before = titles(&store);
-    store.seal().unwrap();
-    assert_eq!(titles(&store), before);
-    let sealed: Vec<Mutation> = store
-        .payloads_after(Seq(0), 30_000, usize::MAX)
-        .unwrap()
-        .iter()
-        .map(|(_, payload)| serde_json::from_str(payload).unwrap())
-        .filter(|mutation: &Mutation| !mutation.record.as_str().starts_with('n'))
-        .collect();
-    let shown: Vec<_> = sealed.iter().map(|m| (m.record.as_str(), m.op, m.new.get("parent"), m.group)).collect();
-    let (mother, group) = (serde_json::Value::from("mother"), u64::try_from(write.0).ok());
-    assert_eq!(
-        shown,
-        [
-            ("child", Operation::Create, None, group),
-            ("mother", Operation::Create, None, group),
-            ("child", Operation::Update, Some(&mother), group),
-        ]
-    );
-    assert_eq!((&sealed[2].old["title"], &sealed[2].new["title"]), (&"C".into(), &"C2".into()));
-    assert_eq!((count(&store, "om_cap_notes"), store.stats().unwrap().pending), (0, 20_503));
-}
-
-/// `notes` of version 2: `title` is `headline` now, `hours` a float, `parent` is gone.
-fn changed_notes() -> ChannelSchema {
-    let mut schema = notes();
-    schema.version = omctl_protocol::SchemaVersion(2);
-    schema.fields[0] = Field { column: Some("title".into()), ..field("headline", FieldType::Text) };
-    schema.fields[1] = field("hours", FieldType::Float);
-    schema.fields.truncate(2);
-    schema
-}
-
-fn headlines(store: &Store) -> Vec<(String, Option<String>, Option<f64>)> {
-    let mut statement = store.connection().prepare("SELECT id, headline, hours FROM notes ORDER BY id").unwrap();
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).unwrap();
-    rows.map(Result::unwrap).collect()
-}
-
-#[test]
-fn a_renamed_field_keeps_its_values_and_a_retyped_one_those_that_convert() {
-    let mut store = synced();
-    store.rows(&rows_line("s", "notes", 6, None, &[("b", Some(vec![text("B"), Value::Null, Value::Null]))])).unwrap();
-    commit(&mut store, 6, vec![]);
-    run(&mut store, "CREATE INDEX by_parent ON notes (parent); CREATE INDEX by_hours ON notes (hours)");
-    run(
-        &mut store,
-        "UPDATE notes SET title = 'mine', hours = '2.5' WHERE id = 'a'; INSERT INTO notes (id) VALUES ('n')",
-    );
-    store.install_schema(&changed_notes()).unwrap();
-    let shown = |a: &str| {
-        [("a".into(), Some(a.into()), Some(2.5)), ("b".into(), Some("B".into()), None), ("n".into(), None, Some(1.5))]
-    };
-    assert_eq!(headlines(&store), shown("mine"));
-    let index = "(SELECT 1 FROM sqlite_schema WHERE name IN ('by_parent', 'by_hours'))";
-    assert_eq!(count(&store, index), 1, "an index on a field that is gone does not stop the change");
-
-    // A row in the older version goes under the pending changes, which are older too, and whose payload is as it was.
-    let sealed = outbox(&store);
-    assert_eq!((sealed[0].v.0, &sealed[0].new["title"]), (1, &"mine".into()));
-    let late = [("a", Some(vec![text("late"), text("7"), Value::Null])), ("c", Some(note("C")))];
-    store.rows(&rows_line("s", "notes", 7, None, &late)).unwrap();
-    commit(&mut store, 7, vec![]);
-    assert_eq!(headlines(&store)[..2], shown("mine")[..2]);
-    assert_eq!(headlines(&store)[2], ("c".into(), Some("C".into()), Some(1.5)));
-    commit(&mut store, 8, vec![receipt(&sealed[0], Outcome::Rejected)]);
-    assert_eq!(headlines(&store)[0], ("a".into(), Some("late".into()), Some(7.0)));
-    // The app tries again, in today's fields.
-    store.retry(sealed[0].id, &Default::default()).unwrap();
-    store.seal().unwrap();
-    let again = outbox(&store);
-    assert_eq!((again[1].v.0, &again[1].new["headline"], &again[1].new["hours"]), (2, &"mine".into(), &2.5.into()));
-}
-
-#[test]
-fn fields_change_while_a_hidden_table_fills() {
-    let mut store = open();
-    store.options.batch_bytes_max = 0;
-    begin(&mut store);
-    store.scopes(&gained("s", "notes")).unwrap();
-    store.rows(&rows_line("s", "notes", 1, None, &[("a", Some(note("A")))])).unwrap();
-    store.install_schema(&changed_notes()).unwrap();
-    store.rows(&rows_line("s", "notes", 2, None, &[("b", Some(note("B")))])).unwrap();
-    commit(&mut store, 2, vec![]);
-    let hours = Some(1.5);
-    assert_eq!(headlines(&store), [("a".into(), Some("A".into()), hours), ("b".into(), Some("B".into()), hours)]);
 }

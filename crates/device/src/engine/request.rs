@@ -1,0 +1,59 @@
+//! One exchange by request: what a device says at once, and whether it must say more.
+
+use omctl_protocol::frame::{Ack, Bye, MUTATIONS_MAX};
+use omctl_protocol::{Seq, Up};
+
+use super::{Action, ConnectionState, Engine, MUTATE_BYTES_MAX, Phase, mutate_line};
+use crate::store::StoreError;
+
+impl Engine {
+    /// The body of one `POST /v1/sync`: everything this device has to say. The lines of the reply go in as
+    /// [`Event::Frame`](super::Event::Frame)s, then [`Engine::end_request`] tells whether another request is needed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn begin_request(&mut self, now_ms: i64) -> Result<String, StoreError> {
+        self.store.tell_time(now_ms);
+        (self.one_shot, self.refused) = (true, false);
+        self.store.seal()?;
+        let mut actions = Vec::new();
+        let list_scopes = self.store.take_list_scopes()?;
+        self.say_hello(None, list_scopes, &mut actions)?;
+        let mut body = String::new();
+        for action in actions {
+            if let Action::Send(line) = action {
+                body += &line;
+                body.push('\n');
+            }
+        }
+        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
+        if !batch.is_empty() {
+            body += &mutate_line(&batch);
+            body.push('\n');
+        }
+        let settled = self.store.settled_up_to()?.min(self.store.accepted()?);
+        if settled > Seq(0) {
+            body += &Up::Ack(Ack { seq: settled }).to_line();
+            body.push('\n');
+        }
+        body += &Up::Bye(Bye {}).to_line();
+        body.push('\n');
+        Ok(body)
+    }
+
+    /// Ends the answer to [`Engine::begin_request`]; whether there is more to say or to hear.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn end_request(&mut self) -> Result<bool, StoreError> {
+        let more = match &self.phase {
+            Phase::Live(live) => live.again || !live.committed || self.store.stats()?.pending > 0,
+            _ => true,
+        };
+        self.store.end_session()?;
+        self.phase = Phase::Offline;
+        self.one_shot = false;
+        self.shown = ConnectionState::Offline;
+        Ok(more)
+    }
+}
