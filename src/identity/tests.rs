@@ -261,7 +261,11 @@ fn nobody_may_do_what_is_not_named() {
 async fn a_server_that_was_set_back_knows_the_tokens_that_it_gave_since() {
     let database = Arc::new(Mutex::new(rusqlite::Connection::open_in_memory().unwrap()));
     let world = World::over(database.clone()).await;
-    world.identity.create_account(NewAccount { email: "ana@example.com".into(), ..NewAccount::default() }).await.unwrap();
+    world
+        .identity
+        .create_account(NewAccount { email: "ana@example.com".into(), ..NewAccount::default() })
+        .await
+        .unwrap();
     let phone = world.phone("ana@example.com").await;
     let mut snapshot = rusqlite::Connection::open_in_memory().unwrap();
     rusqlite::backup::Backup::new(&database.lock().unwrap(), &mut snapshot).unwrap().step(-1).unwrap();

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use omctl_protocol::admin::BackendReply;
 use omctl_protocol::value::Value;
-use omctl_protocol::{ChannelName, ChannelSchema, FieldType, Mutation, Operation, Outcome, Receipt};
+use omctl_protocol::{ChannelName, ChannelSchema, FieldType, Mutation, Operation, Outcome, Position, Receipt, Seq};
+use rusqlite::OptionalExtension as _;
 use rusqlite::types::ValueRef;
 
 use super::{Device, SimulateError, open_reader, workload};
@@ -192,6 +193,19 @@ struct Settled {
     device: usize,
     mutation: Mutation,
     receipt: Receipt,
+    /// Where the server's history was set back, as far as the device knows.
+    kept: Option<Position>,
+}
+
+/// Where a mutation stands among the others of its record. After a server was set back, what was offered again stands
+/// where it stood in the lost history: behind what both histories share, before what came since.
+fn standing(one: &Settled, kept: Option<Position>) -> (u8, Option<Position>, Seq) {
+    let (era, position) = match (one.mutation.again, kept) {
+        (Some(again), _) => (1, Some(again)),
+        (None, Some(kept)) if one.receipt.position > Some(kept) => (2, one.receipt.position),
+        (None, _) => (0, one.receipt.position),
+    };
+    (era, position, one.receipt.seq)
 }
 
 async fn judge(client: &Client, devices: &[Arc<Device>], verdict: &mut Verdict) -> Result<(), SimulateError> {
@@ -223,6 +237,18 @@ async fn judge(client: &Client, devices: &[Arc<Device>], verdict: &mut Verdict) 
     Ok(())
 }
 
+/// Where the histories parted; `Err` where they did so several times, and the order of writes cannot be told.
+fn parted(settled: &[&Settled]) -> Result<Option<Position>, ()> {
+    let mut kept: Vec<Position> = settled.iter().filter_map(|one| one.kept).collect();
+    kept.sort_unstable();
+    kept.dedup();
+    match kept.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some(*only)),
+        _ => Err(()),
+    }
+}
+
 /// Judges the effects of settled mutations in the backend's rows.
 fn effects(schema: &ChannelSchema, settled: &[&Settled], rows: &Table, verdict: &mut Verdict) {
     let marked = workload::mark_field(schema).and_then(|field| schema.field(&field.name)).map(|(place, _)| place);
@@ -238,8 +264,9 @@ fn effects(schema: &ChannelSchema, settled: &[&Settled], rows: &Table, verdict: 
     for one in settled {
         by_record.entry(one.mutation.record.as_str()).or_default().push(one);
     }
+    let kept = parted(settled);
     for (record, mut history) in by_record {
-        history.sort_by_key(|one| (one.receipt.position, one.receipt.seq));
+        history.sort_by_key(|one| standing(one, kept.unwrap_or_default()));
         let created = history.iter().find(|one| one.mutation.op == Operation::Create && took_effect(one));
         let deleted = history.iter().any(|one| one.mutation.op == Operation::Delete && took_effect(one));
         let unsure = history.iter().any(|one| one.receipt.code.as_deref() == Some("unknown"));
@@ -267,7 +294,9 @@ fn effects(schema: &ChannelSchema, settled: &[&Settled], rows: &Table, verdict: 
                 tell(verdict, format!("{}/{record}: the mark `{mark}` is in several rows", schema.channel));
             }
         }
-        last_value_stands(schema, record, name, place, &history, rows, verdict);
+        if kept.is_ok() {
+            last_value_stands(schema, record, name, place, &history, rows, verdict);
+        }
     }
 }
 
@@ -320,11 +349,17 @@ fn read_settled(device: &Device) -> Result<Vec<Settled>, SimulateError> {
         rows.collect()
     };
     let texts = read().map_err(|error| failed(error.to_string()))?;
+    let kept: Option<i64> = connection
+        .query_row("SELECT value FROM om_state WHERE key = 'kept'", [], |row| row.get(0))
+        .optional()
+        .map_err(|error| failed(error.to_string()))?;
+    let kept = kept.map(|position| Position(position.unsigned_abs()));
     let parse = |(payload, receipt): (String, String)| {
         Ok(Settled {
             device: device.number,
             mutation: serde_json::from_str(&payload).map_err(|error| failed(error.to_string()))?,
             receipt: serde_json::from_str(&receipt).map_err(|error| failed(error.to_string()))?,
+            kept,
         })
     };
     texts.into_iter().map(parse).collect()
