@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use omctl::clock::{Clock, Entropy};
+use omctl::push::Mail;
 use omctl::server::{self, ServerSettings};
 use omctl::sync::Session;
 use omctl_device::{Credentials, Engine, Event, Greeting, Mobster, Store, StoreOptions};
@@ -36,6 +37,9 @@ fn main() {
     }
     if is_wanted("visible") {
         runtime.block_on(visible());
+    }
+    if is_wanted("scopes") {
+        runtime.block_on(scopes());
     }
 }
 
@@ -236,6 +240,73 @@ async fn visible() {
         }),
     );
     running.stop().await;
+}
+
+/// What a change costs a device that sees it, beside more and more that it does not see: 20,000 records in 1, 100 and
+/// 10,000 scopes, a device with one of them and one with 32 (where there are so many).
+async fn scopes() {
+    let mut first = None;
+    for (in_log, held) in [(1, 1), (100, 1), (10_000, 1), (100, 32), (10_000, 32)] {
+        let (catch_up_us, live_us) = scopes_of(in_log, held).await;
+        let (catch_up_first, live_first) = *first.get_or_insert((catch_up_us, live_us));
+        report(
+            "scopes",
+            serde_json::json!({
+                "scopes_in_log": in_log, "scopes_on_device": held,
+                "catch_up_us_per_change": rounded(catch_up_us, 1), "live_us_per_change": rounded(live_us, 1),
+                "catch_up_ratio": rounded(catch_up_us / catch_up_first, 2), "live_ratio": rounded(live_us / live_first, 2),
+            }),
+        );
+    }
+}
+
+/// Microseconds a change, caught up with and live. The device's own scopes have the same records, however many others
+/// there are beside them.
+async fn scopes_of(in_log: usize, held: usize) -> (f64, f64) {
+    const TIMES: usize = 400;
+    const RECORDS: usize = 20_000;
+    const OWN: usize = 200;
+    let folder = tempfile::tempdir().unwrap();
+    let rooms = Rooms::regions(folder.path(), (RECORDS, in_log), (OWN, held)).await;
+    let regions: Vec<String> = (0..held).map(|n| format!("own{n}")).collect();
+    let (writer, reader) =
+        (rooms.device_of("writer@example.com", &regions).await, rooms.device_of("reader@example.com", &regions).await);
+    let (mut writing, _) = rooms.session(&writer, hello(&writer)).await;
+    let (mut reading, digest) = rooms.session(&reader, hello(&reader)).await;
+    let mailbox = rooms.push.register(reader.device, reader.account, reading.incarnation());
+    mailbox.watch(reading.scopes(), reading.links());
+    let position = rooms.store.newest_position().await.unwrap();
+    let mut live = Duration::ZERO;
+    for n in 0..TIMES as u64 {
+        let change = support::in_region(n + 1, &regions[n as usize % held]);
+        let line = Up::Mutate(Mutate { mutations: vec![change] }).to_line();
+        let began = Instant::now();
+        writing.on_frame(parse_frame(&line).unwrap()).await.unwrap();
+        let (last, frames) = loop {
+            if let Mail::Commit { last, frames, .. } = mailbox.next().await {
+                break (last, frames);
+            }
+        };
+        assert!(reading.live(last, Vec::new(), !frames.is_empty()).send_frames);
+        live += began.elapsed();
+    }
+    // The same changes for a device that was away.
+    let boot = rooms.store.boot();
+    let mut greeting = hello(&reader);
+    (greeting.epoch, greeting.boot, greeting.position) = (Some(boot.epoch), Some(boot.id), position);
+    greeting.scopes = Held { digest: Some(digest), ..Held::default() };
+    let began = Instant::now();
+    let rounds = 20;
+    for _ in 0..rounds {
+        let (mut session, _) = Session::begin(&rooms.sync, &reader, greeting.clone()).await.unwrap();
+        let mut bytes = 0;
+        while session.is_catching_up() {
+            bytes += session.catch_up().await.unwrap().lines.iter().map(bytes::Bytes::len).sum::<usize>();
+        }
+        assert!(bytes > TIMES * 50, "the changes were sent");
+    }
+    let per_change = |time: Duration, changes: usize| time.as_secs_f64() * 1e6 / changes as f64;
+    (per_change(began.elapsed(), rounds * TIMES), per_change(live, TIMES))
 }
 
 fn bare_commit_ms(path: &Path) -> f64 {

@@ -6,18 +6,21 @@ use std::sync::Arc;
 
 use omctl::backend::Backend;
 use omctl::backend::sqlite::SqliteBackend;
-use omctl::catalog::{Catalog, Channel, DeleteVsUpdate, Roles, ScopeDecl, WriteDecl};
+use omctl::catalog::{
+    Catalog, Channel, DeleteVsUpdate, Place, Roles, ScopeDecl, ScopeEntry, ScopeRight, SeedFile, SeedRecord, WriteDecl,
+};
 use omctl::clock::{Clock, Entropy};
 use omctl::identity::{Identity, NewAccount, Principal};
 use omctl::live::{self, Live, LiveHandle, Numbered};
 use omctl::push::Push;
 use omctl::store::Store;
-use omctl::sync::Sync;
+use omctl::sync::{Session, Sync};
 use omctl::tasks::Tasks;
 use omctl_protocol::api::{ActivateRequest, DeviceInfo};
+use omctl_protocol::frame::{Hello, parse_frame};
 use omctl_protocol::{
-    AssignedBy, ChannelSchema, Fields, Incarnation, KeyColumn, KeyRule, Mutation, MutationId, Operation, SchemaVersion,
-    Seq,
+    AssignedBy, ChannelSchema, Down, Fields, Incarnation, KeyColumn, KeyRule, Mutation, MutationId, Operation,
+    SchemaVersion, Seq, Value,
 };
 use rusqlite::Connection;
 use serde_json::json;
@@ -25,8 +28,9 @@ use uuid::Uuid;
 
 /// The rooms of a server, without its HTTP edge.
 pub struct Rooms {
-    store: Store,
+    pub store: Store,
     pub sync: Sync,
+    pub push: Push,
     identity: Identity,
 }
 
@@ -104,7 +108,52 @@ impl Rooms {
         push.start(feed, &tasks);
         let sync = Sync::open(store.clone(), live, identity.clone(), tasks).await.unwrap();
         sync.start().await.unwrap();
-        Self { store, sync, identity }
+        Self { store, sync, push, identity }
+    }
+
+    /// The rooms over a channel whose records belong to regions: so many records in so many regions that the devices do not
+    /// see, and so many in so many that they do.
+    pub async fn regions(folder: &Path, others: (usize, usize), own: (usize, usize)) -> Self {
+        let mut channel = channel("regional", "managed");
+        let field = json!({ "name": "region", "type": "text" });
+        channel.schema.fields.push(serde_json::from_value(field).unwrap());
+        let right = ScopeRight::Text("account.claims.regions".into());
+        channel.scope = ScopeDecl::AnyOf(vec![vec![ScopeEntry { left: "region".into(), right, at: Place::default() }]]);
+        let catalog =
+            Catalog { channels: BTreeMap::from([(channel.name.clone(), Arc::new(channel))]), ..Catalog::default() };
+        let rooms = Self::over(folder, &catalog, BTreeMap::new()).await;
+        let text = |text: String| Value::Text(text);
+        let record = |(prefix, regions): (&str, usize), n: usize| SeedRecord {
+            id: format!("{prefix}-{n}").into(),
+            values: vec![
+                text(format!("Record number {n} of the fleet")),
+                text(format!("{:>120}", format!("some words about the matter {n}"))),
+                text("open".into()),
+                text(format!("{}.25", n % 40)),
+                Value::Int(n as i64),
+                text(format!("{prefix}{}", n % regions)),
+            ],
+        };
+        let records = (0..others.0)
+            .map(|n| record(("other", others.1), n))
+            .chain((0..own.0).map(|n| record(("own", own.1), n)))
+            .collect();
+        rooms.sync.seed(&[SeedFile { channel: "regional".into(), records }]).await.unwrap();
+        rooms
+    }
+
+    /// A session that has caught up, and the digest of its scopes.
+    pub async fn session(&self, who: &Principal, hello: Hello) -> (Session, String) {
+        let (mut session, mut step) = Session::begin(&self.sync, who, hello).await.unwrap();
+        while session.is_catching_up() {
+            step.lines.extend(session.catch_up().await.unwrap().lines);
+        }
+        let digest =
+            step.lines.iter().find_map(|line| match parse_frame(std::str::from_utf8(line).unwrap()).unwrap() {
+                Down::Scopes(scopes) => Some(scopes.digest),
+                _ => None,
+            });
+        (session, digest.unwrap())
     }
 
     /// Mutations that are accepted and not settled.
@@ -114,8 +163,15 @@ impl Rooms {
 
     /// An account with one device.
     pub async fn device(&self, email: &str) -> Principal {
+        self.device_of(email, &[]).await
+    }
+
+    /// An account of these regions with one device.
+    pub async fn device_of(&self, email: &str, regions: &[String]) -> Principal {
         use base64::Engine as _;
-        account(&self.identity, email).await;
+        let claims = json!({ "regions": regions }).as_object().unwrap().clone();
+        let new = NewAccount { email: email.into(), claims, ..NewAccount::default() };
+        self.identity.create_account(new).await.unwrap();
         let (code, _) = self.identity.create_code(email).await.unwrap();
         let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
         let public_key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(key.verifying_key().to_sec1_bytes());
@@ -153,6 +209,13 @@ pub fn create(channel: &str, n: u64) -> Mutation {
         group: None,
         again: None,
     }
+}
+
+/// A create of such a record in a region.
+pub fn in_region(n: u64, region: &str) -> Mutation {
+    let mut mutation = create("regional", n);
+    mutation.new.insert("region".into(), region.into());
+    mutation
 }
 
 pub fn incarnation() -> Incarnation {
