@@ -58,6 +58,7 @@ fn hello(who: &omctl::identity::Principal) -> Hello {
         device: who.device_id,
         incarnation: incarnation(),
         last_seq: Seq(0),
+        settled: None,
         epoch: None,
         boot: None,
         position: Position(0),

@@ -22,6 +22,8 @@ pub struct IncarnationState {
     pub fence: u64,
     /// It began after a reset: the last position that both histories share.
     pub kept: Option<Position>,
+    /// Something that waited in it was taken along into a later one: no device may go on in it.
+    pub left_behind: bool,
 }
 
 /// A mutation that was not accepted before.
@@ -105,7 +107,7 @@ impl Store {
                     WHERE number = :device AND state = 'active' RETURNING fence";
                 const UPSERT: &str = "INSERT INTO incarnation (device, id, started_ms, kept)
                     VALUES (:device, :id, :now, :kept)
-                    ON CONFLICT (device, id) DO UPDATE SET id = id RETURNING number, accepted, acked, kept";
+                    ON CONFLICT (device, id) DO UPDATE SET id = id RETURNING number, accepted, acked, kept, left_behind";
                 let now = state.clock.now_ms();
                 let fence: Option<u64> = connection
                     .query_row(FENCE, named_params! { ":now": now, ":device": device }, |row| row.get(0))
@@ -126,6 +128,7 @@ impl Store {
                                 accepted: Seq(row.get(1)?),
                                 acked: Seq(row.get(2)?),
                                 kept: row.get::<_, Option<u64>>(3)?.map(Position),
+                                left_behind: row.get(4)?,
                                 fence,
                             })
                         },
@@ -291,6 +294,7 @@ pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Acce
     const INBOX: &str = "INSERT INTO inbox (incarnation, seq, mutation, backend, payload, at_ms)
         VALUES (:incarnation, :seq, :mutation, :backend, :payload, :at)";
     const MOVE: &str = "DELETE FROM inbox WHERE incarnation = :incarnation AND seq = :seq";
+    const LEAVE: &str = "UPDATE incarnation SET left_behind = 1 WHERE number = :incarnation AND left_behind = 0";
     const ACCEPT: &str = "UPDATE incarnation SET accepted = max(accepted, :seq) WHERE number = :incarnation";
     let cached = |sql| connection.prepare_cached(sql).map_err(sqlite_error);
     for new in &accept.mutations {
@@ -299,6 +303,7 @@ pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Acce
             cached(MOVE)?
                 .execute(named_params! { ":incarnation": incarnation, ":seq": seq.0 })
                 .map_err(sqlite_error)?;
+            cached(LEAVE)?.execute(named_params! { ":incarnation": incarnation }).map_err(sqlite_error)?;
         }
         cached(NOTE)?
             .execute(named_params! {

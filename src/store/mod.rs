@@ -59,13 +59,14 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 4;
+pub const SCHEMA: i64 = 5;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0001_init.sql"),
     include_str!("0002_scopes.sql"),
     include_str!("0003_operator.sql"),
     include_str!("0004_token_generations.sql"),
+    include_str!("0005_outbox_histories.sql"),
 ];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).

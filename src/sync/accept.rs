@@ -71,8 +71,17 @@ impl Sync {
                 continue;
             }
             match same_payload(&known, &mutation, digest) {
-                Some((_, accepted)) => again.extend(accepted.receipt.clone()),
-                None => return Ok(Taken::Mismatch { seq: mutation.seq }),
+                Some((_, accepted)) if accepted.receipt.is_some() => {
+                    let (seq, id) = (mutation.seq, mutation.id);
+                    again.extend(accepted.receipt.clone().map(|receipt| omctl_protocol::Receipt {
+                        seq,
+                        id,
+                        ..receipt
+                    }));
+                }
+                // What waits in another history is answered there.
+                Some((_, accepted)) if accepted.incarnation == under.incarnation && accepted.seq == mutation.seq => {}
+                _ => return Ok(Taken::Mismatch { seq: mutation.seq }),
             }
         }
         let Some((last, _)) = fresh.last() else {

@@ -83,7 +83,14 @@ impl Sync {
             }
             wanted.extend(references(live, &item.mutation).into_iter().map(|named| (own.clone(), named)));
         }
-        wanted.retain(|(_, (channel, _))| live.channels.contains_key(channel));
+        // What comes from this very device comes in its order; the run sees to that.
+        let made: HashSet<(&ChannelName, &RecordId)> = items
+            .iter()
+            .filter(|item| item.mutation.op == Operation::Create)
+            .map(|item| (&item.mutation.channel, &item.mutation.record))
+            .collect();
+        wanted
+            .retain(|(_, (channel, record))| live.channels.contains_key(channel) && !made.contains(&(channel, record)));
         if wanted.is_empty() {
             return Ok(HashSet::new());
         }

@@ -196,7 +196,7 @@ impl Session {
         let live = self.sync.inner.live.current();
         let granted = self.granted(&live).await?;
         let digest = granted.digest();
-        let renew = hello.last_seq < begun.accepted;
+        let renew = hello.last_seq < begun.accepted || begun.left_behind;
         let held: Option<BTreeMap<ScopeKey, Position>> = match (&hello.scopes.list, &hello.scopes.digest) {
             (Some(list), _) => {
                 Some(list.iter().map(|(key, own)| (key.clone(), own.unwrap_or(hello.position))).collect())
@@ -236,7 +236,7 @@ impl Session {
         let cursors = |key: &ScopeKey| held.get(key).copied();
         self.hold(granted, cursors, lost, named, &mut step).await?;
         self.compare_slices(&hello, &mut step).await?;
-        self.unacked = Some(begun.acked);
+        self.unacked = Some(hello.settled.unwrap_or(begun.acked));
         self.is_first = true;
         self.state = State::CatchingUp;
         Ok(step)

@@ -154,6 +154,7 @@ impl Bench {
             device: Self::who(n).device_id,
             incarnation: Incarnation(Uuid::from_bytes([n; 16])),
             last_seq: Seq(0),
+            settled: None,
             epoch: None,
             boot: None,
             position: Position(0),

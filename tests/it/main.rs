@@ -7,6 +7,7 @@ mod db;
 mod operator;
 mod serve;
 mod source;
+mod survive;
 mod tidy;
 mod types;
 mod wire;

@@ -1,6 +1,8 @@
 //! Every type, to its limits, from one device's table over the wire, the log and the backend to another device's table:
 //! nothing is rounded, trimmed or reordered.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::path::Path;
 
 use omctl::clock::{Clock, Entropy};

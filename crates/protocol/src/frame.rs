@@ -67,6 +67,9 @@ pub struct Hello {
     pub incarnation: Incarnation,
     /// The highest seq that was ever sealed in this incarnation.
     pub last_seq: Seq,
+    /// Every mutation up to here has its receipt on the device; absent: the server goes by what was acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Seq>,
     /// The history that `position` belongs to; absent before the first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub epoch: Option<Epoch>,

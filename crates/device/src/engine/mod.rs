@@ -353,6 +353,13 @@ impl Engine {
             live.sent = self.store.stats()?.last_seq.max(welcome.accepted);
         }
         self.phase = Phase::Live(live);
+        if !self.one_shot
+            && let Some(newest) = self.store.newest_unsettled(welcome.accepted)?
+        {
+            // Another file with this identity may have given these numbers to other writes. The server compares what it
+            // is sent again; the newest that waits is enough, for two histories that parted never meet again.
+            actions.push(Action::Send(mutate_line(&[newest])));
+        }
         self.ack(actions)?;
         self.pump(actions)
     }

@@ -26,8 +26,14 @@ impl Engine {
                 body.push('\n');
             }
         }
-        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
-        if !batch.is_empty() {
+        let accepted = self.store.accepted()?;
+        // As on a socket: what was sent and has no answer is compared.
+        let probe = self.store.newest_unsettled(accepted)?;
+        let batch = self.store.payloads_after(accepted, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
+        for batch in [probe.into_iter().collect(), batch] {
+            if batch.is_empty() {
+                continue;
+            }
             body += &mutate_line(&batch);
             body.push('\n');
         }

@@ -108,8 +108,10 @@ fn what_was_sealed_is_sent_again_byte_for_byte_after_a_crash() {
         |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
     assert!(line(&first).is_some());
     assert_eq!(line(&again), line(&first));
-    let held = feed_welcome_with(&mut engine, Seq(1));
-    assert!(mutations_of(&held).is_empty(), "the server has it durably");
+    write(&mut engine, "INSERT INTO notes (id, title) VALUES ('o', 'O')");
+    let held = feed_welcome_with(&mut engine, Seq(2));
+    let compared: Vec<_> = mutations_of(&held).iter().map(|mutation| mutation.seq).collect();
+    assert_eq!(compared, [Seq(2)], "the server has both durably; the newest is compared");
 }
 
 fn feed_welcome_with(engine: &mut Engine, accepted: Seq) -> Vec<Action> {

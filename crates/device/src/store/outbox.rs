@@ -96,6 +96,14 @@ pub(crate) fn payloads_after(
     Ok(batch)
 }
 
+/// The newest mutation of the outbox up to `seq`.
+pub(crate) fn newest_unsettled(conn: &Connection, seq: Seq) -> Result<Option<(Seq, String)>> {
+    conn.prepare_cached("SELECT seq, payload FROM om_outbox WHERE seq <= ?1 ORDER BY seq DESC LIMIT 1")?
+        .query_row([state::signed(seq.0)], |row| Ok((Seq(row.get::<_, i64>(0)?.unsigned_abs()), row.get(1)?)))
+        .optional()
+        .map_err(Into::into)
+}
+
 /// Moves a mutation out of the outbox. `None`: the receipt was known already, or is of somebody else.
 pub(crate) fn settle(conn: &Connection, receipt: &Receipt, now_ms: i64) -> Result<Option<Settlement>> {
     let id = receipt.id.to_string();

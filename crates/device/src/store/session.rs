@@ -76,6 +76,7 @@ impl Store {
             device: state::device(conn)?.ok_or(StoreError::NotActivated)?,
             incarnation: state::incarnation(conn)?.ok_or(StoreError::NotActivated)?,
             last_seq: state::last_seq(conn)?,
+            settled: Some(outbox::settled_up_to(conn)?),
             epoch: state::epoch(conn)?,
             boot: state::boot(conn)?,
             position: state::position(conn)?,
@@ -390,6 +391,14 @@ impl Store {
     /// SQLite's.
     pub fn payloads_after(&self, from: Seq, count_max: usize, bytes_max: usize) -> Result<Vec<(Seq, String)>> {
         outbox::payloads_after(&self.conn, from, count_max, bytes_max)
+    }
+
+    /// The newest sealed mutation up to `seq` that has no receipt.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub(crate) fn newest_unsettled(&self, seq: Seq) -> Result<Option<(Seq, String)>> {
+        outbox::newest_unsettled(&self.conn, seq)
     }
 
     /// The receipts up to here are durable.
