@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod db;
+mod fleet;
+mod keys;
 mod operator;
 mod serve;
 mod source;

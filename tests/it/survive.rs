@@ -6,12 +6,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use omctl::clock::{Clock, Entropy};
-use omctl::identity::NewAccount;
-use omctl::server::{self, Running, ServerSettings};
-use omctl_device::{Answer, ConnectionState, Credentials, Mobster, MobsterError, Write};
+use omctl::server::Running;
+use omctl_device::{ConnectionState, Mobster, MobsterError, Write};
 use omctl_protocol::Value;
 use rusqlite::Connection;
+
+use crate::fleet::{activate, device, is_taken, serve, texts};
 
 const EMAIL: &str = "ana@example.com";
 
@@ -38,43 +38,9 @@ fn project(root: &Path) {
     std::fs::write(root.join("channels/theirs.yaml"), theirs).unwrap();
 }
 
-async fn serve(root: &Path, data: &str) -> Running {
-    let (catalog, _) = omctl::catalog::load(root, &|_| None, None).unwrap();
-    let backends = server::open_backends(&catalog).await.unwrap();
-    let collection = std::sync::Arc::new(omctl::live::collection(&catalog, &catalog.channels["theirs"]));
-    backends["shop"].install(&[collection]).await.unwrap();
-    let settings = ServerSettings {
-        addr: ([127, 0, 0, 1], 0).into(),
-        data_dir: root.join(data),
-        hosts: Vec::new(),
-        trusted_proxies: Vec::new(),
-    };
-    let server = server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap();
-    server.identity.create_account(NewAccount { email: EMAIL.into(), ..NewAccount::default() }).await.unwrap();
-    server
-}
-
-async fn activate(app: &Mobster, server: &Running) {
-    let (code, _) = server.identity.create_code(EMAIL).await.unwrap();
-    app.activate(&format!("http://{}", server.addr), Credentials::Code(code)).await.unwrap();
-}
-
-async fn device(server: &Running, path: &Path) -> Mobster {
-    let app = Mobster::open(path).unwrap();
-    activate(&app, server).await;
-    app.sync_now().await.unwrap();
-    app
-}
-
 async fn add(app: &Mobster, channel: &str, title: &str) -> Write {
     let sql = format!("INSERT INTO {channel} (title, hours) VALUES (?1, '1.5')");
     app.execute(&sql, vec![Value::Text(title.into())]).await.unwrap().write
-}
-
-async fn is_taken(app: &Mobster, write: Write) {
-    for answer in app.settled(write).await.unwrap() {
-        assert!(matches!(&answer, Answer::Receipt(receipt) if !receipt.is_rejected()), "{answer:?}");
-    }
 }
 
 async fn rows(app: &Mobster, channel: &str) -> Vec<String> {
@@ -98,9 +64,7 @@ async fn holds<T: AsRef<str>>(app: &Mobster, expected: [&[T]; 2]) {
 }
 
 fn shop(root: &Path) -> Vec<String> {
-    let shop = Connection::open(root.join("shop.db")).unwrap();
-    let mut statement = shop.prepare("SELECT Title || ' ' || Hours FROM Theirs ORDER BY 1").unwrap();
-    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    texts(&root.join("shop.db"), "SELECT Title || ' ' || Hours FROM Theirs ORDER BY 1")
 }
 
 /// The file of a device with all that belongs to it, as a phone's backup has it.
@@ -124,7 +88,7 @@ async fn a_swapped_data_folder_gets_back_what_devices_hold() {
     let root = folder.path();
     project(root);
     let first = serve(root, "first").await;
-    let app = device(&first, &root.join("app.db")).await;
+    let app = device(&first, &root.join("app.db"), EMAIL).await;
     for channel in CHANNELS {
         let write = add(&app, channel, "settled").await;
         is_taken(&app, write).await;
@@ -146,13 +110,13 @@ async fn a_swapped_data_folder_gets_back_what_devices_hold() {
     app.state().wait_for(|state| *state == ConnectionState::NeedsActivation).await.unwrap();
     assert!(matches!(app.sync_now().await, Err(MobsterError::NeedsActivation { .. })));
     assert_eq!(rows(&app, "ours").await, ["settled 2.75", "unsent 1.5"]);
-    activate(&app, &second).await;
+    activate(&app, &second, EMAIL).await;
     for write in unsent {
         is_taken(&app, write).await;
     }
     let expected: [&[&str]; 2] = [&["settled 2.75", "unsent 1.5"], &["from the shop 1", "settled 2.75", "unsent 1.5"]];
     holds(&app, expected).await;
-    holds(&device(&second, &root.join("other.db")).await, expected).await;
+    holds(&device(&second, &root.join("other.db"), EMAIL).await, expected).await;
     assert_eq!(shop(root), expected[1]);
     assert_eq!(app.rejected().await.unwrap().len(), 0);
     second.stop().await;
@@ -165,7 +129,7 @@ async fn a_phone_put_back_to_its_backup_goes_on() {
     project(root);
     let server = serve(root, "data").await;
     let path = root.join("app.db");
-    let app = device(&server, &path).await;
+    let app = device(&server, &path, EMAIL).await;
     app.set_online(false);
     // The backup has writes that are sent after it was made; sent once more, they are the same writes.
     let mut writes = Vec::new();
@@ -198,7 +162,7 @@ async fn a_phone_put_back_to_its_backup_goes_on() {
     let mine: &[&str] = &["after the backup 1.5", "in the backup 1.5", "on the new phone 1.5"];
     let theirs: &[&str] = &["after the backup 1.5", "from the shop 1", "in the backup 1.5", "on the new phone 1.5"];
     holds(&app, [mine, theirs]).await;
-    holds(&device(&server, &root.join("other.db")).await, [mine, theirs]).await;
+    holds(&device(&server, &root.join("other.db"), EMAIL).await, [mine, theirs]).await;
     assert_eq!(shop(root), theirs);
     server.stop().await;
 }
@@ -224,7 +188,7 @@ async fn two_files_with_one_identity_lose_no_write_of_either() {
     project(root);
     let server = serve(root, "data").await;
     let (path, copied) = (root.join("app.db"), root.join("copied.db"));
-    device(&server, &path).await.close();
+    device(&server, &path, EMAIL).await.close();
     // What waited when the copy was made is in both, under the same ids.
     let both = write_unheard(&path, &server, "of both").await;
     copy(&path, &copied);
@@ -250,7 +214,7 @@ async fn two_files_with_one_identity_lose_no_write_of_either() {
     let mut theirs = ours.clone();
     theirs.push("from the shop 1".into());
     theirs.sort();
-    holds(&device(&server, &root.join("other.db")).await, [&ours, &theirs]).await;
+    holds(&device(&server, &root.join("other.db"), EMAIL).await, [&ours, &theirs]).await;
     assert_eq!(shop(root), theirs);
     server.stop().await;
 }

@@ -5,16 +5,16 @@
 
 use std::path::Path;
 
-use omctl::clock::{Clock, Entropy};
-use omctl::identity::NewAccount;
-use omctl::server::{self, Running, ServerSettings};
-use omctl_device::{Credentials, Mobster};
+use omctl::server::Running;
+use omctl_device::Mobster;
 use omctl_protocol::{FieldType, Value};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use rusqlite::Connection;
 use rusqlite::types::Value as Stored;
+
+use crate::fleet::{device, is_taken, serve};
 
 /// Field, type, and the column's type in somebody's database.
 const FIELDS: [(&str, FieldType, &str); 14] = [
@@ -62,29 +62,8 @@ fn project(root: &Path) {
     std::fs::write(root.join("channels/theirs.yaml"), format!("{home}{common}")).unwrap();
 }
 
-async fn serve(root: &Path) -> Running {
-    let (catalog, _) = omctl::catalog::load(root, &|_| None, None).unwrap();
-    let backends = server::open_backends(&catalog).await.unwrap();
-    let channel = &catalog.channels["theirs"];
-    let collection = std::sync::Arc::new(omctl::live::collection(&catalog, channel));
-    backends["shop"].install(&[collection]).await.unwrap();
-    let settings = ServerSettings {
-        addr: ([127, 0, 0, 1], 0).into(),
-        data_dir: root.join("data"),
-        hosts: Vec::new(),
-        trusted_proxies: Vec::new(),
-    };
-    server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap()
-}
-
-async fn device(server: &Running, root: &Path, name: &str) -> Mobster {
-    let email = format!("{name}@example.com");
-    server.identity.create_account(NewAccount { email: email.clone(), ..NewAccount::default() }).await.unwrap();
-    let (code, _) = server.identity.create_code(&email).await.unwrap();
-    let app = Mobster::open(&root.join(format!("{name}.db"))).unwrap();
-    app.activate(&format!("http://{}", server.addr), Credentials::Code(code)).await.unwrap();
-    app.sync_now().await.unwrap();
-    app
+async fn named(server: &Running, root: &Path, name: &str) -> Mobster {
+    device(server, &root.join(format!("{name}.db")), &format!("{name}@example.com")).await
 }
 
 /// What an app may write into a field: any spelling that has one meaning.
@@ -215,10 +194,7 @@ async fn write(app: &Mobster, channel: &'static str, rows: &[(String, Vec<Value>
         })
         .await
         .unwrap();
-    for answer in app.settled(saved).await.unwrap() {
-        let omctl_device::Answer::Receipt(receipt) = answer else { panic!("refused on the device: {answer:?}") };
-        assert!(!receipt.is_rejected(), "{receipt:?}");
-    }
+    is_taken(app, saved).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,8 +202,8 @@ async fn every_type_goes_to_its_limits_and_back() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     project(root);
-    let server = serve(root).await;
-    let (one, other) = (device(&server, root, "one").await, device(&server, root, "other").await);
+    let server = serve(root, "data").await;
+    let (one, other) = (named(&server, root, "one").await, named(&server, root, "other").await);
     let mut runner = TestRunner::deterministic();
     // Made, then every one changed to other values: NULL to something and back, short to long and back.
     for _ in 0..2 {
@@ -274,8 +250,8 @@ fn assert_same(found: &[(String, Vec<Stored>)], expected: &[(String, Vec<Stored>
 async fn what_no_type_can_hold_is_refused_and_kept() {
     let folder = tempfile::tempdir().unwrap();
     project(folder.path());
-    let server = serve(folder.path()).await;
-    let app = device(&server, folder.path(), "one").await;
+    let server = serve(folder.path(), "data").await;
+    let app = named(&server, folder.path(), "one").await;
     for (field, value) in [
         ("f", Value::Text("not a number".into())),
         ("d", Value::Text("1".repeat(66))),
