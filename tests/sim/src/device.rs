@@ -1,4 +1,6 @@
-//! A device: the real engine over a database in memory that outlives the app's process, and what a user does with it.
+//! A device: the real engine over a database in memory that outlives the app's process. What its user does is in `user`.
+
+mod user;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,7 +11,7 @@ use omctl_protocol::{AccountId, DeviceId};
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use crate::oracle::LocalWrite;
+pub(crate) use self::user::MARKED;
 use crate::rng::Rng;
 
 pub(crate) struct Device {
@@ -33,23 +35,6 @@ pub(crate) struct Device {
     dies_in: Arc<AtomicI64>,
     marks: u64,
 }
-
-/// What a user may change on the screens of the app.
-const SCREENS: [(&str, u64); 7] =
-    [("notes", 30), ("own", 10), ("area", 10), ("artist", 15), ("album", 15), ("tag", 12), ("memo", 8)];
-
-/// Where each channel's marks are: fields in which every value is written once only.
-pub(crate) const MARKED: [(&str, &str); 9] = [
-    ("notes", "title"),
-    ("notes", "body"),
-    ("notes", "strict"),
-    ("own", "title"),
-    ("area", "title"),
-    ("artist", "Name"),
-    ("album", "Title"),
-    ("tag", "note"),
-    ("memo", "line"),
-];
 
 impl Device {
     pub(crate) fn new(index: usize, account: usize, rng: Rng) -> Self {
@@ -153,151 +138,6 @@ impl Device {
             Err(_) => None,
         }
     }
-
-    fn mark(&mut self) -> String {
-        self.marks += 1;
-        format!("m{}.{}", self.index + 1, self.marks)
-    }
-
-    /// The user does something: one local transaction. `None`: there was nothing to be done. `Some(None)`: the app died
-    /// in it.
-    pub(crate) fn use_app(&mut self, emails: &[String]) -> Option<Option<Vec<LocalWrite>>> {
-        let mut statements: Vec<(String, Vec<LocalWrite>)> = Vec::new();
-        for _ in 0..if self.rng.percent(15) { self.rng.between(2, 4) } else { 1 } {
-            let mut dice = self.rng.below(100);
-            let mut screens = SCREENS.iter();
-            let channel = loop {
-                let (channel, weight) = screens.next().expect("weights add up to a hundred");
-                if dice < *weight {
-                    break *channel;
-                }
-                dice -= weight;
-            };
-            if self.store().schemas().any(|schema| schema.channel.as_str() == channel) {
-                statements.extend(self.statement(channel, emails));
-            }
-        }
-        if statements.is_empty() {
-            return None;
-        }
-        let written = self
-            .engine()
-            .store_mut()
-            .write(|tx| statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>());
-        // One that met no row (an earlier one of the same transaction deleted it) wrote nothing.
-        Some(written.ok().map(|(rows, _)| {
-            let hit = statements.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);
-            hit.flat_map(|((_, writes), _)| writes).collect()
-        }))
-    }
-
-    fn one(&self, sql: &str) -> Option<String> {
-        self.store().connection().query_row(sql, [], |row| row.get(0)).ok()
-    }
-
-    /// Some record of a table.
-    fn any(&self, table: &str) -> Option<String> {
-        let count: u64 = self.one(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}"))?.parse().ok()?;
-        // A few records are everybody's favourites: that is where conflicts come from.
-        let place = if self.rng.percent(60) { self.rng.below(count.min(3)) } else { self.rng.below(count) };
-        self.one(&format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {place}"))
-    }
-
-    fn statement(&mut self, channel: &str, emails: &[String]) -> Option<(String, Vec<LocalWrite>)> {
-        let dice = self.rng.below(100);
-        let existing = self.any(channel);
-        let mut writes = Vec::new();
-        let mut say = |device: &mut Self, record: &str, field: &str| {
-            let mark = device.mark();
-            writes.push(LocalWrite {
-                device: device.index,
-                channel: channel.to_owned(),
-                record: record.to_owned(),
-                field: field.to_owned(),
-                mark: mark.clone(),
-            });
-            mark
-        };
-        let sql = match existing {
-            Some(id) if dice >= 35 => {
-                let quoted = id.replace('\'', "''");
-                if dice >= 90 {
-                    writes.push(LocalWrite {
-                        device: self.index,
-                        channel: channel.to_owned(),
-                        record: id,
-                        field: String::new(),
-                        mark: String::new(),
-                    });
-                    format!("DELETE FROM {channel} WHERE id = '{quoted}'")
-                } else {
-                    let set = match (channel, self.rng.below(8)) {
-                        ("notes", 0) => format!("hours = coalesce(hours, 0) + {}", self.rng.between(1, 9)),
-                        ("notes", 1) => format!("best = coalesce(best, 0) + {}", self.rng.between(1, 50)),
-                        ("notes", 2) => {
-                            format!("tags = json_insert(coalesce(tags, '[]'), '$[#]', 't{}')", say(self, &id, "tags"))
-                        }
-                        ("notes", 3) => {
-                            format!("body = '{}', hours = coalesce(hours, 0) + 1", say(self, &id, "body"))
-                        }
-                        ("notes", 4) => format!("strict = '{}'", say(self, &id, "strict")),
-                        ("notes", 5) => {
-                            format!("title = '{}', body = '{}'", say(self, &id, "title"), say(self, &id, "body"))
-                        }
-                        ("own", 0) => format!("owner = '{}'", self.rng.pick(emails)),
-                        ("area", 0 | 1) => format!("region = '{}'", self.rng.pick(&["north", "south"])),
-                        ("artist", 0 | 1) => format!("fans = coalesce(fans, 0) + {}", self.rng.between(1, 9)),
-                        ("album", 0 | 1) => format!("stock = coalesce(stock, 0) - {}", self.rng.between(1, 9)),
-                        ("album", 2) => format!("price = '{}.{}5'", self.rng.below(90), self.rng.below(9)),
-                        ("tag", 0 | 1) => format!("weight = coalesce(weight, 0) + {}", self.rng.between(1, 50)),
-                        _ => {
-                            let field = main_field(channel);
-                            format!("{field} = '{}'", say(self, &id, field))
-                        }
-                    };
-                    format!("UPDATE {channel} SET {set} WHERE id = '{quoted}'")
-                }
-            }
-            _ => {
-                let id = uuid_v7(&self.rng);
-                let field = main_field(channel);
-                let mark = say(self, &id, field);
-                let reference = |device: &Self, table: &str| {
-                    device.any(table).map_or("NULL".into(), |id| format!("'{}'", id.replace('\'', "''")))
-                };
-                let (more, values) = match channel {
-                    "notes" => {
-                        let parent = if self.rng.percent(40) { reference(self, "notes") } else { "NULL".into() };
-                        ("hours, parent", format!("{}, {parent}", self.rng.below(9)))
-                    }
-                    "own" => {
-                        let owner = if self.rng.percent(90) { &emails[self.account] } else { self.rng.pick(emails) };
-                        ("owner", format!("'{owner}'"))
-                    }
-                    "area" => ("region", format!("'{}'", self.rng.pick(&["north", "north", "south"]))),
-                    "artist" => ("fans", self.rng.below(9).to_string()),
-                    "album" => {
-                        // Sometimes of an artist who is created in the same breath.
-                        let artist = reference(self, "artist");
-                        ("stock, artist", format!("{}, {artist}", self.rng.below(9)))
-                    }
-                    "tag" => {
-                        let words = ["loud", "quiet", "red", "blue", "old"];
-                        let album = reference(self, "album");
-                        ("AlbumId, Word", format!("{album}, '{}'", self.rng.pick(&words)))
-                    }
-                    _ => ("", String::new()),
-                };
-                let comma = if more.is_empty() { "" } else { ", " };
-                format!("INSERT INTO {channel} (id, {field}{comma}{more}) VALUES ('{id}', '{mark}'{comma}{values})")
-            }
-        };
-        Some((sql, writes))
-    }
-}
-
-fn main_field(channel: &str) -> &'static str {
-    MARKED.iter().find(|(name, _)| *name == channel).expect("every channel has marks").1
 }
 
 fn copy(from: &Connection) -> Connection {

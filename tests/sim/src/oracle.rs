@@ -1,6 +1,8 @@
 //! What must be true, worked out from the history alone: what users wrote, what went over the wire, what the databases
 //! hold. It uses nothing of the engine's or the server's own logic, and reads their tables with its own SQL.
 
+mod sights;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,6 +13,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 
+use self::sights::{Sights, State};
 use crate::device::{Device, MARKED};
 use crate::world::{Checked, Failure};
 
@@ -31,13 +34,35 @@ struct Sent {
     mutation: Mutation,
 }
 
-/// The shop's tables with their channels, their keys, and the column that is a sum.
-const TABLES: [(&str, &str, &[&str]); 4] = [
-    ("artist", "Artist", &["ArtistId"]),
-    ("album", "Album", &["AlbumId"]),
-    ("tag", "Tag", &["AlbumId", "Word"]),
-    ("memo", "Memo", &["MemoId"]),
+/// A table of the shop.
+struct Table {
+    channel: &'static str,
+    name: &'static str,
+    key: &'static str,
+    /// Which of its rows an account sees that has the address `?1`.
+    visible: &'static str,
+}
+
+const TABLES: [Table; 6] = [
+    Table { channel: "artist", name: "Artist", key: "ArtistId", visible: "?1 <> ''" },
+    Table { channel: "album", name: "Album", key: "AlbumId", visible: "?1 <> ''" },
+    Table { channel: "tag", name: "Tag", key: "AlbumId", visible: "?1 <> ''" },
+    Table { channel: "memo", name: "Memo", key: "MemoId", visible: "?1 <> ''" },
+    Table { channel: "client", name: "Client", key: "ClientId", visible: "Rep = ?1" },
+    Table {
+        channel: "bill",
+        name: "Bill",
+        key: "BillId",
+        visible: "ClientId IN (SELECT ClientId FROM Client WHERE Rep = ?1)",
+    },
 ];
+
+/// The managed channels.
+const MANAGED: [&str; 6] = ["notes", "own", "area", "members", "job", "piece"];
+
+fn is_managed(channel: &str) -> bool {
+    MANAGED.contains(&channel)
+}
 
 /// Fields whose differences add up, in channels whose keys are given once only.
 const SUMS: [(&str, &str); 2] = [("notes", "hours"), ("artist", "fans")];
@@ -59,6 +84,7 @@ pub(crate) struct Oracle {
     /// What others added to the fans of an artist, by key.
     foreign: BTreeMap<i64, i64>,
     positions: BTreeMap<usize, u64>,
+    sights: Sights,
 }
 
 fn wrong<T>(why: impl Into<String>) -> Checked<T> {
@@ -66,9 +92,13 @@ fn wrong<T>(why: impl Into<String>) -> Checked<T> {
 }
 
 impl Oracle {
-    pub(crate) fn new(catalog: Arc<Catalog>, emails: Vec<String>) -> Self {
+    pub(crate) fn new(catalog: Arc<Catalog>, emails: Vec<String>, claims: &[Json]) -> Self {
         // What shop.sql begins with.
         let foreign = [(1, 10), (2, 20)].into();
+        let mut sights = Sights::new(emails.clone());
+        for (account, claims) in claims.iter().enumerate() {
+            sights.claims_change(account, claims);
+        }
         Self {
             catalog,
             emails,
@@ -79,6 +109,7 @@ impl Oracle {
             set_back: BTreeMap::new(),
             foreign,
             positions: BTreeMap::new(),
+            sights,
         }
     }
 
@@ -138,6 +169,7 @@ impl Oracle {
         if account == 0 && line.contains(r#""south""#) {
             return wrong(format!("device {device} was shown a record of the south: {line}"));
         }
+        self.sights.show(account, line);
         if !line.starts_with(r#"{"commit""#) {
             return Ok(());
         }
@@ -218,7 +250,7 @@ impl Oracle {
     pub(crate) fn difference(
         &self,
         devices: &[Device],
-        claims: &[Vec<String>],
+        claims: &[Json],
         store: &Connection,
         shop: &Connection,
     ) -> Option<String> {
@@ -226,35 +258,47 @@ impl Oracle {
         if waiting != 0 {
             return Some(format!("{waiting} mutations wait in the inbox"));
         }
-        for channel in ["notes", "own", "area"] {
-            let rows = self.managed_rows(store, channel);
+        let state = self.state_of(store, claims);
+        for channel in MANAGED {
+            let rows = &state.records[channel];
+            let names = self.fields(channel);
             for device in devices {
-                let visible = |row: &&BTreeMap<String, String>| match channel {
-                    "own" => row["owner"] == self.emails[device.account],
-                    "area" => claims[device.account].contains(&row["region"]),
-                    _ => true,
-                };
-                let expected: BTreeSet<_> = rows.iter().filter(visible).cloned().collect();
-                let names: Vec<String> = self.fields(channel);
-                let held = rows_of(device.store().connection(), channel, &names);
+                let visible = rows.values().filter(|row| state.sees(device.account, channel, row));
+                let expected: BTreeSet<_> = visible.cloned().collect();
+                let held = rows_of(device.store().connection(), channel, "?1 <> ''", &self.emails[device.account], &names);
                 if let Some(difference) = differ(&expected, &held) {
                     return Some(format!("device {}, `{channel}`: {difference}", device.index));
                 }
             }
         }
-        for (channel, table, _) in TABLES {
-            let mut statement = shop.prepare(&format!("SELECT * FROM {table}")).expect("a table of the shop");
+        for Table { channel, name, visible, .. } in TABLES {
+            let mut statement = shop.prepare(&format!("SELECT * FROM {name}")).expect("a table of the shop");
             let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             drop(statement.query([]));
-            let expected = rows_of(shop, table, &names);
             for device in devices {
-                let held = rows_of(device.store().connection(), &format!("backend_{channel}"), &names);
+                let email = &self.emails[device.account];
+                let expected = rows_of(shop, name, visible, email, &names);
+                let view = format!("backend_{channel}");
+                let held = rows_of(device.store().connection(), &view, "?1 <> ''", email, &names);
                 if let Some(difference) = differ(&expected, &held) {
                     return Some(format!("device {}, `{channel}`: {difference}", device.index));
                 }
             }
         }
         None
+    }
+
+    /// What the log says now, of the managed channels, and who the accounts are.
+    fn state_of(&self, store: &Connection, claims: &[Json]) -> State {
+        let mut state = Sights::new(self.emails.clone()).state;
+        for (account, claims) in claims.iter().enumerate() {
+            state.set_claims(account, claims);
+        }
+        for channel in MANAGED {
+            let rows = self.managed_rows(store, channel);
+            state.records.insert(channel.into(), rows.into_iter().map(|row| (row["id"].clone(), row)).collect());
+        }
+        state
     }
 
     fn fields(&self, channel: &str) -> Vec<String> {
@@ -281,7 +325,9 @@ impl Oracle {
     }
 
     /// Every promise about effects.
-    pub(crate) fn judge(&self, devices: &[Device], store: &Connection, shop: &Connection) -> Checked {
+    pub(crate) fn judge(&mut self, devices: &[Device], store: &Connection, shop: &Connection) -> Checked {
+        self.sights.read(store);
+        self.sights.check()?;
         let receipts = stored_receipts(store)?;
         self.nothing_is_forgotten(&receipts)?;
         let history = self.history(store, shop);
@@ -336,7 +382,7 @@ impl Oracle {
         while let Some(row) = rows.next().expect("a row") {
             let (channel, id, body): (String, String, Option<String>) =
                 (row.get(0).expect("text"), row.get(1).expect("text"), row.get(2).expect("text"));
-            if TABLES.iter().any(|(name, ..)| *name == channel) {
+            if !is_managed(&channel) {
                 continue;
             }
             let values: Vec<Json> = body.map_or_else(Vec::new, |body| serde_json::from_str(&body).expect("an array"));
@@ -390,7 +436,7 @@ impl Oracle {
                     },
                 };
                 // Mutations of one device that are settled together reach the log as one change.
-                let skipped = !TABLES.iter().any(|(name, ..)| *name == channel) && self.is_followed(id, field);
+                let skipped = is_managed(&channel) && self.is_followed(id, field);
                 if came < least && !skipped || came > most {
                     let receipt = receipts.get(id);
                     return wrong(format!(
@@ -442,7 +488,7 @@ impl Oracle {
             effective.iter().filter(touches).copied().collect()
         };
         for (channel, field) in SUMS {
-            let key = TABLES.iter().find(|(name, ..)| *name == channel).map_or("NULL", |(_, _, key)| key[0]);
+            let key = TABLES.iter().find(|table| table.channel == channel).map_or("NULL", |table| table.key);
             let mut statement =
                 connection.prepare(&format!("SELECT id, {field}, {key} FROM {channel}")).expect("a table");
             let mut rows = statement.query([]).expect("a table");
@@ -560,12 +606,18 @@ fn json_text(value: &Json) -> String {
     }
 }
 
-fn rows_of(connection: &Connection, table: &str, names: &[String]) -> BTreeSet<BTreeMap<String, String>> {
+/// Rows of a table, of those that an account sees which has this address.
+fn rows_of(
+    connection: &Connection,
+    table: &str,
+    visible: &str,
+    email: &str,
+    names: &[String],
+) -> BTreeSet<BTreeMap<String, String>> {
     let columns: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
-    let Ok(mut statement) = connection.prepare(&format!("SELECT {} FROM {table}", columns.join(", "))) else {
-        return BTreeSet::new();
-    };
-    let rows = statement.query_map([], |row| {
+    let sql = format!("SELECT {} FROM {table} WHERE {visible}", columns.join(", "));
+    let Ok(mut statement) = connection.prepare(&sql) else { return BTreeSet::new() };
+    let rows = statement.query_map([email], |row| {
         let mut found = BTreeMap::new();
         for (place, name) in names.iter().enumerate() {
             let text = match row.get::<_, Value>(place)? {
@@ -592,108 +644,4 @@ fn differ(expected: &BTreeSet<BTreeMap<String, String>>, held: &BTreeSet<BTreeMa
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn oracle() -> Oracle {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
-        let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).unwrap();
-        Oracle::new(Arc::new(catalog), vec!["ana@example.com".into(), "ben@example.com".into()])
-    }
-
-    fn mutate(seq: u64, id: u128, channel: &str, op: &str, new: Json) -> String {
-        let id = uuid::Uuid::from_u128(id).to_string();
-        json!({ "mutate": { "mutations": [{
-            "seq": seq, "id": id, "channel": channel, "v": 1, "op": op, "record": "r", "new": new,
-        }] } })
-        .to_string()
-    }
-
-    fn receipt(id: u128, outcome: &str) -> Json {
-        json!({ "seq": 1, "id": uuid::Uuid::from_u128(id).to_string(), "outcome": outcome })
-    }
-
-    fn commit(receipts: &[Json]) -> String {
-        json!({ "commit": { "position": 1, "receipts": receipts } }).to_string()
-    }
-
-    fn stored(receipts: &[Json]) -> BTreeMap<MutationId, Receipt> {
-        let read = |receipt: &Json| serde_json::from_value::<Receipt>(receipt.clone()).unwrap();
-        receipts.iter().map(read).map(|receipt| (receipt.id, receipt)).collect()
-    }
-
-    fn came(marks: &[(&str, u32)]) -> BTreeMap<(String, String, String), u32> {
-        marks.iter().map(|(mark, times)| (("artist".into(), "Name".into(), (*mark).to_owned()), *times)).collect()
-    }
-
-    #[test]
-    fn a_payload_that_changes_is_seen() {
-        let mut oracle = oracle();
-        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
-        oracle.device_says(0, &mutate(9, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
-        assert!(oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.2" }))).is_err());
-    }
-
-    #[test]
-    fn what_is_somebody_elses_is_seen() {
-        let mut oracle = oracle();
-        oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ana@example.com"]]]}}"#).unwrap();
-        assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ben@example.com"]]]}}"#).is_err());
-        assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","south"]]]}}"#).is_err());
-    }
-
-    #[test]
-    fn answers_that_change_or_go_astray_are_seen() {
-        let mut oracle = oracle();
-        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
-        assert!(oracle.server_says(1, 1, &commit(&[receipt(7, "applied")])).is_err(), "of another device");
-        assert!(oracle.server_says(0, 0, &commit(&[receipt(8, "applied")])).is_err(), "of nobody");
-        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
-        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
-        assert!(oracle.server_says(0, 0, &commit(&[receipt(7, "rejected")])).is_err(), "another answer");
-    }
-
-    #[test]
-    fn writes_that_get_lost_are_seen() {
-        let mut oracle = oracle();
-        let write = |mark: &str| LocalWrite {
-            device: 0,
-            channel: "notes".into(),
-            record: "r".into(),
-            field: "title".into(),
-            mark: mark.into(),
-        };
-        oracle.written(vec![write("m1.1"), write("m1.2")]);
-        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it never left");
-        oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.2" }))).unwrap();
-        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it has no answer");
-        oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
-        assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "the server forgot");
-        oracle.nothing_is_forgotten(&stored(&[receipt(7, "applied")])).unwrap();
-        assert!(oracle.nothing_is_forgotten(&stored(&[receipt(7, "rejected")])).is_err(), "two stories");
-    }
-
-    #[test]
-    fn effects_that_are_missing_doubled_or_invented_are_seen() {
-        let mut oracle = oracle();
-        oracle.device_says(0, &mutate(1, 7, "artist", "create", json!({ "Name": "m1.1" }))).unwrap();
-        let applied = stored(&[receipt(7, "applied")]);
-        oracle.marks_came_once(&applied, &came(&[("m1.1", 1), ("m0.e1", 1)])).unwrap();
-        assert!(oracle.marks_came_once(&applied, &came(&[])).is_err(), "missing");
-        assert!(oracle.marks_came_once(&applied, &came(&[("m1.1", 2)])).is_err(), "doubled");
-        assert!(oracle.marks_came_once(&applied, &came(&[("m1.1", 1), ("m1.9", 1)])).is_err(), "invented");
-        assert!(oracle.marks_came_once(&stored(&[receipt(7, "rejected")]), &came(&[("m1.1", 1)])).is_err(), "refused");
-    }
-
-    #[test]
-    fn a_difference_is_seen() {
-        let row = |name: &str| BTreeSet::from([BTreeMap::from([("id".to_owned(), name.to_owned())])]);
-        assert_eq!(differ(&row("a"), &row("a")), None);
-        assert!(differ(&row("a"), &row("b")).is_some());
-        assert!(differ(&BTreeSet::new(), &row("b")).is_some());
-    }
-}
+mod tests;

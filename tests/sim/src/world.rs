@@ -11,7 +11,7 @@ use omctl::clock::Clock;
 use omctl_device::{Action, ConnectionState, Event as Tell, Greeting};
 use omctl_protocol::Up;
 use omctl_protocol::frame::parse_frame;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::device::{Device, account_id, device_id};
@@ -139,8 +139,9 @@ impl World {
         let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
         let count = rng.between(2, 5) as usize;
         let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
-        let claims = vec![vec!["north"], vec!["north", "south"], vec![]];
-        let oracle = Oracle::new(catalog, emails.clone());
+        let regions = [&["north"][..], &["north", "south"], &[]];
+        let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
+        let oracle = Oracle::new(catalog, emails.clone(), &claims);
         let mut world = Self {
             rng,
             clock,
@@ -167,7 +168,7 @@ impl World {
     }
 
     /// Accounts and devices, as if they had been activated before.
-    fn provision(&mut self, claims: &[Vec<&str>]) {
+    fn provision(&mut self, claims: &[Json]) {
         let store = self.node.store.lock().expect("nobody panics here");
         // The first start makes the tables; they are there when nothing else is.
         store.execute_batch("PRAGMA temp_store = MEMORY").expect("a setting");
@@ -183,7 +184,7 @@ impl World {
                         index + 1,
                         account_id(index).0.as_bytes(),
                         email,
-                        json!({ "regions": claims }).to_string()
+                        claims.to_string()
                     ],
                 )
                 .expect("an account");
@@ -671,8 +672,10 @@ impl World {
             shop.query_row(&sql, [], |row| row.get(0)).ok()
         };
         let (artist, album) = (any("Artist", "ArtistId"), any("Album", "AlbumId"));
+        let (client, bill) = (any("Client", "ClientId"), any("Bill", "BillId"));
+        let rep = self.rng.pick(&self.emails);
         let delta = self.rng.between(1, 9) as i64;
-        let sql = match (self.rng.below(12), artist, album) {
+        let sql = match (self.rng.below(17), artist, album) {
             (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
             (2, Some(artist), _) => {
                 format!("INSERT INTO Album (Title, price, stock, ArtistId) VALUES ('{mark}', 1.25, 5, {artist})")
@@ -691,8 +694,21 @@ impl World {
             (8, ..) => format!("INSERT INTO Memo (line) VALUES ('{mark}')"),
             (9, ..) => format!("UPDATE Memo SET line = '{mark}' WHERE MemoId = (SELECT min(MemoId) FROM Memo)"),
             (10, ..) => "DELETE FROM Memo WHERE MemoId = (SELECT max(MemoId) FROM Memo)".to_owned(),
-            (_, _, Some(album)) => {
+            (11, _, Some(album)) => {
                 format!("INSERT OR IGNORE INTO Tag VALUES ({album}, 'word{delta}', '{mark}', {delta})")
+            }
+            // A client that goes to somebody else takes its bills along.
+            (12 | 13, ..) => match client {
+                Some(client) if delta < 8 => format!("UPDATE Client SET Rep = '{rep}' WHERE ClientId = {client}"),
+                Some(client) => format!("DELETE FROM Client WHERE ClientId = {client}"),
+                None => format!("INSERT INTO Client (Name, Rep) VALUES ('{mark}', '{rep}')"),
+            },
+            (14, ..) => format!("INSERT INTO Client (Name, Rep) VALUES ('{mark}', '{rep}')"),
+            (15, ..) if client.is_some() => {
+                format!("INSERT INTO Bill (Note, ClientId) VALUES ('{mark}', {})", client.unwrap_or_default())
+            }
+            (16, ..) if bill.is_some() => {
+                format!("UPDATE Bill SET Note = '{mark}' WHERE BillId = {}", bill.unwrap_or_default())
             }
             _ => return Ok(()),
         };
@@ -711,7 +727,7 @@ impl World {
         let account = self.rng.between(1, 2) as usize;
         let choices: [Vec<&'static str>; 3] = [vec![], vec!["south"], vec!["north", "south"]];
         let claims = self.rng.pick(&choices).clone();
-        let map = json!({ "regions": claims }).as_object().cloned().unwrap_or_default();
+        let map = claims_of(account, &claims).as_object().cloned().unwrap_or_default();
         if !self.changing_claims && self.node.change_claims(&self.emails[account], map) {
             self.note(|| format!("claims of account {account} become {claims:?}"));
             self.changing_claims = true;
@@ -783,15 +799,11 @@ impl World {
     }
 
     /// The claims as the server has them: a change may have been made by a life that died before it said so.
-    fn read_claims(&self) -> Vec<Vec<String>> {
+    fn read_claims(&self) -> Vec<Json> {
         let store = self.node.store.lock().expect("nobody panics here");
         let mut statement = store.prepare("SELECT claims FROM account ORDER BY number").expect("a query");
         let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
-        rows.map(|claims| {
-            let claims: serde_json::Value = serde_json::from_str(&claims.expect("a row")).expect("JSON");
-            claims["regions"].as_array().into_iter().flatten().filter_map(|c| c.as_str().map(str::to_owned)).collect()
-        })
-        .collect()
+        rows.map(|claims| serde_json::from_str(&claims.expect("a row")).expect("JSON")).collect()
     }
 
     fn waiting(&self) -> Option<String> {
@@ -818,4 +830,9 @@ impl World {
     pub(crate) fn faults(&self) -> u64 {
         self.faults
     }
+}
+
+/// What an account says of itself: its regions change, its word in membership rows does not.
+fn claims_of(account: usize, regions: &[&str]) -> Json {
+    json!({ "regions": regions, "staff": format!("s{}", account + 1) })
 }
