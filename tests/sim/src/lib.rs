@@ -61,7 +61,7 @@ pub fn run(seed: u64, keep_trace: bool) -> Report {
         .build()
         .expect("a runtime without I/O can be built");
     runtime.block_on(async {
-        let mut world = World::new(seed, catalog(), Trace::new(keep_trace)).await;
+        let mut world = World::new(seed, catalogs(), Trace::new(keep_trace)).await;
         let failure = world.run().await.err().map(|Failure(why)| why);
         Report {
             seed,
@@ -78,13 +78,20 @@ pub fn run(seed: u64, keep_trace: bool) -> Report {
     })
 }
 
-fn catalog() -> Arc<Catalog> {
-    static CATALOG: OnceLock<Arc<Catalog>> = OnceLock::new();
-    CATALOG
+/// The definitions between which the server alternates.
+fn catalogs() -> [Arc<Catalog>; 2] {
+    static CATALOGS: OnceLock<[Arc<Catalog>; 2]> = OnceLock::new();
+    CATALOGS
         .get_or_init(|| {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
-            let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).expect("the project is valid");
-            Arc::new(catalog)
+            let load = |folder: &str| {
+                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+                let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).expect("the project is valid");
+                catalog
+            };
+            let first = load("project");
+            let mut second = first.clone();
+            second.channels.extend(load("project-next").channels);
+            [Arc::new(first), Arc::new(second)]
         })
         .clone()
 }

@@ -1,6 +1,7 @@
 //! What must be true, worked out from the history alone: what users wrote, what went over the wire, what the databases
 //! hold. It uses nothing of the engine's or the server's own logic, and reads their tables with its own SQL.
 
+mod fields;
 mod sights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,7 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 use serde_json::Value as Json;
 
+use self::fields::Fields;
 use self::sights::{Sights, State};
 use crate::device::{Device, MARKED};
 use crate::world::{Checked, Failure};
@@ -43,11 +45,12 @@ struct Table {
     visible: &'static str,
 }
 
-const TABLES: [Table; 6] = [
+const TABLES: [Table; 7] = [
     Table { channel: "artist", name: "Artist", key: "ArtistId", visible: "?1 <> ''" },
     Table { channel: "album", name: "Album", key: "AlbumId", visible: "?1 <> ''" },
     Table { channel: "tag", name: "Tag", key: "AlbumId", visible: "?1 <> ''" },
     Table { channel: "memo", name: "Memo", key: "MemoId", visible: "?1 <> ''" },
+    Table { channel: "ware", name: "Ware", key: "WareId", visible: "?1 <> ''" },
     Table { channel: "client", name: "Client", key: "ClientId", visible: "Rep = ?1" },
     Table {
         channel: "bill",
@@ -58,7 +61,7 @@ const TABLES: [Table; 6] = [
 ];
 
 /// The managed channels.
-const MANAGED: [&str; 6] = ["notes", "own", "area", "members", "job", "piece"];
+const MANAGED: [&str; 8] = ["notes", "own", "area", "members", "job", "piece", "form", "rule"];
 
 fn is_managed(channel: &str) -> bool {
     MANAGED.contains(&channel)
@@ -72,7 +75,9 @@ const LARGEST: [(&str, &str); 2] = [("notes", "best"), ("tag", "weight")];
 
 /// What happened so far.
 pub(crate) struct Oracle {
-    catalog: Arc<Catalog>,
+    catalogs: [Arc<Catalog>; 2],
+    /// Which of them the server has now.
+    catalog: usize,
     emails: Vec<String>,
     sent: BTreeMap<MutationId, Sent>,
     /// Which mutation carries a mark.
@@ -92,7 +97,7 @@ fn wrong<T>(why: impl Into<String>) -> Checked<T> {
 }
 
 impl Oracle {
-    pub(crate) fn new(catalog: Arc<Catalog>, emails: Vec<String>, claims: &[Json]) -> Self {
+    pub(crate) fn new(catalogs: [Arc<Catalog>; 2], emails: Vec<String>, claims: &[Json]) -> Self {
         // What shop.sql begins with.
         let foreign = [(1, 10), (2, 20)].into();
         let mut sights = Sights::new(emails.clone());
@@ -100,7 +105,8 @@ impl Oracle {
             sights.claims_change(account, claims);
         }
         Self {
-            catalog,
+            catalogs,
+            catalog: 0,
             emails,
             sent: BTreeMap::new(),
             carriers: BTreeMap::new(),
@@ -122,6 +128,32 @@ impl Oracle {
     }
 
     // ---- while it runs
+
+    /// The server starts with these definitions: who sees what may be another matter from now on.
+    pub(crate) fn server_starts(&mut self, catalog: usize, store: &Connection) {
+        self.catalog = catalog;
+        self.sights.read(store);
+        self.sights.open_rule(catalog == 1);
+    }
+
+    fn has(&self, channel: &str) -> bool {
+        self.catalogs[0].channels.contains_key(channel)
+    }
+
+    /// The fields that a channel has now.
+    fn fields(&self, channel: &str) -> Fields {
+        Fields::of(&serde_json::to_value(&self.catalogs[self.catalog].channels[channel].schema).expect("JSON"))
+    }
+
+    /// The column of a field by the name that some version gives it.
+    fn column(&self, channel: &str, field: &str) -> String {
+        let named = |catalog: &Arc<Catalog>| {
+            let schema = &catalog.channels.get(channel)?.schema;
+            let (_, field) = schema.field(field)?;
+            Some(field.column.clone().unwrap_or_else(|| field.name.clone()))
+        };
+        self.catalogs.iter().find_map(named).unwrap_or_else(|| field.to_owned())
+    }
 
     pub(crate) fn written(&mut self, writes: Vec<LocalWrite>) {
         self.writes.extend(writes);
@@ -218,19 +250,20 @@ impl Oracle {
             return wrong(format!("device {} went back from {before} to {position}", device.index));
         }
         let from = self.set_back.get(&device.index).copied().unwrap_or(0);
-        let mut newest: BTreeMap<(&str, &str, &str), &LocalWrite> = BTreeMap::new();
+        let mut newest: BTreeMap<(&str, &str, String), &LocalWrite> = BTreeMap::new();
         for write in self.writes[from..].iter().filter(|write| write.device == device.index && write.field != "tags") {
             if write.field.is_empty() {
                 newest.retain(|(channel, record, _), _| (*channel, *record) != (&*write.channel, &*write.record));
             } else {
-                newest.insert((&write.channel, &write.record, &write.field), write);
+                newest.insert((&write.channel, &write.record, self.column(&write.channel, &write.field)), write);
             }
         }
-        for ((channel, record, field), write) in newest {
+        for ((channel, record, column), write) in newest {
             let settled = self.carriers.get(&write.mark).is_some_and(|id| self.told.contains_key(id));
             if settled {
                 continue;
             }
+            let Some(field) = device.field(channel, &column) else { continue };
             let sql = format!("SELECT {field} FROM {channel} WHERE id = ?1");
             let shown: Option<Option<String>> =
                 device.store().connection().query_row(&sql, [record], |row| row.get(0)).ok();
@@ -259,9 +292,9 @@ impl Oracle {
             return Some(format!("{waiting} mutations wait in the inbox"));
         }
         let state = self.state_of(store, claims);
-        for channel in MANAGED {
+        for channel in MANAGED.into_iter().filter(|channel| self.has(channel)) {
             let rows = &state.records[channel];
-            let names = self.fields(channel);
+            let names: Vec<String> = self.fields(channel).names().chain(["id".to_owned()]).collect();
             for device in devices {
                 let visible = rows.values().filter(|row| state.sees(device.account, channel, row));
                 let expected: BTreeSet<_> = visible.cloned().collect();
@@ -271,10 +304,8 @@ impl Oracle {
                 }
             }
         }
-        for Table { channel, name, visible, .. } in TABLES {
-            let mut statement = shop.prepare(&format!("SELECT * FROM {name}")).expect("a table of the shop");
-            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
-            drop(statement.query([]));
+        for Table { channel, name, visible, .. } in TABLES.into_iter().filter(|table| self.has(table.channel)) {
+            let names: Vec<String> = self.fields(channel).columns().collect();
             for device in devices {
                 let email = &self.emails[device.account];
                 let expected = rows_of(shop, name, visible, email, &names);
@@ -294,34 +325,39 @@ impl Oracle {
         for (account, claims) in claims.iter().enumerate() {
             state.set_claims(account, claims);
         }
-        for channel in MANAGED {
+        state.is_rule_open = self.catalog == 1;
+        for channel in MANAGED.into_iter().filter(|channel| self.has(channel)) {
             let rows = self.managed_rows(store, channel);
             state.records.insert(channel.into(), rows.into_iter().map(|row| (row["id"].clone(), row)).collect());
         }
         state
     }
 
-    fn fields(&self, channel: &str) -> Vec<String> {
-        let schema = &self.catalog.channels[channel].schema;
-        ["id".to_owned()].into_iter().chain(schema.fields.iter().map(|field| field.name.clone())).collect()
-    }
-
-    /// The living records of a managed channel, read from the log's table.
+    /// The living records of a managed channel, read from the log's table, in the fields that the channel has now.
     fn managed_rows(&self, store: &Connection, channel: &str) -> Vec<BTreeMap<String, String>> {
         let mut statement = store
             .prepare(
-                "SELECT id, body FROM main.log WHERE body IS NOT NULL
-                    AND channel = (SELECT number FROM main.channel WHERE name = ?1)",
+                "SELECT log.id, body, kept, schema_version.fields FROM main.log
+                    JOIN main.channel ON channel.number = log.channel
+                    JOIN main.schema_version ON schema_version.channel = log.channel
+                        AND schema_version.version = log.version
+                    WHERE body IS NOT NULL AND channel.name = ?1",
             )
             .expect("a query");
-        let rows = statement.query_map([channel], |row| Ok((row.get(0)?, row.get(1)?))).expect("a query");
-        rows.map(|row| {
-            let (id, body): (String, String) = row.expect("a row");
-            let values: Vec<Json> = serde_json::from_str(&body).expect("a body is an array");
-            let texts = std::iter::once(id).chain(values.iter().map(json_text));
-            self.fields(channel).into_iter().zip(texts).collect()
-        })
-        .collect()
+        let now = self.fields(channel);
+        let mut rows = statement.query([channel]).expect("a query");
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().expect("a row") {
+            let json = |place: usize| {
+                let text: Option<String> = row.get(place).expect("text");
+                text.map_or(Json::Null, |text| serde_json::from_str(&text).expect("JSON"))
+            };
+            let id: String = row.get(0).expect("text");
+            let mut record = now.read(&Fields::of(&json(3)), &json(1), &json(2));
+            record.insert("id".into(), id);
+            found.push(record);
+        }
+        found
     }
 
     /// Every promise about effects.
@@ -368,14 +404,16 @@ impl Oracle {
         Ok(())
     }
 
-    /// How often each mark came to stand in its field, by channel and field.
+    /// How often each mark came to stand in its field, by channel and column.
     fn history(&self, store: &Connection, shop: &Connection) -> BTreeMap<(String, String, String), u32> {
         let mut came = BTreeMap::new();
         let mut before: BTreeMap<(String, String, String), Json> = BTreeMap::new();
         let mut statement = store
             .prepare(
-                "SELECT channel.name, history.id, history.body FROM temp.history JOIN main.channel
-                    ON channel.number = history.channel ORDER BY n",
+                "SELECT channel.name, history.id, body, schema_version.fields FROM temp.history
+                    JOIN main.channel ON channel.number = history.channel
+                    JOIN main.schema_version ON schema_version.channel = history.channel
+                        AND schema_version.version = history.version ORDER BY n",
             )
             .expect("a query");
         let mut rows = statement.query([]).expect("a query");
@@ -386,11 +424,12 @@ impl Oracle {
                 continue;
             }
             let values: Vec<Json> = body.map_or_else(Vec::new, |body| serde_json::from_str(&body).expect("an array"));
-            for (place, field) in self.catalog.channels[&*channel].schema.fields.iter().enumerate() {
+            let fields: Json = serde_json::from_str(&row.get::<_, String>(3).expect("text")).expect("JSON");
+            for (place, column) in Fields::of(&fields).columns().enumerate() {
                 let now = values.get(place).cloned().unwrap_or_default();
-                let old = before.insert((channel.clone(), id.clone(), field.name.clone()), now.clone());
+                let old = before.insert((channel.clone(), id.clone(), column.clone()), now.clone());
                 if let Some(mark) = now.as_str().filter(|_| old.as_ref() != Some(&now)).filter(|text| is_mark(text)) {
-                    *came.entry((channel.clone(), field.name.clone(), mark.to_owned())).or_default() += 1;
+                    *came.entry((channel.clone(), column, mark.to_owned())).or_default() += 1;
                 }
             }
         }
@@ -398,8 +437,9 @@ impl Oracle {
         let mut rows = statement.query([]).expect("a query");
         while let Some(row) = rows.next().expect("a row") {
             let (place, mark): (String, String) = (row.get(0).expect("text"), row.get(1).expect("text"));
-            let field = MARKED.iter().find(|(channel, _)| *channel == place).expect("marked").1;
-            *came.entry((place, field.to_owned(), mark)).or_default() += 1;
+            let column = MARKED.iter().find(|(channel, _)| *channel == place).expect("marked").1;
+            let column = self.column(&place, column);
+            *came.entry((place, column, mark)).or_default() += 1;
         }
         came
     }
@@ -423,7 +463,8 @@ impl Oracle {
             for (field, value) in &mutation.new {
                 let Some(mark) = value.as_str().filter(|text| is_mark(text)) else { continue };
                 let channel = mutation.channel.as_str();
-                let came = history.get(&(channel.to_owned(), field.clone(), mark.to_owned())).copied().unwrap_or(0);
+                let column = self.column(channel, field);
+                let came = history.get(&(channel.to_owned(), column, mark.to_owned())).copied().unwrap_or(0);
                 let client_wins =
                     matches!((channel, &**field), ("notes", "body") | ("area" | "album", "title" | "Title"));
                 let (least, most) = match receipts.get(id) {
@@ -436,7 +477,7 @@ impl Oracle {
                     },
                 };
                 // Mutations of one device that are settled together reach the log as one change.
-                let skipped = is_managed(&channel) && self.is_followed(id, field);
+                let skipped = is_managed(channel) && self.is_followed(id, field);
                 if came < least && !skipped || came > most {
                     let receipt = receipts.get(id);
                     return wrong(format!(
@@ -451,11 +492,14 @@ impl Oracle {
     /// Whether the same device changed the same field again, or deleted the record, after this mutation.
     fn is_followed(&self, id: &MutationId, field: &str) -> bool {
         let Sent { device, mutation } = &self.sent[id];
+        let channel = mutation.channel.as_str();
+        let column = self.column(channel, field);
         self.sent.values().any(|later| {
             later.device == *device
                 && later.mutation.seq > mutation.seq
                 && (&later.mutation.channel, &later.mutation.record) == (&mutation.channel, &mutation.record)
-                && (later.mutation.op == Operation::Delete || later.mutation.new.contains_key(field))
+                && (later.mutation.op == Operation::Delete
+                    || later.mutation.new.keys().any(|field| self.column(channel, field) == column))
         })
     }
 
@@ -487,7 +531,7 @@ impl Oracle {
             };
             effective.iter().filter(touches).copied().collect()
         };
-        for (channel, field) in SUMS {
+        for (channel, field) in SUMS.into_iter().filter(|(channel, _)| self.has(channel)) {
             let key = TABLES.iter().find(|table| table.channel == channel).map_or("NULL", |table| table.key);
             let mut statement =
                 connection.prepare(&format!("SELECT id, {field}, {key} FROM {channel}")).expect("a table");
@@ -510,7 +554,7 @@ impl Oracle {
                 }
             }
         }
-        for (channel, field) in LARGEST {
+        for (channel, field) in LARGEST.into_iter().filter(|(channel, _)| self.has(channel)) {
             let mut statement = connection.prepare(&format!("SELECT id, {field} FROM {channel}")).expect("a table");
             let mut rows = statement.query([]).expect("a table");
             while let Some(row) = rows.next().expect("a row") {
@@ -520,6 +564,9 @@ impl Oracle {
                     return wrong(format!("{channel}.{field} of {id} is {value:?}, {largest:?} was applied"));
                 }
             }
+        }
+        if !self.has("notes") {
+            return Ok(());
         }
         let mut statement = connection.prepare("SELECT id, tags FROM notes").expect("a table");
         let mut rows = statement.query([]).expect("a table");

@@ -117,6 +117,9 @@ pub(crate) struct World {
     node: Node,
     pub(crate) devices: Vec<Device>,
     emails: Vec<String>,
+    /// What the server starts with, and which of them it has now.
+    catalogs: [Arc<Catalog>; 2],
+    catalog: usize,
     conns: BTreeMap<u64, Conn>,
     /// Which device waits for which request.
     requests: BTreeMap<u64, usize>,
@@ -125,23 +128,27 @@ pub(crate) struct World {
     healed_at: Option<u64>,
     done: bool,
     faults: u64,
+    /// Of a hundred faults beside the usual ones, so many are the server's death.
+    restless: u64,
     changing_claims: bool,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
 }
 
 impl World {
-    pub(crate) async fn new(seed: u64, catalog: Arc<Catalog>, trace: Trace) -> Self {
+    pub(crate) async fn new(seed: u64, catalogs: [Arc<Catalog>; 2], trace: Trace) -> Self {
         let rng = Rng::new(seed ^ 0x6f70_656e_6d6f_6273);
+        let catalogs = some_channels(&rng, catalogs);
         let clock = Clock::manual(START_MS);
-        let node = Node::new(catalog.clone(), rng.split(), clock.clone());
-        found_shop(&node.shop, &catalog).await;
+        let node = Node::new(rng.split(), clock.clone());
+        found_shop(&node.shop, &catalogs[0]).await;
         let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
         let count = rng.between(2, 5) as usize;
         let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
         let regions = [&["north"][..], &["north", "south"], &[]];
         let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
-        let oracle = Oracle::new(catalog, emails.clone(), &claims);
+        let oracle = Oracle::new(catalogs.clone(), emails.clone(), &claims);
+        let restless = *rng.pick(&[0, 0, 40]);
         let mut world = Self {
             rng,
             clock,
@@ -152,6 +159,8 @@ impl World {
             node,
             devices,
             emails,
+            catalogs,
+            catalog: 0,
             conns: BTreeMap::new(),
             requests: BTreeMap::new(),
             links: 0,
@@ -159,6 +168,7 @@ impl World {
             healed_at: None,
             done: false,
             faults: 0,
+            restless,
             changing_claims: false,
             oracle,
             trace,
@@ -203,7 +213,7 @@ impl World {
 
     /// Lets time run until everybody agrees, or somebody is wrong.
     pub(crate) async fn run(&mut self) -> Checked {
-        self.node.start();
+        self.server_starts();
         let writing_ms = self.rng.between(15_000, 40_000);
         self.plan(writing_ms, Event::Heal);
         for device in 0..self.devices.len() {
@@ -286,8 +296,7 @@ impl World {
             Event::Trouble => self.trouble(),
             Event::ServerStarts => {
                 if !self.node.is_up() {
-                    self.note(|| "server starts".into());
-                    self.node.start();
+                    self.server_starts();
                 }
                 Ok(())
             }
@@ -359,6 +368,17 @@ impl World {
         link.down_cut = true;
         let after = link.down_at - self.now;
         self.plan(after, Event::Lost(conn));
+    }
+
+    /// The server starts, sometimes with other definitions than before.
+    fn server_starts(&mut self) {
+        if self.rng.percent(60) {
+            self.catalog = 1 - self.catalog;
+        }
+        let catalog = self.catalog;
+        self.note(|| format!("server starts with definitions {catalog}"));
+        self.oracle.server_starts(catalog, &self.node.store.lock().expect("nobody panics here"));
+        self.node.start(self.catalogs[catalog].clone());
     }
 
     fn server_dies(&mut self) {
@@ -619,7 +639,8 @@ impl World {
         self.faults += 1;
         self.plan(self.rng.between(200, 5_000), Event::Trouble);
         let device = self.rng.below(self.devices.len() as u64) as usize;
-        match self.rng.below(12) {
+        let fault = if self.rng.percent(self.restless) { 4 } else { self.rng.below(12) };
+        match fault {
             0..=3 => self.cut(device),
             4 | 5 => {
                 let steps = self.rng.below(25);
@@ -675,7 +696,7 @@ impl World {
         let (client, bill) = (any("Client", "ClientId"), any("Bill", "BillId"));
         let rep = self.rng.pick(&self.emails);
         let delta = self.rng.between(1, 9) as i64;
-        let sql = match (self.rng.below(17), artist, album) {
+        let sql = match (self.rng.below(19), artist, album) {
             (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
             (2, Some(artist), _) => {
                 format!("INSERT INTO Album (Title, price, stock, ArtistId) VALUES ('{mark}', 1.25, 5, {artist})")
@@ -709,6 +730,11 @@ impl World {
             }
             (16, ..) if bill.is_some() => {
                 format!("UPDATE Bill SET Note = '{mark}' WHERE BillId = {}", bill.unwrap_or_default())
+            }
+            (17, ..) => format!("INSERT INTO Ware (Label, Size, Must, Extra) VALUES ('{mark}', {delta}, 'y', 'e')"),
+            (18, ..) => {
+                let any = "(SELECT max(WareId) FROM Ware)";
+                format!("UPDATE Ware SET Label = '{mark}', Extra = 'x{delta}' WHERE WareId = {any}")
             }
             _ => return Ok(()),
         };
@@ -835,4 +861,34 @@ impl World {
 /// What an account says of itself: its regions change, its word in membership rows does not.
 fn claims_of(account: usize, regions: &[&str]) -> Json {
     json!({ "regions": regions, "staff": format!("s{}", account + 1) })
+}
+
+/// Channels that need each other.
+const GROUPS: [&[&str]; 10] = [
+    &["notes"],
+    &["own", "piece"],
+    &["area"],
+    &["artist", "album", "tag"],
+    &["memo"],
+    &["members", "job"],
+    &["client", "bill"],
+    &["form"],
+    &["ware"],
+    &["rule"],
+];
+
+/// A project of some of the channels: the fewer there are, the more happens in each.
+fn some_channels(rng: &Rng, catalogs: [Arc<Catalog>; 2]) -> [Arc<Catalog>; 2] {
+    let mut left_out: Vec<&str> = Vec::new();
+    for group in GROUPS.iter().filter(|_| rng.percent(50)) {
+        left_out.extend(*group);
+    }
+    // Something is always there.
+    let there = *rng.pick(&GROUPS);
+    left_out.retain(|channel| !there.contains(channel));
+    catalogs.map(|catalog| {
+        let mut catalog = (*catalog).clone();
+        catalog.channels.retain(|name, _| !left_out.contains(&name.as_str()));
+        Arc::new(catalog)
+    })
 }

@@ -1,10 +1,12 @@
 //! What a user does with an app: statements on its tables, whatever the connection does.
 
+use omctl_protocol::FieldType;
+
 use super::{Device, uuid_v7};
 use crate::oracle::LocalWrite;
 
 /// What a user may change on the screens of the app, and how often.
-const SCREENS: [(&str, u64); 12] = [
+const SCREENS: [(&str, u64); 15] = [
     ("notes", 28),
     ("own", 8),
     ("area", 9),
@@ -17,10 +19,14 @@ const SCREENS: [(&str, u64); 12] = [
     ("piece", 9),
     ("client", 4),
     ("bill", 6),
+    ("form", 14),
+    ("ware", 8),
+    ("rule", 7),
 ];
 
-/// Where each channel's marks are: fields in which every value is written once only.
-pub(crate) const MARKED: [(&str, &str); 13] = [
+/// Where each channel's marks are: fields in which every value is written once only, by
+/// their columns.
+pub(crate) const MARKED: [(&str, &str); 17] = [
     ("notes", "title"),
     ("notes", "body"),
     ("notes", "strict"),
@@ -34,6 +40,10 @@ pub(crate) const MARKED: [(&str, &str); 13] = [
     ("piece", "title"),
     ("client", "Name"),
     ("bill", "Note"),
+    ("form", "title"),
+    ("form", "note"),
+    ("ware", "Label"),
+    ("rule", "title"),
 ];
 
 /// Words by which accounts are named in membership rows: never an address.
@@ -49,9 +59,13 @@ impl Device {
     /// in it.
     pub(crate) fn use_app(&mut self, emails: &[String]) -> Option<Option<Vec<LocalWrite>>> {
         let mut statements: Vec<Statement> = Vec::new();
+        let screens: Vec<(&str, u64)> = SCREENS.into_iter().filter(|(channel, _)| self.has_table(channel)).collect();
+        if screens.is_empty() {
+            return None;
+        }
         for _ in 0..if self.rng.percent(15) { self.rng.between(2, 4) } else { 1 } {
-            let mut dice = self.rng.below(SCREENS.iter().map(|(_, weight)| weight).sum());
-            let mut screens = SCREENS.iter();
+            let mut dice = self.rng.below(screens.iter().map(|(_, weight)| weight).sum());
+            let mut screens = screens.iter();
             let channel = loop {
                 let (channel, weight) = screens.next().expect("the dice stay below the sum of the weights");
                 if dice < *weight {
@@ -59,12 +73,7 @@ impl Device {
                 }
                 dice -= weight;
             };
-            if self.has_table(channel) {
-                statements.extend(self.statements(channel, emails));
-            }
-        }
-        if statements.is_empty() {
-            return None;
+            statements.extend(self.statements(channel, emails));
         }
         let written = self
             .engine()
@@ -79,6 +88,13 @@ impl Device {
 
     fn has_table(&self, channel: &str) -> bool {
         self.store().schemas().any(|schema| schema.channel.as_str() == channel)
+    }
+
+    /// What this device calls the field of a column, if it has it: the fields of some channels come and go.
+    pub(crate) fn field(&self, channel: &str, column: &str) -> Option<String> {
+        let schema = self.store().schemas().find(|schema| schema.channel.as_str() == channel)?;
+        let of = |field: &&omctl_protocol::Field| field.column.as_deref().unwrap_or(&field.name) == column;
+        schema.fields.iter().find(of).map(|field| field.name.clone())
     }
 
     fn one(&self, sql: &str) -> Option<String> {
@@ -154,12 +170,44 @@ impl Device {
             // Refused: the record would be another's.
             ("client", 0) => format!("Rep = '{}'", self.rng.pick(emails)),
             ("bill", 0 | 1) => format!("client = {}", self.reference("client")),
+            ("rule", 0 | 1) => format!("owner = '{}'", self.rng.pick(&STAFF)),
+            ("form", 0) if self.field(channel, "note").is_some() => {
+                let field = self.field(channel, "note").unwrap_or_default();
+                format!("{field} = '{}'", say(self, &field))
+            }
+            ("form" | "ware", dice @ 1..=5) if self.plain_field(channel, dice).is_some() => {
+                self.plain_field(channel, dice).map(|(field, value)| format!("{field} = {value}")).unwrap_or_default()
+            }
             _ => {
-                let field = main_field(channel);
-                format!("{field} = '{}'", say(self, field))
+                let field = self.main_field(channel);
+                format!("{field} = '{}'", say(self, &field))
             }
         };
         (format!("UPDATE {channel} SET {set} WHERE id = {}", quote(id)), writes)
+    }
+
+    /// A field without marks, of those that only some versions of a channel have or that change their type, and a value.
+    fn plain_field(&self, channel: &str, dice: u64) -> Option<(String, String)> {
+        let column = match channel {
+            "form" => *self.rng.pick(&["hours", "code", "state", "old", "must", "extra", "grade"]),
+            _ => *self.rng.pick(&["Size", "Hint", "Must", "Extra"]),
+        };
+        let field = self.field(channel, column)?;
+        let schema = self.store().schemas().find(|schema| schema.channel.as_str() == channel)?;
+        let (_, kind) = schema.field(&field).map(|(place, field)| (place, field.kind))?;
+        let number = self.rng.below(90);
+        let value = match (column, kind) {
+            // What is no whole number any more cannot stay when the field becomes one again.
+            ("hours", FieldType::Decimal) if dice == 1 => format!("'{number}.5'"),
+            ("code", FieldType::Text) if dice < 4 => format!("'A{number}'"),
+            ("state", _) => format!("'{}'", self.rng.pick(&["open", "done", "odd"])),
+            (_, FieldType::Int) => number.to_string(),
+            (_, FieldType::Decimal) => format!("'{number}'"),
+            _ if number == 0 => "NULL".into(),
+            ("code", _) => format!("'{number}'"),
+            _ => format!("'w{number}'"),
+        };
+        Some((field, value))
     }
 
     fn creation(&mut self, channel: &str, emails: &[String]) -> Statement {
@@ -185,6 +233,13 @@ impl Device {
             "piece" => vec![("of", self.reference("own")), ("next", self.reference("piece"))],
             "client" => vec![("Rep", self.owner(emails))],
             "bill" => vec![("client", self.reference("client"))],
+            "rule" => {
+                let owner = if self.rng.percent(80) { STAFF[self.account] } else { *self.rng.pick(&STAFF) };
+                vec![("owner", format!("'{owner}'"))]
+            }
+            // Mostly with the value that only one version asks for.
+            "form" if self.rng.percent(80) => vec![("must", "'y'".into()), ("hours", self.rng.below(9).to_string())],
+            "ware" if self.rng.percent(80) => vec![("Must", "'y'".into()), ("Size", self.rng.below(9).to_string())],
             _ => Vec::new(),
         };
         let id = uuid_v7(&self.rng);
@@ -193,13 +248,21 @@ impl Device {
 
     fn insertion(&mut self, channel: &str, id: &str, more: &[(&str, String)]) -> Statement {
         let mut writes = Vec::new();
-        let mut columns: Vec<(&str, String)> = vec![("id", format!("'{id}'"))];
-        if let Some(field) = marked_field(channel) {
-            columns.push((field, format!("'{}'", self.say(channel, id, field, &mut writes))));
+        let mut columns: Vec<(String, String)> = vec![("id".into(), format!("'{id}'"))];
+        if channel != "members" {
+            let field = self.main_field(channel);
+            let mark = self.say(channel, id, &field, &mut writes);
+            columns.push((field, format!("'{mark}'")));
         }
-        columns.extend(more.iter().cloned());
-        let (names, values): (Vec<&str>, Vec<String>) = columns.into_iter().unzip();
+        columns.extend(more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        let (names, values): (Vec<String>, Vec<String>) = columns.into_iter().unzip();
         (format!("INSERT INTO {channel} ({}) VALUES ({})", names.join(", "), values.join(", ")), writes)
+    }
+
+    /// The field of a channel that carries its first mark.
+    fn main_field(&self, channel: &str) -> String {
+        let column = MARKED.iter().find(|(name, _)| *name == channel).expect("what has no marks is changed otherwise").1;
+        self.field(channel, column).expect("every version has it")
     }
 
     /// Somebody whose record it will be: mostly oneself.
@@ -240,12 +303,4 @@ impl Device {
 
 fn quote(id: &str) -> String {
     format!("'{}'", id.replace('\'', "''"))
-}
-
-fn marked_field(channel: &str) -> Option<&'static str> {
-    MARKED.iter().find(|(name, _)| *name == channel).map(|(_, field)| *field)
-}
-
-fn main_field(channel: &str) -> &'static str {
-    marked_field(channel).expect("what has no marks is changed otherwise")
 }

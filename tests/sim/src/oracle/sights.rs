@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::{Checked, is_mark, json_text, wrong};
 
 /// Channels whose records not everybody sees.
-pub(super) const GUARDED: [&str; 6] = ["own", "area", "job", "piece", "client", "bill"];
+pub(super) const GUARDED: [&str; 7] = ["own", "area", "job", "piece", "client", "bill", "rule"];
 
 /// A record's fields as text.
 pub(super) type Record = BTreeMap<String, String>;
@@ -24,6 +24,8 @@ pub(super) struct State {
     /// By account.
     pub(super) regions: Vec<BTreeSet<String>>,
     pub(super) staff: Vec<String>,
+    /// Whether the definitions show `rule` to everybody.
+    pub(super) is_rule_open: bool,
     /// By channel and id.
     pub(super) records: BTreeMap<String, BTreeMap<String, Record>>,
 }
@@ -44,6 +46,7 @@ impl State {
                     && member["project"] == record["project"]
                     && member["project"] != "NULL"
             }),
+            "rule" => self.is_rule_open || record["owner"] == self.staff[account],
             "piece" => self.record("own", &record["of"]).is_some_and(|own| self.sees(account, "own", own)),
             "bill" => self.record("client", &record["client"]).is_some_and(|client| self.sees(account, "client", client)),
             _ => true,
@@ -121,6 +124,12 @@ impl Sights {
         self.state.set_claims(account, claims);
         self.see_all("area");
         self.see_all("job");
+    }
+
+    /// The definitions of `rule` change.
+    pub(super) fn open_rule(&mut self, is_open: bool) {
+        self.state.is_rule_open = is_open;
+        self.see_all("rule");
     }
 
     fn record_changes(&mut self, channel: &str, id: &str, record: Option<Record>) {

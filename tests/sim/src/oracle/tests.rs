@@ -1,16 +1,12 @@
 //! Each check is shown to fail on a history that breaks its promise.
 
-use std::path::Path;
-
 use serde_json::json;
 
 use super::*;
 
 fn oracle() -> Oracle {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
-    let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).unwrap();
     let claims = [json!({ "regions": ["north"], "staff": "s1" }), json!({ "regions": [], "staff": "s2" })];
-    Oracle::new(Arc::new(catalog), vec!["ana@example.com".into(), "ben@example.com".into()], &claims)
+    Oracle::new(crate::catalogs(), vec!["ana@example.com".into(), "ben@example.com".into()], &claims)
 }
 
 fn mutate(seq: u64, id: u128, channel: &str, op: &str, new: Json) -> String {
