@@ -127,3 +127,15 @@ async fn what_was_put_aside_goes_to_devices_when_its_field_is_back() {
     assert_eq!(rows.len(), 1);
     assert!(rows[0].starts_with("3 ") && rows[0].ends_with(r#"["u","7","n"]]"#), "{rows:?}");
 }
+
+#[tokio::test]
+async fn a_device_that_knows_a_later_version_than_the_server_is_told_what_there_is() {
+    let bench = Bench::with(channels(&[("notes", FIRST)]), &BTreeMap::new()).await;
+    let bench = next(bench, SECOND, 2).await;
+    for (known, expected) in [(1, vec![2]), (2, vec![]), (3, vec![1, 2])] {
+        let knows = |hello: &mut frame::Hello| drop(hello.schemas.insert("notes".into(), SchemaVersion(known)));
+        let (_, frames) = bench.connect(1, knows).await;
+        let schema = |frame: &Down| if let Down::Schema(schema) = frame { Some(schema.version.0) } else { None };
+        assert_eq!(frames.iter().filter_map(schema).collect::<Vec<_>>(), expected, "{known}");
+    }
+}

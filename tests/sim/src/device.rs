@@ -9,7 +9,7 @@ use omctl::store::DeviceNo;
 use omctl_device::{Action, Engine, Event, Store, StoreError, StoreOptions};
 use omctl_protocol::{AccountId, DeviceId};
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
+use rusqlite::backup;
 
 pub(crate) use self::user::MARKED;
 use crate::rng::Rng;
@@ -30,10 +30,26 @@ pub(crate) struct Device {
     /// The file, while no app is running.
     file: Option<Connection>,
     /// What a power cut leaves for sure.
-    durable: Option<Connection>,
+    durable: Option<(Connection, usize)>,
     /// Commits until the app dies in the middle of one; negative: it does not.
     dies_in: Arc<AtomicI64>,
     marks: u64,
+    /// How many writes its user has made that are in the file.
+    pub(crate) written: usize,
+    backup: Option<Backup>,
+}
+
+/// A copy of a device's file, and where its outbox stood.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) written: usize,
+    pub(crate) incarnation: String,
+    pub(crate) last_seq: i64,
+}
+
+struct Backup {
+    file: Connection,
+    standing: Standing,
 }
 
 impl Device {
@@ -55,6 +71,8 @@ impl Device {
             durable: None,
             dies_in: Arc::new(AtomicI64::new(-1)),
             marks: 0,
+            written: 0,
+            backup: None,
         };
         device.start().expect("an empty file becomes a store");
         let (id, account) = (device_id(index), account_id(account));
@@ -111,17 +129,58 @@ impl Device {
         }
     }
 
-    /// Ends the app and sets its file back to what was surely on the disk.
-    pub(crate) fn cut_power(&mut self) {
+    /// Ends the app and sets its file back to what was surely on the disk. Returns how many writes are left.
+    pub(crate) fn cut_power(&mut self) -> usize {
         self.kill();
-        let durable = self.durable.as_ref().expect("activation is durable");
+        let (durable, written) = self.durable.as_ref().expect("activation is durable");
         self.file = Some(copy(durable));
+        self.written = *written;
+        *written
+    }
+
+    /// Copies the file, unless something of it is not sealed: sealed again after a restore, together with other writes,
+    /// it would be another mutation of the same id. Whether there was a copy made.
+    pub(crate) fn back_up(&mut self) -> bool {
+        let captures = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'om\\_cap\\_%' ESCAPE '\\'";
+        let connection = self.store().connection();
+        let mut statement = connection.prepare(captures).expect("a query");
+        let tables = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
+        let tables: Vec<String> = tables.collect::<Result<_, _>>().expect("names");
+        let is_empty = |table: &String| {
+            self.one(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).is_some_and(|count| count == "0")
+        };
+        if !tables.iter().all(is_empty) {
+            return false;
+        }
+        let state = |key: &str| self.one(&format!("SELECT CAST(value AS TEXT) FROM om_state WHERE key = '{key}'"));
+        let standing = Standing {
+            written: self.written,
+            incarnation: state("incarnation").expect("a store has one"),
+            last_seq: state("last_seq").map_or(0, |seq| seq.parse().expect("a number")),
+        };
+        let file = copy(connection);
+        drop(statement);
+        self.backup = Some(Backup { file, standing });
+        true
+    }
+
+    pub(crate) fn has_backup(&self) -> bool {
+        self.backup.is_some()
+    }
+
+    /// Puts the backup in the place of the file; the app is not running.
+    pub(crate) fn restore(&mut self) -> Standing {
+        let Backup { file, standing } = self.backup.as_ref().expect("there is one");
+        self.file = Some(copy(file));
+        self.durable = Some((copy(file), standing.written));
+        self.written = standing.written;
+        standing.clone()
     }
 
     /// From here on a power cut does not take away what is in the file now.
     fn keep_durable(&mut self) {
         let now = copy(self.store().connection());
-        self.durable = Some(now);
+        self.durable = Some((now, self.written));
     }
 
     /// Tells the engine. An error is a crash in the middle of a commit.
@@ -140,13 +199,16 @@ impl Device {
     }
 }
 
-fn copy(from: &Connection) -> Connection {
+pub(crate) fn copy(from: &Connection) -> Connection {
     let mut to = Connection::open_in_memory().expect("memory is there");
-    {
-        let backup = Backup::new(from, &mut to).expect("a database in memory can be copied");
-        backup.step(-1).expect("a database in memory can be copied");
-    }
+    copy_into(from, &mut to);
     to
+}
+
+/// Makes one database what another is.
+pub(crate) fn copy_into(from: &Connection, to: &mut Connection) {
+    let backup = backup::Backup::new(from, to).expect("a database in memory can be copied");
+    backup.step(-1).expect("a database in memory can be copied");
 }
 
 fn uuid_v7(rng: &Rng) -> String {

@@ -2,6 +2,7 @@
 //! hold. It uses nothing of the engine's or the server's own logic, and reads their tables with its own SQL.
 
 mod fields;
+mod restores;
 mod sights;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,6 +16,8 @@ use rusqlite::types::Value;
 use serde_json::Value as Json;
 
 use self::fields::Fields;
+pub(crate) use self::restores::Mark;
+use self::restores::Restores;
 use self::sights::{Sights, State};
 use crate::device::{Device, MARKED};
 use crate::world::{Checked, Failure};
@@ -34,6 +37,8 @@ pub(crate) struct LocalWrite {
 struct Sent {
     device: usize,
     mutation: Mutation,
+    /// How many were sent before, by anybody.
+    order: usize,
 }
 
 /// A table of the shop.
@@ -84,8 +89,11 @@ pub(crate) struct Oracle {
     carriers: BTreeMap<String, MutationId>,
     told: BTreeMap<MutationId, Receipt>,
     writes: Vec<LocalWrite>,
-    /// Devices that lost writes in a power cut, with how many writes there were by then.
+    /// Places in `writes` of those that their device lost in a power cut, or by being set back to a backup.
+    gone: BTreeSet<usize>,
+    /// Devices that were set back, with how many mutations had been sent by then.
     set_back: BTreeMap<usize, usize>,
+    restores: Restores,
     /// What others added to the fans of an artist, by key.
     foreign: BTreeMap<i64, i64>,
     positions: BTreeMap<usize, u64>,
@@ -112,7 +120,9 @@ impl Oracle {
             carriers: BTreeMap::new(),
             told: BTreeMap::new(),
             writes: Vec::new(),
+            gone: BTreeSet::new(),
             set_back: BTreeMap::new(),
+            restores: Restores::default(),
             foreign,
             positions: BTreeMap::new(),
             sights,
@@ -159,8 +169,13 @@ impl Oracle {
         self.writes.extend(writes);
     }
 
-    pub(crate) fn set_back(&mut self, device: usize) {
-        self.set_back.insert(device, self.writes.len());
+    /// A device lost what its user wrote after so many writes.
+    pub(crate) fn set_back(&mut self, device: usize, kept: usize) {
+        // Those that it had lost before do not count.
+        let there = |place: &usize| self.writes[*place].device == device && !self.gone.contains(place);
+        let lost: Vec<usize> = (0..self.writes.len()).filter(there).skip(kept).collect();
+        self.gone.extend(lost);
+        self.set_back.insert(device, self.sent.len());
         self.positions.remove(&device);
     }
 
@@ -177,22 +192,28 @@ impl Oracle {
             }
             if let Some(before) = self.sent.get(&mutation.id) {
                 let mut same = before.mutation.clone();
-                same.seq = mutation.seq;
+                (same.seq, same.again) = (mutation.seq, mutation.again);
                 if same != mutation || before.device != device {
                     return wrong(format!(
                         "mutation {} changed: {:?} became {mutation:?}",
                         mutation.id, before.mutation
                     ));
                 }
+                self.offered_rightly(&mutation)?;
                 continue;
             }
-            self.sent.insert(mutation.id, Sent { device, mutation });
+            if mutation.again.is_some() {
+                return wrong(format!("offered again, and never sent before: {mutation:?}"));
+            }
+            let order = self.sent.len();
+            self.sent.insert(mutation.id, Sent { device, mutation, order });
         }
         Ok(())
     }
 
-    /// Nothing of others is shown, and an answer stays the answer.
-    pub(crate) fn server_says(&mut self, device: usize, account: usize, line: &str) -> Checked {
+    /// Nothing of others is shown, and an answer stays the answer. `is_now`: the server was not set back since it said
+    /// this.
+    pub(crate) fn server_says(&mut self, device: usize, account: usize, line: &str, is_now: bool) -> Checked {
         for (other, email) in self.emails.iter().enumerate() {
             if other != account && line.contains(email.as_str()) {
                 return wrong(format!("device {device} was shown a record of {email}: {line}"));
@@ -209,7 +230,11 @@ impl Oracle {
         for receipt in frame["commit"]["receipts"].as_array().into_iter().flatten() {
             let receipt: Receipt =
                 serde_json::from_value(receipt.clone()).map_err(|error| Failure(format!("{error}: {receipt}")))?;
-            self.told(device, receipt)?;
+            if is_now || self.restores.has_kept(receipt.id) {
+                self.told(device, receipt)?;
+            } else {
+                self.restores.lose(receipt);
+            }
         }
         Ok(())
     }
@@ -235,7 +260,8 @@ impl Oracle {
     /// What the app is told is what the server said.
     pub(crate) fn settled(&self, device: usize, receipts: &[Receipt]) -> Checked {
         for receipt in receipts {
-            if self.told.get(&receipt.id).is_none_or(|told| told.outcome != receipt.outcome) {
+            let mut said = self.told.get(&receipt.id).into_iter().chain(self.restores.lost(receipt.id));
+            if !said.any(|told| told.outcome == receipt.outcome) {
                 return wrong(format!("device {device} invents a receipt: {receipt:?}"));
             }
         }
@@ -243,15 +269,19 @@ impl Oracle {
     }
 
     /// What a user wrote stays on the screen until its receipt; and a device never goes back.
-    pub(crate) fn look_at_screen(&mut self, device: &Device) -> Checked {
+    pub(crate) fn look_at_screen(&mut self, device: &Device, is_now: bool) -> Checked {
         let position = device.store().stats().map_or(0, |stats| stats.position.0);
-        let before = self.positions.insert(device.index, position).unwrap_or(0);
-        if position < before {
-            return wrong(format!("device {} went back from {before} to {position}", device.index));
+        // A position of a history that is lost is not one to go on from.
+        if is_now {
+            let before = self.positions.insert(device.index, position).unwrap_or(0);
+            if position < before {
+                return wrong(format!("device {} went back from {before} to {position}", device.index));
+            }
         }
-        let from = self.set_back.get(&device.index).copied().unwrap_or(0);
         let mut newest: BTreeMap<(&str, &str, String), &LocalWrite> = BTreeMap::new();
-        for write in self.writes[from..].iter().filter(|write| write.device == device.index && write.field != "tags") {
+        let there = self.writes.iter().enumerate().filter(|(place, _)| !self.gone.contains(place));
+        let own = there.map(|(_, write)| write).filter(|write| write.device == device.index && write.field != "tags");
+        for write in own {
             if write.field.is_empty() {
                 newest.retain(|(channel, record, _), _| (*channel, *record) != (&*write.channel, &*write.record));
             } else {
@@ -259,7 +289,9 @@ impl Oracle {
             }
         }
         for ((channel, record, column), write) in newest {
-            let settled = self.carriers.get(&write.mark).is_some_and(|id| self.told.contains_key(id));
+            // Whose first answer is lost may be shown either way until the next one.
+            let answered = |id: &MutationId| self.told.contains_key(id) || self.restores.has_lost(*id);
+            let settled = self.carriers.get(&write.mark).is_some_and(answered);
             if settled {
                 continue;
             }
@@ -366,11 +398,13 @@ impl Oracle {
         self.sights.check()?;
         let receipts = stored_receipts(store)?;
         self.nothing_is_forgotten(&receipts)?;
+        self.offers_lose_to_somebody(&receipts)?;
         let history = self.history(store, shop);
         self.marks_came_once(&receipts, &history)?;
         for device in devices {
             self.sums_add_up(device, &receipts)?;
             self.deletes_stay(device, &receipts)?;
+            self.restores.outbox_is_new(device)?;
         }
         Ok(())
     }
@@ -381,7 +415,7 @@ impl Oracle {
             if self.carriers.contains_key(&write.mark) || write.field.is_empty() || write.field == "tags" {
                 continue;
             }
-            let was_lost = self.set_back.get(&write.device).is_some_and(|then| place < *then);
+            let was_lost = self.gone.contains(&place);
             let replaced = self.writes[place + 1..].iter().any(|later| {
                 (later.device, &later.channel, &later.record) == (write.device, &write.channel, &write.record)
                     && (later.field.is_empty() || later.field == write.field)
@@ -397,7 +431,10 @@ impl Oracle {
                 }
                 (Some(_), Some(_)) => {}
                 (None, Some(told)) => return wrong(format!("the server forgot {told:?}")),
-                _ if self.set_back.contains_key(&sent.device) => {}
+                // It was not to be offered again, for it had no effect; a server that had only accepted it by the snapshot
+                // settles it once more, and its device does not ask.
+                (_, None) if self.restores.was_without_effect(*id) => {}
+                _ if self.set_back.get(&sent.device).is_some_and(|then| sent.order < *then) => {}
                 _ => return wrong(format!("device {} never had an answer to {:?}", sent.device, sent.mutation)),
             }
         }
@@ -468,7 +505,8 @@ impl Oracle {
                 let client_wins =
                     matches!((channel, &**field), ("notes", "body") | ("area" | "album", "title" | "Title"));
                 let (least, most) = match receipts.get(id) {
-                    None => (0, 0),
+                    // What a store forgot that was set back may still be in the shop.
+                    None => (0, u32::from(self.restores.any() && !is_managed(channel))),
                     Some(receipt) => match (receipt.outcome, receipt.code.as_deref()) {
                         (Outcome::Applied | Outcome::Merged, _) => (1, 1),
                         (Outcome::Rejected, _) | (Outcome::Conflict, Some("gone")) => (0, 0),
@@ -477,7 +515,10 @@ impl Oracle {
                     },
                 };
                 // Mutations of one device that are settled together reach the log as one change.
-                let skipped = is_managed(channel) && self.is_followed(id, field);
+                let skipped = is_managed(channel) && self.is_followed(id, field)
+                    || self.restores.has_lost(*id) && self.is_touched_by_others(id, field);
+                // Nothing tells what was done there before the server was set back.
+                let most = if channel == "memo" && self.restores.has_lost(*id) { 1 } else { most };
                 if came < least && !skipped || came > most {
                     let receipt = receipts.get(id);
                     return wrong(format!(
@@ -491,15 +532,27 @@ impl Oracle {
 
     /// Whether the same device changed the same field again, or deleted the record, after this mutation.
     fn is_followed(&self, id: &MutationId, field: &str) -> bool {
-        let Sent { device, mutation } = &self.sent[id];
+        let Sent { device, mutation, order } = &self.sent[id];
         let channel = mutation.channel.as_str();
         let column = self.column(channel, field);
         self.sent.values().any(|later| {
             later.device == *device
-                && later.mutation.seq > mutation.seq
+                && later.order > *order
                 && (&later.mutation.channel, &later.mutation.record) == (&mutation.channel, &mutation.record)
                 && (later.mutation.op == Operation::Delete
                     || later.mutation.new.keys().any(|field| self.column(channel, field) == column))
+        })
+    }
+
+    /// Whether another mutation changed the same field, or deleted the record.
+    fn is_touched_by_others(&self, id: &MutationId, field: &str) -> bool {
+        let mutation = &self.sent[id].mutation;
+        let column = self.column(mutation.channel.as_str(), field);
+        self.sent.iter().any(|(other, Sent { mutation: theirs, .. })| {
+            other != id
+                && (&theirs.channel, &theirs.record) == (&mutation.channel, &mutation.record)
+                && (theirs.op == Operation::Delete
+                    || theirs.new.keys().any(|field| self.column(theirs.channel.as_str(), field) == column))
         })
     }
 
@@ -531,7 +584,9 @@ impl Oracle {
             };
             effective.iter().filter(touches).copied().collect()
         };
-        for (channel, field) in SUMS.into_iter().filter(|(channel, _)| self.has(channel)) {
+        // A write that its device and the server forgot both may still be in the shop.
+        let is_blurred = |channel: &str| !is_managed(channel) && self.restores.any() && !self.set_back.is_empty();
+        for (channel, field) in SUMS.into_iter().filter(|(channel, _)| self.has(channel) && !is_blurred(channel)) {
             let key = TABLES.iter().find(|table| table.channel == channel).map_or("NULL", |table| table.key);
             let mut statement =
                 connection.prepare(&format!("SELECT id, {field}, {key} FROM {channel}")).expect("a table");

@@ -1,5 +1,9 @@
 //! The world: devices, network and server on one line of time, and what goes wrong in it.
 
+mod edits;
+mod end;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -8,7 +12,7 @@ use std::time::Duration;
 
 use omctl::catalog::Catalog;
 use omctl::clock::Clock;
-use omctl_device::{Action, ConnectionState, Event as Tell, Greeting};
+use omctl_device::{Action, Event as Tell, Greeting};
 use omctl_protocol::Up;
 use omctl_protocol::frame::parse_frame;
 use serde_json::{Value as Json, json};
@@ -22,10 +26,6 @@ use crate::trace::Trace;
 
 /// When it all begins, in milliseconds since 1970.
 const START_MS: i64 = 1_750_000_000_000;
-
-/// After healing, everything must be equal within this time: promise 9 (30 s), and the poll interval of the channel that
-/// has nothing installed.
-const HEALED_WITHIN_MS: u64 = 30_000 + 2_000;
 
 /// Why a run failed.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ enum Event {
     Connected(usize, u64),
     /// A frame reaches the server.
     Up(u64, String),
-    /// A frame reaches the device.
-    Down(u64, String),
+    /// A frame reaches the device; how often the server had been set back when it said it.
+    Down(u64, String, u64),
     /// A device notices that its connection is gone.
     Lost(u64),
     /// The server notices that a connection is gone.
@@ -55,11 +55,13 @@ enum Event {
     /// A request reaches the server.
     Request(u64, String),
     /// The reply reaches the device.
-    Reply(u64, Vec<String>),
+    Reply(u64, Vec<String>, u64),
     /// The device has waited long enough for a reply.
     TimedOut(u64),
     /// Something goes wrong.
     Trouble,
+    /// Somebody makes a copy of the server's data.
+    Snapshot,
     ServerStarts,
     AppStarts(usize),
     BackendReturns,
@@ -130,6 +132,11 @@ pub(crate) struct World {
     faults: u64,
     /// Of a hundred faults beside the usual ones, so many are the server's death.
     restless: u64,
+    /// Whether the server is ever set back to a copy of its data.
+    is_restored: bool,
+    snapshot: Option<faults::Snapshot>,
+    /// How often it was set back.
+    era: u64,
     changing_claims: bool,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
@@ -149,6 +156,7 @@ impl World {
         let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
         let oracle = Oracle::new(catalogs.clone(), emails.clone(), &claims);
         let restless = *rng.pick(&[0, 0, 40]);
+        let is_restored = rng.percent(40);
         let mut world = Self {
             rng,
             clock,
@@ -169,6 +177,9 @@ impl World {
             done: false,
             faults: 0,
             restless,
+            is_restored,
+            snapshot: None,
+            era: 0,
             changing_claims: false,
             oracle,
             trace,
@@ -224,6 +235,9 @@ impl World {
         self.plan(self.rng.between(1_000, 4_000), Event::Edit);
         self.plan(self.rng.between(2_000, 6_000), Event::Trouble);
         self.plan(self.rng.between(5_000, 20_000), Event::Claims);
+        if self.is_restored {
+            self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
+        }
         while !self.done {
             let Some(Reverse(next)) = self.queue.peek() else {
                 return Err(Failure("nothing happens any more".into()));
@@ -278,7 +292,7 @@ impl World {
             Event::Wake(device) => self.tell(device, Tell::Tick),
             Event::Connected(device, conn) => self.connected(device, conn),
             Event::Up(conn, line) => self.reaches_server(conn, &line),
-            Event::Down(conn, line) => self.reaches_device(conn, &line),
+            Event::Down(conn, line, era) => self.reaches_device(conn, &line, era),
             Event::Lost(conn) => self.lost(conn),
             Event::HungUp(conn) => {
                 self.node.hang_up(conn);
@@ -291,9 +305,10 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Reply(request, lines) => self.replied(request, &lines),
+            Event::Reply(request, lines, era) => self.replied(request, &lines, era),
             Event::TimedOut(request) => self.timed_out(request),
             Event::Trouble => self.trouble(),
+            Event::Snapshot => self.take_snapshot(),
             Event::ServerStarts => {
                 if !self.node.is_up() {
                     self.server_starts();
@@ -322,10 +337,7 @@ impl World {
             }
             Said::Failed(why) => Err(Failure(why)),
             Said::Died(life) => {
-                if self.node.is_life(life) {
-                    self.server_dies();
-                }
-                Ok(())
+                if self.node.is_life(life) { self.server_dies() } else { Ok(()) }
             }
             Said::Line(conn, line) => {
                 let delay = self.delay();
@@ -335,7 +347,7 @@ impl World {
                 }
                 link.down_at = link.down_at.max(self.now + delay);
                 let after = link.down_at - self.now;
-                self.plan(after, Event::Down(conn, line));
+                self.plan(after, Event::Down(conn, line, self.era));
                 Ok(())
             }
             Said::Closed(conn, how) => {
@@ -350,7 +362,7 @@ impl World {
                     return Ok(());
                 }
                 let delay = self.delay();
-                self.plan(delay, Event::Reply(request, lines));
+                self.plan(delay, Event::Reply(request, lines, self.era));
                 Ok(())
             }
             Said::Changed => {
@@ -381,16 +393,18 @@ impl World {
         self.node.start(self.catalogs[catalog].clone());
     }
 
-    fn server_dies(&mut self) {
+    fn server_dies(&mut self) -> Checked {
         self.note(|| "server dies".into());
         self.node.crash(0);
         self.changing_claims = false;
+        self.may_set_back()?;
         let conns: Vec<u64> = self.conns.keys().copied().collect();
         for conn in conns {
             self.hang_up_on_device(conn);
         }
         let away = if self.is_healed() { 10 } else { self.rng.between(10, 6_000) };
         self.plan(away, Event::ServerStarts);
+        Ok(())
     }
 
     // ---- a device's side
@@ -482,17 +496,17 @@ impl World {
         Ok(())
     }
 
-    fn reaches_device(&mut self, conn: u64, line: &str) -> Checked {
+    fn reaches_device(&mut self, conn: u64, line: &str, era: u64) -> Checked {
         let Some(link) = self.conns.get(&conn) else { return Ok(()) };
         let device = link.device;
         if self.devices[device].conn != Some(conn) || !self.devices[device].is_running() {
             return Ok(());
         }
         self.trace.line(self.now, "down", device, line);
-        self.oracle.server_says(device, self.devices[device].account, line)?;
+        self.oracle.server_says(device, self.devices[device].account, line, era == self.era)?;
         self.tell(device, Tell::Frame(line))?;
         if line.starts_with(r#"{"commit""#) && self.devices[device].is_running() {
-            self.oracle.look_at_screen(&self.devices[device])?;
+            self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
         }
         Ok(())
     }
@@ -535,20 +549,20 @@ impl World {
         Ok(())
     }
 
-    fn replied(&mut self, request: u64, lines: &[String]) -> Checked {
+    fn replied(&mut self, request: u64, lines: &[String], era: u64) -> Checked {
         let device = self.requests[&request];
         if self.devices[device].request != Some(request) || !self.devices[device].is_running() {
             return Ok(());
         }
         for line in lines {
             self.trace.line(self.now, "reply", device, line);
-            self.oracle.server_says(device, self.devices[device].account, line)?;
+            self.oracle.server_says(device, self.devices[device].account, line, era == self.era)?;
             self.tell(device, Tell::Frame(line))?;
             if !self.devices[device].is_running() {
                 return Ok(());
             }
         }
-        self.oracle.look_at_screen(&self.devices[device])?;
+        self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
         self.devices[device].request = None;
         if self.devices[device].engine().end_request().is_err() {
             self.app_dies(device, false);
@@ -585,6 +599,7 @@ impl World {
                 for write in &writes {
                     self.note(|| format!("device {device} writes {write:?}"));
                 }
+                self.devices[device].written += writes.len();
                 self.oracle.written(writes);
                 // Another process of the same app may be the writer: then the engine finds it later.
                 if self.rng.percent(80) { self.tell(device, Tell::LocalWrite) } else { Ok(()) }
@@ -596,8 +611,8 @@ impl World {
         self.note(|| format!("app {device} dies{}", if power { ", power cut" } else { "" }));
         let conn = self.devices[device].conn;
         if power {
-            self.devices[device].cut_power();
-            self.oracle.set_back(device);
+            let kept = self.devices[device].cut_power();
+            self.oracle.set_back(device, kept);
         } else {
             self.devices[device].kill();
         }
@@ -621,8 +636,7 @@ impl World {
         self.connect(device)
     }
 
-    // ---- what goes wrong
-
+    /// How long something is on its way.
     fn delay(&mut self) -> u64 {
         match self.rng.below(100) {
             _ if self.is_healed() => self.rng.between(1, 20),
@@ -630,222 +644,6 @@ impl World {
             2..=20 => self.rng.between(50, 800),
             _ => self.rng.between(1, 40),
         }
-    }
-
-    fn trouble(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.faults += 1;
-        self.plan(self.rng.between(200, 5_000), Event::Trouble);
-        let device = self.rng.below(self.devices.len() as u64) as usize;
-        let fault = if self.rng.percent(self.restless) { 4 } else { self.rng.below(12) };
-        match fault {
-            0..=3 => self.cut(device),
-            4 | 5 => {
-                let steps = self.rng.below(25);
-                self.note(|| format!("server will die in {steps} steps"));
-                self.node.crash(steps);
-                if steps == 0 {
-                    self.server_dies();
-                }
-            }
-            6 => self.app_dies(device, false),
-            7 => self.devices[device].die_in(self.rng.below(6) as i64),
-            8 => self.app_dies(device, true),
-            9 | 10 => {
-                self.node.weather.down.store(true, Ordering::Relaxed);
-                self.note(|| "backend is away".into());
-                self.plan(self.rng.between(100, 8_000), Event::BackendReturns);
-            }
-            _ => self.node.weather.lost_answers.store(self.rng.between(1, 3), Ordering::Relaxed),
-        }
-        Ok(())
-    }
-
-    /// A connection breaks, and each side notices in its own time, or much later.
-    fn cut(&mut self, device: usize) {
-        let Some(conn) = self.devices[device].conn else { return };
-        let (up, down) = *self.rng.pick(&[(true, true), (true, true), (true, false), (false, true)]);
-        self.note(|| format!("connection {conn} of device {device} is cut, up {up}, down {down}"));
-        let Some(link) = self.conns.get_mut(&conn) else { return };
-        link.up_cut |= up;
-        link.down_cut |= down;
-        let notice = |rng: &Rng| if rng.percent(60) { rng.below(100) } else { rng.below(15_000) };
-        let (device_after, server_after) = (notice(&self.rng), notice(&self.rng));
-        self.plan(device_after, Event::Lost(conn));
-        self.plan(server_after, Event::HungUp(conn));
-    }
-
-    fn edit(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.plan(self.rng.between(100, 4_000), Event::Edit);
-        self.marks += 1;
-        let mark = format!("m0.e{}", self.marks);
-        let shop = self.node.shop.lock().expect("nobody panics here");
-        let any = |table: &str, key: &str| -> Option<i64> {
-            let count: i64 =
-                shop.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0);
-            let place = self.rng.below(count.max(1) as u64);
-            let sql = format!("SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET {place}");
-            shop.query_row(&sql, [], |row| row.get(0)).ok()
-        };
-        let (artist, album) = (any("Artist", "ArtistId"), any("Album", "AlbumId"));
-        let (client, bill) = (any("Client", "ClientId"), any("Bill", "BillId"));
-        let rep = self.rng.pick(&self.emails);
-        let delta = self.rng.between(1, 9) as i64;
-        let sql = match (self.rng.below(19), artist, album) {
-            (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
-            (2, Some(artist), _) => {
-                format!("INSERT INTO Album (Title, price, stock, ArtistId) VALUES ('{mark}', 1.25, 5, {artist})")
-            }
-            (3 | 4, Some(artist), _) => format!("UPDATE Artist SET Name = '{mark}' WHERE ArtistId = {artist}"),
-            (5, Some(artist), _) => {
-                self.oracle.others_added(artist, delta);
-                format!("UPDATE Artist SET fans = coalesce(fans, 0) + {delta} WHERE ArtistId = {artist}")
-            }
-            (6, _, Some(album)) => {
-                format!(
-                    "UPDATE Album SET Title = '{mark}', stock = coalesce(stock, 0) + {delta} WHERE AlbumId = {album}"
-                )
-            }
-            (7, _, Some(album)) => format!("DELETE FROM Album WHERE AlbumId = {album}"),
-            (8, ..) => format!("INSERT INTO Memo (line) VALUES ('{mark}')"),
-            (9, ..) => format!("UPDATE Memo SET line = '{mark}' WHERE MemoId = (SELECT min(MemoId) FROM Memo)"),
-            (10, ..) => "DELETE FROM Memo WHERE MemoId = (SELECT max(MemoId) FROM Memo)".to_owned(),
-            (11, _, Some(album)) => {
-                format!("INSERT OR IGNORE INTO Tag VALUES ({album}, 'word{delta}', '{mark}', {delta})")
-            }
-            // A client that goes to somebody else takes its bills along.
-            (12 | 13, ..) => match client {
-                Some(client) if delta < 8 => format!("UPDATE Client SET Rep = '{rep}' WHERE ClientId = {client}"),
-                Some(client) => format!("DELETE FROM Client WHERE ClientId = {client}"),
-                None => format!("INSERT INTO Client (Name, Rep) VALUES ('{mark}', '{rep}')"),
-            },
-            (14, ..) => format!("INSERT INTO Client (Name, Rep) VALUES ('{mark}', '{rep}')"),
-            (15, ..) if client.is_some() => {
-                format!("INSERT INTO Bill (Note, ClientId) VALUES ('{mark}', {})", client.unwrap_or_default())
-            }
-            (16, ..) if bill.is_some() => {
-                format!("UPDATE Bill SET Note = '{mark}' WHERE BillId = {}", bill.unwrap_or_default())
-            }
-            (17, ..) => format!("INSERT INTO Ware (Label, Size, Must, Extra) VALUES ('{mark}', {delta}, 'y', 'e')"),
-            (18, ..) => {
-                let any = "(SELECT max(WareId) FROM Ware)";
-                format!("UPDATE Ware SET Label = '{mark}', Extra = 'x{delta}' WHERE WareId = {any}")
-            }
-            _ => return Ok(()),
-        };
-        shop.execute_batch(&sql).map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?;
-        drop(shop);
-        self.note(|| format!("edit: {sql}"));
-        Ok(())
-    }
-
-    fn change_claims(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.plan(self.rng.between(3_000, 20_000), Event::Claims);
-        // The first account never sees the south: that is what isolation is checked by.
-        let account = self.rng.between(1, 2) as usize;
-        let choices: [Vec<&'static str>; 3] = [vec![], vec!["south"], vec!["north", "south"]];
-        let claims = self.rng.pick(&choices).clone();
-        let map = claims_of(account, &claims).as_object().cloned().unwrap_or_default();
-        if !self.changing_claims && self.node.change_claims(&self.emails[account], map) {
-            self.note(|| format!("claims of account {account} become {claims:?}"));
-            self.changing_claims = true;
-        }
-        Ok(())
-    }
-
-    // ---- the end
-
-    fn heal(&mut self) -> Checked {
-        self.note(|| "everything heals".into());
-        self.healed_at = Some(self.now);
-        self.node.weather.down.store(false, Ordering::Relaxed);
-        self.node.weather.lost_answers.store(0, Ordering::Relaxed);
-        self.node.crash(1 << 40);
-        if !self.node.is_up() {
-            self.plan(0, Event::ServerStarts);
-        }
-        let broken: Vec<(u64, usize)> = self
-            .conns
-            .iter()
-            .filter(|(conn, link)| (link.up_cut || link.down_cut) && self.devices[link.device].conn == Some(**conn))
-            .map(|(conn, link)| (*conn, link.device))
-            .collect();
-        for (conn, _) in broken {
-            self.node.hang_up(conn);
-            self.lost(conn)?;
-        }
-        for device in 0..self.devices.len() {
-            self.devices[device].die_in(-1);
-            if !self.devices[device].is_running() {
-                self.plan(0, Event::AppStarts(device));
-            }
-            // What another process wrote is found by looking now and then.
-            self.plan(1_000, Event::Wake(device));
-        }
-        self.plan(1_000, Event::Look);
-        Ok(())
-    }
-
-    fn look(&mut self) -> Checked {
-        let claims = self.read_claims();
-        let waiting = self.waiting();
-        if waiting.is_none() {
-            for device in &mut self.devices {
-                let made = device.engine().store_mut().create_backend_views();
-                made.map_err(|error| Failure(format!("views cannot be made: {error:?}")))?;
-            }
-        }
-        let store = self.node.store.lock().expect("nobody panics here");
-        let shop = self.node.shop.lock().expect("nobody panics here");
-        let difference = waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
-        let over = self.now - self.healed_at.unwrap_or(self.now) > HEALED_WITHIN_MS;
-        match difference {
-            None => {
-                self.oracle.judge(&self.devices, &store, &shop)?;
-                self.done = true;
-                Ok(())
-            }
-            Some(difference) if over => {
-                Err(Failure(format!("not converged {HEALED_WITHIN_MS} ms after healing: {difference}")))
-            }
-            Some(_) => {
-                drop((store, shop));
-                self.plan(500, Event::Look);
-                Ok(())
-            }
-        }
-    }
-
-    /// The claims as the server has them: a change may have been made by a life that died before it said so.
-    fn read_claims(&self) -> Vec<Json> {
-        let store = self.node.store.lock().expect("nobody panics here");
-        let mut statement = store.prepare("SELECT claims FROM account ORDER BY number").expect("a query");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
-        rows.map(|claims| serde_json::from_str(&claims.expect("a row")).expect("JSON")).collect()
-    }
-
-    fn waiting(&self) -> Option<String> {
-        for device in &self.devices {
-            if !device.is_running() {
-                return Some(format!("app {} is not running", device.index));
-            }
-            let stats = device.store().stats().expect("a store can be read");
-            if stats.pending > 0 {
-                return Some(format!("device {} has {} unsettled writes", device.index, stats.pending));
-            }
-            if device.conn.is_none() || device.state() != ConnectionState::Live {
-                return Some(format!("device {} is {:?}", device.index, device.state()));
-            }
-        }
-        None
     }
 
     /// How much happened.

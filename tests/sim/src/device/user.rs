@@ -97,7 +97,7 @@ impl Device {
         schema.fields.iter().find(of).map(|field| field.name.clone())
     }
 
-    fn one(&self, sql: &str) -> Option<String> {
+    pub(super) fn one(&self, sql: &str) -> Option<String> {
         self.store().connection().query_row(sql, [], |row| row.get(0)).ok()
     }
 

@@ -77,6 +77,16 @@ impl Sights {
         Self { state, ..Self::default() }
     }
 
+    /// The last row of the history that was read.
+    pub(super) fn read_up_to(&self) -> i64 {
+        self.read
+    }
+
+    /// Goes on from an earlier state; what was visible since stays so.
+    pub(super) fn go_back(&mut self, read: i64, state: State) {
+        (self.read, self.state) = (read, state);
+    }
+
     /// Notes which marks a line shows.
     pub(super) fn show(&mut self, account: usize, line: &str) {
         if !line.starts_with(r#"{"rows""#) {

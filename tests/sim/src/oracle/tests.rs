@@ -45,20 +45,20 @@ fn a_payload_that_changes_is_seen() {
 #[test]
 fn what_is_somebody_elses_is_seen() {
     let mut oracle = oracle();
-    oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ana@example.com"]]]}}"#).unwrap();
-    assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ben@example.com"]]]}}"#).is_err());
-    assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","south"]]]}}"#).is_err());
+    oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ana@example.com"]]]}}"#, true).unwrap();
+    assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","ben@example.com"]]]}}"#, true).is_err());
+    assert!(oracle.server_says(0, 0, r#"{"rows":{"rows":[["r",1,"h",["m1.1","south"]]]}}"#, true).is_err());
 }
 
 #[test]
 fn answers_that_change_or_go_astray_are_seen() {
     let mut oracle = oracle();
     oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.1" }))).unwrap();
-    assert!(oracle.server_says(1, 1, &commit(&[receipt(7, "applied")])).is_err(), "of another device");
-    assert!(oracle.server_says(0, 0, &commit(&[receipt(8, "applied")])).is_err(), "of nobody");
-    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
-    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
-    assert!(oracle.server_says(0, 0, &commit(&[receipt(7, "rejected")])).is_err(), "another answer");
+    assert!(oracle.server_says(1, 1, &commit(&[receipt(7, "applied")]), true).is_err(), "of another device");
+    assert!(oracle.server_says(0, 0, &commit(&[receipt(8, "applied")]), true).is_err(), "of nobody");
+    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")]), true).unwrap();
+    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")]), true).unwrap();
+    assert!(oracle.server_says(0, 0, &commit(&[receipt(7, "rejected")]), true).is_err(), "another answer");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn writes_that_get_lost_are_seen() {
     assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it never left");
     oracle.device_says(0, &mutate(1, 7, "notes", "create", json!({ "title": "m1.2" }))).unwrap();
     assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "it has no answer");
-    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")])).unwrap();
+    oracle.server_says(0, 0, &commit(&[receipt(7, "applied")]), true).unwrap();
     assert!(oracle.nothing_is_forgotten(&BTreeMap::new()).is_err(), "the server forgot");
     oracle.nothing_is_forgotten(&stored(&[receipt(7, "applied")])).unwrap();
     assert!(oracle.nothing_is_forgotten(&stored(&[receipt(7, "rejected")])).is_err(), "two stories");
