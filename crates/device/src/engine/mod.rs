@@ -334,6 +334,7 @@ impl Engine {
         self.failures = 0;
         self.hellos = 0;
         let mut live = Live::new(proof, welcome.accepted);
+        live.sent = self.store.to_send_after(welcome.accepted)?;
         if self.one_shot {
             // What the request carried is on its way already.
             live.sent = self.store.stats()?.last_seq.max(welcome.accepted);
@@ -498,7 +499,8 @@ impl Engine {
                 body.push('\n');
             }
         }
-        let batch = self.store.payloads_after(self.store.accepted()?, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
+        let sent = self.store.to_send_after(self.store.accepted()?)?;
+        let batch = self.store.payloads_after(sent, MUTATIONS_MAX, MUTATE_BYTES_MAX)?;
         if !batch.is_empty() {
             body += &mutate_line(&batch);
             body.push('\n');

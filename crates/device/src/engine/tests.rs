@@ -108,8 +108,31 @@ fn what_was_sealed_is_sent_again_byte_for_byte_after_a_crash() {
         |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
     assert!(line(&first).is_some());
     assert_eq!(line(&again), line(&first));
-    let held = feed_welcome_with(&mut engine, Seq(1));
-    assert!(mutations_of(&held).is_empty(), "the server has it durably");
+}
+
+#[test]
+fn of_what_the_server_has_only_the_last_is_sent_again_while_it_has_no_receipt() {
+    let mut engine = engine();
+    live(&mut engine);
+    for id in ["n", "o", "p"] {
+        write(&mut engine, &format!("INSERT INTO notes (id) VALUES ('{id}')"));
+    }
+    let seqs = |actions: &[Action]| mutations_of(actions).iter().map(|m| m.seq.0).collect::<Vec<_>>();
+    let held = feed_welcome_with(&mut engine, Seq(2));
+    // Were this file set back, the server would have another mutation under that number.
+    assert_eq!(seqs(&held), [2, 3]);
+    let receipts = mutations_of(&held)[..1].iter().map(receipt).collect();
+    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts, sums: None }));
+    assert_eq!(seqs(&feed_welcome_with(&mut engine, Seq(2))), [3]);
+    let mismatch = ErrorFrame {
+        code: "seq_payload_mismatch".into(),
+        message: String::new(),
+        hint: None,
+        expected: None,
+        fatal: true,
+    };
+    assert!(feed(&mut engine, Down::Error(mismatch)).contains(&Action::Close));
+    assert_eq!(seqs(&feed_welcome_with(&mut engine, Seq(0))), [1, 2], "in a new incarnation");
 }
 
 fn feed_welcome_with(engine: &mut Engine, accepted: Seq) -> Vec<Action> {

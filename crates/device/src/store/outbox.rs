@@ -133,6 +133,12 @@ pub(crate) fn settled_up_to(conn: &Connection) -> Result<Seq> {
     }
 }
 
+/// Whether the mutation of this seq waits for its receipt.
+pub(crate) fn has(conn: &Connection, seq: Seq) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM om_outbox WHERE seq = ?1)";
+    Ok(conn.prepare_cached(sql)?.query_row([state::signed(seq.0)], |row| row.get(0))?)
+}
+
 /// Whether everything behind this seq is still here to be sent. It is not where a server has forgotten what it had
 /// settled: nothing can be sent behind such a hole.
 pub(crate) fn is_whole_behind(conn: &Connection, seq: Seq) -> Result<bool> {

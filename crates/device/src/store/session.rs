@@ -393,6 +393,17 @@ impl Store {
         outbox::settled_up_to(&self.conn)
     }
 
+    /// Behind which seq a session begins to send. What the server has accepted needs not be sent again, but the last of it
+    /// is, while it has no receipt: a file that was set back and went on has another mutation under that number, and only
+    /// the server can tell.
+    ///
+    /// # Errors
+    /// SQLite's.
+    pub fn to_send_after(&self, accepted: Seq) -> Result<Seq> {
+        let waits = outbox::has(&self.conn, accepted)?;
+        Ok(if waits { Seq(accepted.0.saturating_sub(1)) } else { accepted })
+    }
+
     /// Tells the store the caller's clock.
     pub(crate) fn tell_time(&mut self, now_ms: i64) {
         self.session.now_ms = now_ms;
