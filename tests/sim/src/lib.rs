@@ -1,5 +1,5 @@
-//! Seeded simulation: several real devices and the real server in one thread, with a network, crashes and edits that
-//! all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
+//! Seeded simulation: several real devices and the real server in one thread, with a network, crashes, restores of old
+//! data, changing definitions and edits that all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
 //!
 //! - `world`: the line of time, the network, what goes wrong
 //! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
