@@ -133,7 +133,7 @@ async fn a_device_that_knows_a_later_version_than_the_server_is_told_what_there_
     let bench = Bench::with(channels(&[("notes", FIRST)]), &BTreeMap::new()).await;
     let bench = next(bench, SECOND, 2).await;
     for (known, expected) in [(1, vec![2]), (2, vec![]), (3, vec![1, 2])] {
-        let knows = |hello: &mut frame::Hello| drop(hello.schemas.insert("notes".into(), SchemaVersion(known)));
+        let knows = |hello: &mut frame::Hello| hello.schemas = [("notes".into(), SchemaVersion(known))].into();
         let (_, frames) = bench.connect(1, knows).await;
         let schema = |frame: &Down| if let Down::Schema(schema) = frame { Some(schema.version.0) } else { None };
         assert_eq!(frames.iter().filter_map(schema).collect::<Vec<_>>(), expected, "{known}");

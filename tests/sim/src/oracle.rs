@@ -330,7 +330,8 @@ impl Oracle {
             for device in devices {
                 let visible = rows.values().filter(|row| state.sees(device.account, channel, row));
                 let expected: BTreeSet<_> = visible.cloned().collect();
-                let held = rows_of(device.store().connection(), channel, "?1 <> ''", &self.emails[device.account], &names);
+                let held =
+                    rows_of(device.store().connection(), channel, "?1 <> ''", &self.emails[device.account], &names);
                 if let Some(difference) = differ(&expected, &held) {
                     return Some(format!("device {}, `{channel}`: {difference}", device.index));
                 }

@@ -201,12 +201,7 @@ impl World {
             store
                 .execute(
                     "INSERT INTO account (number, id, email, claims, created_ms) VALUES (?1, ?2, ?3, ?4, 0)",
-                    rusqlite::params![
-                        index + 1,
-                        account_id(index).0.as_bytes(),
-                        email,
-                        claims.to_string()
-                    ],
+                    rusqlite::params![index + 1, account_id(index).0.as_bytes(), email, claims.to_string()],
                 )
                 .expect("an account");
         }
@@ -337,7 +332,11 @@ impl World {
             }
             Said::Failed(why) => Err(Failure(why)),
             Said::Died(life) => {
-                if self.node.is_life(life) { self.server_dies() } else { Ok(()) }
+                if self.node.is_life(life) {
+                    self.server_dies()
+                } else {
+                    Ok(())
+                }
             }
             Said::Line(conn, line) => {
                 let delay = self.delay();

@@ -32,18 +32,17 @@ pub(crate) fn hold_back<S: Surroundings>(items: &mut [Item], around: &S) -> Resu
         .collect();
     // By record, the last item and the values held back.
     let mut held: HashMap<Key, (usize, HashMap<usize, Value>)> = HashMap::new();
-    for index in 0..items.len() {
-        let Some(schema) = around.schema(&items[index].channel) else { continue };
-        let key = (items[index].channel.clone(), items[index].record.clone());
+    for (index, item) in items.iter_mut().enumerate() {
+        let Some(schema) = around.schema(&item.channel) else { continue };
+        let key = (item.channel.clone(), item.record.clone());
         let mut values = held.remove(&key).map(|(_, values)| values).unwrap_or_default();
-        for (n, named) in sent(schema, &items[index]) {
+        for (n, named) in sent(schema, item) {
             let field = &schema.fields[n];
             let may_wait = !field.required && !schema.is_key_field(&field.name);
             if may_wait && !created.contains(&named) && around.is_created_later(&named.0, &named.1)? {
                 values.insert(n, Value::Text(named.1));
             }
         }
-        let item = &mut items[index];
         let Some(after) = &mut item.after else { continue };
         values.retain(|n, value| after[*n] == *value);
         for (n, value) in &values {

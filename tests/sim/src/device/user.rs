@@ -261,7 +261,8 @@ impl Device {
 
     /// The field of a channel that carries its first mark.
     fn main_field(&self, channel: &str) -> String {
-        let column = MARKED.iter().find(|(name, _)| *name == channel).expect("what has no marks is changed otherwise").1;
+        let column =
+            MARKED.iter().find(|(name, _)| *name == channel).expect("what has no marks is changed otherwise").1;
         self.field(channel, column).expect("every version has it")
     }
 

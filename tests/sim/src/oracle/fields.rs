@@ -44,7 +44,8 @@ impl Fields {
                 let renamed = |then: &Field| then.column == now.column && self.0.iter().all(|f| f.name != then.name);
                 written.0.iter().position(renamed)
             };
-            let there = by_name.or_else(by_column).map(|place| convert(&body[place], &written.0[place].kind, &now.kind));
+            let there =
+                by_name.or_else(by_column).map(|place| convert(&body[place], &written.0[place].kind, &now.kind));
             let value = match (there, kept.get(&now.name)) {
                 (None | Some(Json::Null), Some(kept)) => convert(kept, "", &now.kind),
                 (Some(value), _) => value,

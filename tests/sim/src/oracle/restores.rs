@@ -141,7 +141,9 @@ impl Oracle {
         for (id, Sent { mutation, .. }) in &self.sent {
             let was_taken = |receipt: &Receipt| matches!(receipt.outcome, Outcome::Applied | Outcome::Merged);
             let is_taken = receipts.get(id).is_none_or(was_taken);
-            if is_taken || mutation.channel.as_str() != "notes" || !self.restores.lost(*id).last().is_some_and(was_taken)
+            if is_taken
+                || mutation.channel.as_str() != "notes"
+                || !self.restores.lost(*id).last().is_some_and(was_taken)
             {
                 continue;
             }
@@ -153,7 +155,10 @@ impl Oracle {
             let mut rivals = others.filter(|(_, theirs)| theirs.mutation.channel == mutation.channel);
             let is_known = |theirs: &Mutation| theirs.op != Operation::Create || mutation.op != Operation::Create;
             if !rivals.any(|(_, theirs)| names(&theirs.mutation) && is_known(&theirs.mutation)) {
-                return wrong(format!("{mutation:?} was taken once, and nobody stands against it: {:?}", receipts.get(id)));
+                return wrong(format!(
+                    "{mutation:?} was taken once, and nobody stands against it: {:?}",
+                    receipts.get(id)
+                ));
             }
         }
         Ok(())

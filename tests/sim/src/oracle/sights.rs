@@ -48,7 +48,9 @@ impl State {
             }),
             "rule" => self.is_rule_open || record["owner"] == self.staff[account],
             "piece" => self.record("own", &record["of"]).is_some_and(|own| self.sees(account, "own", own)),
-            "bill" => self.record("client", &record["client"]).is_some_and(|client| self.sees(account, "client", client)),
+            "bill" => {
+                self.record("client", &record["client"]).is_some_and(|client| self.sees(account, "client", client))
+            }
             _ => true,
         }
     }
@@ -158,8 +160,7 @@ impl Sights {
     }
 
     fn see_all(&mut self, channel: &str) {
-        let ids: Vec<String> =
-            self.state.records.get(channel).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let ids: Vec<String> = self.state.records.get(channel).into_iter().flat_map(BTreeMap::keys).cloned().collect();
         ids.iter().for_each(|id| self.see_one(channel, id));
     }
 

@@ -148,7 +148,7 @@ fn what_was_never_visible_is_seen() {
     };
     let job = ("job", "j", json!(["m1.1", "p1"]));
     let member = |who: &str, project: &str| ("members", "m", json!([who, project]));
-    assert!(shown("job", "m1.1", &[job.clone()]).is_err(), "nobody is in the project");
+    assert!(shown("job", "m1.1", std::slice::from_ref(&job)).is_err(), "nobody is in the project");
     assert!(shown("job", "m1.1", &[member("s1", "p1"), job.clone()]).is_err(), "somebody else is");
     assert!(shown("job", "m1.1", &[member("s2", "p2"), job.clone()]).is_err(), "in another project");
     shown("job", "m1.1", &[job.clone(), member("s2", "p1")]).unwrap();

@@ -66,9 +66,7 @@ impl World {
                 self.done = true;
                 Ok(())
             }
-            Some(difference) if over => {
-                Err(Failure(format!("not converged {within} ms after healing: {difference}")))
-            }
+            Some(difference) if over => Err(Failure(format!("not converged {within} ms after healing: {difference}"))),
             Some(_) => {
                 drop((store, shop));
                 self.plan(if passed > HEALED_WITHIN_MS { 10_000 } else { 500 }, Event::Look);
