@@ -41,6 +41,12 @@ pub(super) struct Item {
     pub(super) kept: Option<omctl_protocol::Position>,
 }
 
+impl Item {
+    fn key(&self) -> (ChannelName, RecordId) {
+        (self.mutation.channel.clone(), self.mutation.record.clone())
+    }
+}
+
 /// The account as rules see it.
 pub(super) fn subject(who: &Principal) -> Subject {
     Subject { email: who.email.clone(), role: who.role.clone(), claims: who.claims.clone() }
@@ -138,10 +144,18 @@ impl Sync {
     async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
         let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
         let mut waiting: HashSet<(ChannelName, RecordId)> = self.awaited(live, &items).await?;
+        // A create that was sent again in a newer incarnation stands behind what its device sent of the record before,
+        // and has forgotten since.
+        let creates = items.iter().filter(|item| item.mutation.op == Operation::Create);
+        let moved: HashMap<(ChannelName, RecordId), IncarnationNo> =
+            creates.map(|create| (create.key(), create.incarnation)).collect();
         let mut run = Vec::new();
         for item in items {
-            let key = (item.mutation.channel.clone(), item.mutation.record.clone());
+            let key = item.key();
             let refs = references(live, &item.mutation);
+            if refs.iter().chain([&key]).any(|on| moved.get(on).is_some_and(|create| *create > item.incarnation)) {
+                continue;
+            }
             // What is for a paused channel waits there, and so does what stands on it; the rest goes on.
             if self.is_paused(&key.0) || waiting.contains(&key) || refs.iter().any(|named| waiting.contains(named)) {
                 waiting.insert(key);
