@@ -252,16 +252,19 @@ fn tie(channels: &mut BTreeMap<ChannelName, LiveChannel>) {
             channel.leads = true;
         }
     }
-    let epochs: BTreeMap<ChannelName, u32> =
-        channels.iter().map(|(name, channel)| (name.clone(), channel.epoch)).collect();
-    for channel in channels.values_mut() {
+    // A rule reads values in today's fields: with other fields the same record may belong elsewhere.
+    let versions: BTreeMap<ChannelName, String> = channels
+        .iter()
+        .map(|(name, channel)| (name.clone(), format!("{}.{}", channel.epoch, channel.schema.version)))
+        .collect();
+    for (name, channel) in channels.iter_mut() {
         let mut parts: Vec<String> =
             channel.listed.iter().map(|membership| format!("@{}", membership.fingerprint())).collect();
         let steps = channel.rule.paths().iter().flat_map(|path| &path.via);
-        parts.extend(steps.map(|step| format!("^{}:{}", step.to, epochs.get(&step.to).copied().unwrap_or(0))));
+        parts.extend(steps.map(|step| format!("^{}:{}", step.to, versions.get(&step.to).map_or("", String::as_str))));
         parts.sort();
         parts.dedup();
-        channel.placing = format!("{}:{}:{}", channel.epoch, channel.rule.fingerprint(), parts.join(","));
+        channel.placing = format!("{}:{}:{}", versions[name], channel.rule.fingerprint(), parts.join(","));
     }
 }
 

@@ -1,8 +1,8 @@
 //! Accepting: a batch of mutations becomes durable, in one commit with everything that can be settled at once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use omctl_protocol::{Mutation, MutationId, Seq};
+use omctl_protocol::{ChannelName, Mutation, MutationId, Position, RecordId, Seq};
 use uuid::Uuid;
 
 use super::answer::Answer;
@@ -10,6 +10,7 @@ use super::settle::Item;
 use super::{Sync, SyncError};
 use crate::catalog::MANAGED;
 use crate::identity::Principal;
+use crate::live::Live;
 use crate::store::{Accept, Accepted, Batch, IncarnationNo, NewMutation, PendingReceipt, Settled};
 
 /// The session in whose name mutations are accepted.
@@ -19,6 +20,8 @@ pub(super) struct Under {
     pub(super) fence: u64,
     /// The watermark before this batch.
     pub(super) accepted: Seq,
+    /// The incarnation began after a reset: the last position that both histories share.
+    pub(super) kept: Option<Position>,
 }
 
 /// What became of a batch.
@@ -104,6 +107,7 @@ impl Sync {
         // Earlier ones of the same home that still wait must be settled first: then these wait behind them.
         let waiting = self.inner.store.inbox(who.device, MANAGED.to_owned(), 1).await?;
         let mut managed_waits = !waiting.is_empty();
+        let awaited = self.awaited_by(&live, under, &fresh).await?;
         let (mut now, mut later, mut settled_before) = (Vec::new(), Vec::new(), Vec::new());
         for (mutation, digest) in fresh {
             let mut moved_from = None;
@@ -121,7 +125,11 @@ impl Sync {
                 settled_as = other_id(mutation.id, digest);
             }
             let backend = live.channels.get(&mutation.channel).map_or(MANAGED, |channel| channel.backend_name());
-            let must_wait = moved_from.is_some() || mutation.again.is_some() || self.ref_may_wait(&live, &mutation);
+            let key = (mutation.channel.clone(), mutation.record.clone());
+            let must_wait = moved_from.is_some()
+                || mutation.again.is_some()
+                || awaited.contains(&key)
+                || self.ref_may_wait(&live, &mutation);
             if backend == MANAGED && !managed_waits && !must_wait {
                 let incarnation = under.incarnation;
                 now.push(Item { incarnation, settled_as, digest, mutation, tries: 0, at_ms: 0, kept: None });
@@ -169,8 +177,31 @@ impl Sync {
         Ok(())
     }
 
+    /// The records of fresh mutations that must wait for what another device may offer again.
+    async fn awaited_by(
+        &self,
+        live: &Live,
+        under: Under,
+        fresh: &[(Mutation, [u8; 16])],
+    ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
+        if under.kept.is_none() {
+            return Ok(HashSet::new());
+        }
+        let at_ms = self.inner.store.clock().now_ms();
+        let item = |(mutation, digest): &(Mutation, [u8; 16])| Item {
+            incarnation: under.incarnation,
+            settled_as: mutation.id,
+            digest: *digest,
+            mutation: mutation.clone(),
+            tries: 0,
+            at_ms,
+            kept: under.kept,
+        };
+        self.awaited(live, &fresh.iter().map(item).collect::<Vec<_>>()).await
+    }
+
     /// Whether a managed mutation names a record of another home that may not be created yet.
-    fn ref_may_wait(&self, live: &crate::live::Live, mutation: &Mutation) -> bool {
+    fn ref_may_wait(&self, live: &Live, mutation: &Mutation) -> bool {
         let Some(channel) = live.channels.get(&mutation.channel) else { return false };
         channel.schema.fields.iter().any(|field| {
             let target = field.to.as_ref().and_then(|to| live.channels.get(to));

@@ -99,13 +99,32 @@ fn convert(value: Value, kind: FieldType) -> Option<Value> {
 pub(super) fn values_of(channel: &LiveChannel, head: &Head) -> Result<Option<Vec<Value>>, SyncError> {
     let Some(body) = &head.row.body else { return Ok(None) };
     let mut values = values_in(channel, head.row.version, body)?;
+    if head.aside.kept.is_empty() {
+        return Ok(Some(values));
+    }
+    let written = written(channel, head.row.version)?;
+    let has = |place: usize| {
+        let same = |field: &Field| same_field(field, written, &channel.schema).is_some_and(|(now, _)| now == place);
+        written.fields.iter().any(same)
+    };
     for (name, json) in &head.aside.kept {
-        // What was put aside comes back with its field, unless somebody wrote the field since.
-        if let Some((place, field)) = channel.schema.field(name).filter(|(place, _)| values[*place].is_null()) {
-            values[place] = field.kind.from_json(json).unwrap_or_default();
+        let Some((place, field)) = channel.schema.field(name) else { continue };
+        // What was put aside comes back with its field, unless somebody wrote the field since. Where the body has no such
+        // field, what stands there is only the default.
+        if (values[place].is_null() || !has(place))
+            && let Ok(value) = field.kind.from_json(json)
+        {
+            values[place] = value;
         }
     }
     Ok(Some(values))
+}
+
+/// Whether a live row of the log holds something aside that the current schema has a place for again.
+pub(super) fn brings_back(channel: &LiveChannel, head: &Head) -> bool {
+    head.row.body.is_some()
+        && head.row.version != channel.schema.version
+        && head.aside.kept.keys().any(|name| channel.schema.field(name).is_some())
 }
 
 /// What the log notes of a record, for its next body: with the values that the current schema has no place for.

@@ -66,8 +66,8 @@ pub(super) fn note(
 }
 
 impl Sync {
-    /// The records of those of these mutations that are offered again and build on a create which another device may
-    /// still offer: they wait for it, but not for ever.
+    /// The records of those of these mutations that build on a create which another device may still offer: they wait for
+    /// it, but not for ever. These are what is offered again, and what its device wrote before it heard of the loss.
     pub(super) async fn awaited(
         &self,
         live: &Live,
@@ -76,21 +76,21 @@ impl Sync {
         let now = self.inner.store.clock().now_ms();
         let waits = limits::OFFERED_WAIT.as_millis() as i64;
         let mut wanted: Vec<((ChannelName, RecordId), (ChannelName, RecordId))> = Vec::new();
-        for item in items.iter().filter(|item| item.mutation.again.is_some() && now - item.at_ms < waits) {
+        let may_build = |item: &&Item| item.mutation.again.is_some() || item.kept.is_some();
+        // What these create themselves comes in its turn: the create must not wait for those that wait for it.
+        let mut made: HashSet<(ChannelName, RecordId)> = HashSet::new();
+        for item in items {
             let own = (item.mutation.channel.clone(), item.mutation.record.clone());
-            if item.mutation.op != Operation::Create {
-                wanted.push((own.clone(), own.clone()));
+            let is_create = item.mutation.op == Operation::Create;
+            if may_build(&item) && now - item.at_ms < waits {
+                let named = references(live, &item.mutation).into_iter().chain((!is_create).then(|| own.clone()));
+                wanted.extend(named.filter(|on| !made.contains(on)).map(|on| (own.clone(), on)));
             }
-            wanted.extend(references(live, &item.mutation).into_iter().map(|named| (own.clone(), named)));
+            if is_create {
+                made.insert(own);
+            }
         }
-        // What comes from this very device comes in its order; the run sees to that.
-        let made: HashSet<(&ChannelName, &RecordId)> = items
-            .iter()
-            .filter(|item| item.mutation.op == Operation::Create)
-            .map(|item| (&item.mutation.channel, &item.mutation.record))
-            .collect();
-        wanted
-            .retain(|(_, (channel, record))| live.channels.contains_key(channel) && !made.contains(&(channel, record)));
+        wanted.retain(|(_, (channel, _))| live.channels.contains_key(channel));
         if wanted.is_empty() {
             return Ok(HashSet::new());
         }
@@ -99,6 +99,9 @@ impl Sync {
         // A tombstone is an answer; only what never was may still come.
         let (_, heads) = self.inner.store.heads(keys).await?;
         let missing = wanted.into_iter().zip(heads).filter(|(_, head)| head.is_none());
-        Ok(missing.map(|((own, _), _)| own).collect())
+        let missing: Vec<_> = missing.map(|(wanted, _)| wanted).collect();
+        // Nobody offers a create that was refused.
+        let refused = self.inner.store.rejected_creates(missing.iter().map(|(_, on)| on.clone()).collect()).await?;
+        Ok(missing.into_iter().filter(|(_, on)| !refused.contains(on)).map(|(own, _)| own).collect())
     }
 }

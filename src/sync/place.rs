@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use omctl_protocol::{ChannelName, RecordId, ScopeKey, Value};
 
-use super::codec::values_in;
+use super::codec::{aside_of, brings_back, values_in, values_of};
+use super::managed::put;
 use super::{Sync, SyncError};
 use crate::limits;
 use crate::live::{Live, LiveChannel};
@@ -153,7 +154,27 @@ impl Sync {
         Ok(self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await?)
     }
 
-    /// Places the records of every channel whose rule is not the one that they were placed by. Until this is done,
+    /// Journal entries that place these records anew. A record that holds something aside for a field which is there
+    /// again gets it back by the way: devices see what stands in bodies, and nothing else.
+    async fn moved(&self, live: &Live, channel: &LiveChannel, ids: Vec<RecordId>) -> Result<Vec<Journal>, SyncError> {
+        let number = ChannelNo(channel.number);
+        let (as_of, heads) = self.inner.store.heads(ids.iter().map(|id| (number, id.clone())).collect()).await?;
+        let mut journal = Vec::with_capacity(ids.len());
+        for (id, head) in ids.into_iter().zip(heads) {
+            let back = match head.filter(|head| brings_back(channel, head)) {
+                Some(head) => values_of(channel, &head)?.zip(Some(aside_of(channel, head)?)),
+                None => None,
+            };
+            let change = match back {
+                Some((values, aside)) => put(live, channel, &id, &values, aside),
+                None => JournalChange::Moved,
+            };
+            journal.push(Journal { channel: number, id, as_of, change });
+        }
+        Ok(journal)
+    }
+
+    /// Places the records of every channel whose rule or fields are not those that they were placed by. Until this is done,
     /// nothing may be served: a device would see what its account may not, or miss what it may.
     pub(super) async fn place_all(&self, live: &Arc<Live>) -> Result<(), SyncError> {
         // Parents before children is not needed: a child reads its parents' values, not their places.
@@ -170,9 +191,7 @@ impl Sync {
                 let Some(last) = ids.last() else { break };
                 after = Some(last.clone());
                 records += ids.len();
-                let as_of = self.inner.store.newest_position().await?;
-                let moved = |id| Journal { channel: number, id, as_of, change: JournalChange::Moved };
-                let batch = Batch { journal: ids.into_iter().map(moved).collect(), ..Batch::default() };
+                let batch = Batch { journal: self.moved(live, channel, ids).await?, ..Batch::default() };
                 // Nobody else writes before the start: nothing can be stale.
                 self.commit(live, batch).await?;
             }

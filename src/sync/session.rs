@@ -53,6 +53,8 @@ pub struct Session {
     incarnation: IncarnationNo,
     fence: u64,
     accepted: Seq,
+    /// Of the last `hello`: what this history shares with the one that its device was in before.
+    kept: Option<Position>,
     /// The scopes held, with the cursor of each; all at `position` once caught up.
     scopes: BTreeMap<ScopeNo, Held>,
     /// What opens scopes to this account: a change of what is found by these changes what it may see.
@@ -110,6 +112,7 @@ impl Session {
             incarnation: IncarnationNo(0),
             fence: 0,
             accepted: Seq(0),
+            kept: None,
             scopes: BTreeMap::new(),
             links: Vec::new(),
             told: BTreeMap::new(),
@@ -191,6 +194,7 @@ impl Session {
         };
         self.incarnation = begun.number;
         self.fence = begun.fence;
+        self.kept = hello.kept;
         self.accepted = begun.accepted;
         let cursor = self.cursor_of(&hello).await?;
         let live = self.sync.inner.live.current();
@@ -398,6 +402,8 @@ impl Session {
                 continue;
             }
             // Rows of earlier versions are still in the log: a device that never saw them must be able to read them.
+            // A number that was not given yet is of a history that this server has lost: all its versions are in doubt.
+            let known = known.filter(|known| *known < channel.schema.version);
             for (version, schema) in &channel.versions {
                 if known.is_none_or(|known| *version > known) {
                     step.say(&Down::Schema(Box::new((**schema).clone())));
@@ -515,7 +521,8 @@ impl Session {
         if !self.look_at_account().await? {
             return Ok(fenced());
         }
-        let under = Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted };
+        let under =
+            Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted, kept: self.kept };
         let taken = match self.sync.accept(&self.who, under, mutations).await {
             Ok(taken) => taken,
             Err(SyncError::Store(StoreError::Fenced)) => return Ok(fenced()),

@@ -41,6 +41,12 @@ pub(super) struct Item {
     pub(super) kept: Option<omctl_protocol::Position>,
 }
 
+impl Item {
+    fn key(&self) -> (ChannelName, RecordId) {
+        (self.mutation.channel.clone(), self.mutation.record.clone())
+    }
+}
+
 /// The account as rules see it.
 pub(super) fn subject(who: &Principal) -> Subject {
     Subject { email: who.email.clone(), role: who.role.clone(), claims: who.claims.clone() }
@@ -138,10 +144,18 @@ impl Sync {
     async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
         let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
         let mut waiting: HashSet<(ChannelName, RecordId)> = self.awaited(live, &items).await?;
+        // A create that was sent again in a newer incarnation stands behind what its device sent of the record before,
+        // and has forgotten since.
+        let creates = items.iter().filter(|item| item.mutation.op == Operation::Create);
+        let moved: HashMap<(ChannelName, RecordId), IncarnationNo> =
+            creates.map(|create| (create.key(), create.incarnation)).collect();
         let mut run = Vec::new();
         for item in items {
-            let key = (item.mutation.channel.clone(), item.mutation.record.clone());
+            let key = item.key();
             let refs = references(live, &item.mutation);
+            if refs.iter().chain([&key]).any(|on| moved.get(on).is_some_and(|create| *create > item.incarnation)) {
+                continue;
+            }
             // What is for a paused channel waits there, and so does what stands on it; the rest goes on.
             if self.is_paused(&key.0) || waiting.contains(&key) || refs.iter().any(|named| waiting.contains(named)) {
                 waiting.insert(key);
@@ -271,7 +285,7 @@ impl Sync {
             if let Some(done) = applied.get(&item.settled_as).filter(|done| done.digest == item.digest) {
                 // Done before a crash: the answer stands, the record is read as it is now.
                 let answer = Answer::from_text(&done.outcome);
-                settling.rereads.push((item.mutation.channel.clone(), item.mutation.record.clone(), done.key.clone()));
+                settling.read_again(item, done.key.clone());
                 settling.answer(who, item, &answer, None);
                 continue;
             }
@@ -383,8 +397,7 @@ impl Sync {
                 }
                 Written::Already(done) => {
                     let answer = Answer::from_text(&done.outcome);
-                    let record = wanted.item.mutation.record.clone();
-                    settling.rereads.push((wanted.channel.name().clone(), record, done.key));
+                    settling.read_again(wanted.item, done.key);
                     settling.answer(who, wanted.item, &answer, None);
                 }
                 Written::Done { key, row } => {
@@ -399,8 +412,7 @@ impl Sync {
                     };
                     if record.as_ref().is_some_and(|record| record.id != wanted.item.mutation.record) {
                         // The row has become another record's meanwhile.
-                        let record = wanted.item.mutation.record.clone();
-                        settling.rereads.push((wanted.channel.name().clone(), record, None));
+                        settling.read_again(wanted.item, None);
                         settling.answer(who, wanted.item, &answer, None);
                         continue;
                     }
@@ -473,7 +485,7 @@ impl Sync {
     async fn commit_settled(&self, live: &Arc<Live>, mut settling: Settling) -> Result<(), SyncError> {
         loop {
             let rereads = std::mem::take(&mut settling.rereads);
-            for (channel, id, key) in rereads {
+            for Reread { mutation, channel, id, key } in rereads {
                 let Some(channel) = live.channels.get(&channel) else { continue };
                 if let Some(key) = key {
                     let text = key.to_text();
@@ -487,7 +499,10 @@ impl Sync {
                     }
                 }
                 if let Some(entry) = self.read_again(live, channel, &id, &mut settling.batch.mappings).await? {
-                    settling.batch.journal.push(entry);
+                    // The answer's effect is in this row, if only by now.
+                    let place = settling.journal(entry);
+                    let receipts = settling.batch.settled.iter_mut().flat_map(|settled| &mut settled.receipts);
+                    receipts.filter(|one| one.receipt.id == mutation).for_each(|one| one.journal = place);
                 }
             }
             match self.commit(live, settling.batch.clone()).await? {
@@ -563,10 +578,24 @@ pub(super) struct Untraced {
 struct Settling {
     batch: Batch,
     /// Records whose state must be read before the commit.
-    rereads: Vec<(ChannelName, RecordId, Option<Key>)>,
+    rereads: Vec<Reread>,
+}
+
+/// A record that is read again for the answer to a mutation.
+struct Reread {
+    mutation: MutationId,
+    channel: ChannelName,
+    id: RecordId,
+    /// Where the record was made by it, the key that it was given.
+    key: Option<Key>,
 }
 
 impl Settling {
+    fn read_again(&mut self, item: &Item, key: Option<Key>) {
+        let Mutation { id: mutation, channel, record, .. } = &item.mutation;
+        self.rereads.push(Reread { mutation: *mutation, channel: channel.clone(), id: record.clone(), key });
+    }
+
     fn journal(&mut self, entry: Journal) -> Option<usize> {
         self.batch.journal.push(entry);
         Some(self.batch.journal.len() - 1)

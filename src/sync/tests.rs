@@ -367,3 +367,41 @@ async fn a_cursor_behind_an_expired_tombstone_begins_anew_and_positions_are_not_
     assert!(!reset(&bench.connect(1, cursor(2)).await.1));
     assert_eq!(bench.store.newest_position().await.unwrap(), Position(2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_device_forgot_waits_for_the_create_that_it_sends_again() {
+    let bench = Bench::new().await;
+    let made = create(1, "notes", 1, json!({ "title": "made" }));
+    let changed = Mutation {
+        id: MutationId(Uuid::from_u128(77)),
+        op: Operation::Update,
+        old: Fields::from_iter([("title".into(), json!("made"))]),
+        ..create(2, "notes", 1, json!({ "title": "changed" }))
+    };
+    // A device that was set back has the create still, in a newer incarnation, and knows nothing of the change.
+    for (n, seq, mutation) in [(1u8, 1, &changed), (2, 1, &made)] {
+        let begun = bench.store.begin_session(DeviceNo(1), Incarnation(Uuid::from_bytes([n; 16])), None).await.unwrap();
+        let waits = crate::store::NewMutation {
+            seq: Seq(seq),
+            settled_as: mutation.id,
+            digest: mutation.payload_digest(),
+            backend: "managed".into(),
+            payload: serde_json::to_string(mutation).unwrap(),
+            moved_from: None,
+        };
+        let accept = crate::store::Accept {
+            device: DeviceNo(1),
+            fence: begun.fence,
+            incarnation: begun.number,
+            mutations: vec![waits],
+            accepted: Seq(seq),
+        };
+        bench.store.accept(accept).await.unwrap();
+    }
+    bench.sync.start().await.unwrap();
+    while !bench.store.inbox_backlog().await.unwrap().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    let view = bench.sync.backend_view(&"notes".into(), None).await.unwrap();
+    assert_eq!(view.rows[0].values[0], Value::Text("changed".into()));
+}

@@ -273,6 +273,9 @@ async fn a_crash_between_the_backends_commit_and_ours_applies_nothing_twice() {
     assert_eq!(shop.ask("SELECT count(*) FROM Artist WHERE Name = 'once'"), "1");
     let rows = shop.wait(|rows| rows.len() == 5).await;
     assert!(rows.contains_key(&format!("artist/{}", mutation.record)), "{rows:?}");
+    // Without a position its device would take it for one that changed nothing.
+    let (_, frames) = shop.bench.connect(1, |hello| hello.last_seq = Seq(1)).await;
+    assert!(receipts(&frames)[0].position.is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -98,3 +98,43 @@ async fn writes_of_an_older_version_are_converted_or_refused_and_nothing_is_null
         "it is all its own"
     );
 }
+
+#[tokio::test]
+async fn what_was_put_aside_goes_to_devices_when_its_field_is_back() {
+    let with = "scope: public\nfields:\n  title: { type: text }\n  grade: { type: int, default: 5 }\n  \
+        note: { type: text }\n";
+    let without = "scope: public\nfields:\n  title: { type: text }\n";
+    let bench = Bench::with(channels(&[("notes", with)]), &BTreeMap::new()).await;
+    bench.sync.place_all(&bench.sync.inner.live.current()).await.unwrap();
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    send(&mut one, vec![create(1, "notes", 1, json!({ "title": "t", "grade": "7", "note": "n" }))]).await;
+    let bench = next(bench, without, 2).await;
+    bench.sync.place_all(&bench.sync.inner.live.current()).await.unwrap();
+    let (mut one, _) = bench.connect(1, |hello| hello.last_seq = Seq(1)).await;
+    let written = update(2, "notes", 1, json!({ "title": "t" }), json!({ "title": "u" }));
+    send(&mut one, vec![Mutation { v: SchemaVersion(2), ..written }]).await;
+    let bench = next(bench, with, 3).await;
+    let after = record(&bench).await;
+    assert_eq!((&after["grade"], &after["note"]), (&json!("7"), &json!("n")), "and not the default");
+    bench.sync.place_all(&bench.sync.inner.live.current()).await.unwrap();
+    let (_, frames) = bench.connect(2, |_| {}).await;
+    let rows: Vec<String> = frames
+        .iter()
+        .filter_map(|frame| if let Down::Rows(rows) = frame { Some(rows) } else { None })
+        .flat_map(|rows| rows.rows.iter().map(|row| format!("{} {}", rows.v, row.get())))
+        .collect();
+    assert_eq!(rows.len(), 1);
+    assert!(rows[0].starts_with("3 ") && rows[0].ends_with(r#"["u","7","n"]]"#), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_knows_a_later_version_than_the_server_is_told_what_there_is() {
+    let bench = Bench::with(channels(&[("notes", FIRST)]), &BTreeMap::new()).await;
+    let bench = next(bench, SECOND, 2).await;
+    for (known, expected) in [(1, vec![2]), (2, vec![]), (3, vec![1, 2])] {
+        let knows = |hello: &mut frame::Hello| hello.schemas = [("notes".into(), SchemaVersion(known))].into();
+        let (_, frames) = bench.connect(1, knows).await;
+        let schema = |frame: &Down| if let Down::Schema(schema) = frame { Some(schema.version.0) } else { None };
+        assert_eq!(frames.iter().filter_map(schema).collect::<Vec<_>>(), expected, "{known}");
+    }
+}

@@ -464,3 +464,34 @@ async fn what_was_written_since_is_not_overwritten_by_an_offer() {
     let (_, frames) = bench.connect(1, hello).await;
     assert_eq!(receipts(&frames)[0].outcome, Outcome::Conflict);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_builds_on_a_lost_create_waits_for_it_also_where_it_was_never_settled() {
+    let bench = Bench::new().await;
+    let begun_after_a_reset = |n: u8| {
+        move |hello: &mut Hello| {
+            hello.incarnation = Incarnation(Uuid::from_bytes([n + 100; 16]));
+            (hello.last_seq, hello.kept) = (Seq(9), Some(Position(0)));
+        }
+    };
+    // Both saw the record in the history that is lost, and wrote before they heard of the loss.
+    let (mut one, _) = bench.connect(1, begun_after_a_reset(1)).await;
+    send(&mut one, vec![update(1, "notes", 1, json!({ "title": "begun" }), json!({ "title": "later" }))]).await;
+    let refused = vec![
+        create(2, "own", 5, json!({ "title": "not mine", "owner": "u2" })),
+        update(3, "own", 5, json!({ "title": "not mine" }), json!({ "title": "still not" })),
+    ];
+    send(&mut one, refused).await;
+    let (mut two, _) = bench.connect(2, begun_after_a_reset(2)).await;
+    // A device that offers a create and what it wrote to the record since does not wait for itself.
+    let again = |position, mutation| Mutation { again: Some(Position(position)), ..mutation };
+    let made = again(4, create(1, "notes", 1, json!({ "title": "begun" })));
+    let changed = again(5, update(2, "notes", 1, json!({ "hours": null }), json!({ "hours": "3" })));
+    send(&mut two, vec![made, changed]).await;
+    drain(&bench).await;
+    assert_eq!(notes(&bench).await, [(json!("later"), json!("3"))]);
+    let (_, frames) = bench.connect(1, begun_after_a_reset(1)).await;
+    let told: Vec<_> = receipts(&frames).into_iter().map(|receipt| (receipt.seq.0, receipt.outcome)).collect();
+    assert_eq!(told.len(), 3);
+    assert!(told.contains(&(1, Outcome::Applied)) && told.contains(&(3, Outcome::Rejected)), "{told:?}");
+}

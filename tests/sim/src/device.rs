@@ -1,4 +1,6 @@
-//! A device: the real engine over a database in memory that outlives the app's process, and what a user does with it.
+//! A device: the real engine over a database in memory that outlives the app's process. What its user does is in `user`.
+
+mod user;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -7,9 +9,9 @@ use omctl::store::DeviceNo;
 use omctl_device::{Action, Engine, Event, Store, StoreError, StoreOptions};
 use omctl_protocol::{AccountId, DeviceId};
 use rusqlite::Connection;
-use rusqlite::backup::Backup;
+use rusqlite::backup;
 
-use crate::oracle::LocalWrite;
+pub(crate) use self::user::MARKED;
 use crate::rng::Rng;
 
 pub(crate) struct Device {
@@ -28,28 +30,27 @@ pub(crate) struct Device {
     /// The file, while no app is running.
     file: Option<Connection>,
     /// What a power cut leaves for sure.
-    durable: Option<Connection>,
+    durable: Option<(Connection, usize)>,
     /// Commits until the app dies in the middle of one; negative: it does not.
     dies_in: Arc<AtomicI64>,
     marks: u64,
+    /// How many writes its user has made that are in the file.
+    pub(crate) written: usize,
+    backup: Option<Backup>,
 }
 
-/// What a user may change on the screens of the app.
-const SCREENS: [(&str, u64); 7] =
-    [("notes", 30), ("own", 10), ("area", 10), ("artist", 15), ("album", 15), ("tag", 12), ("memo", 8)];
+/// A copy of a device's file, and where its outbox stood.
+#[derive(Clone, Debug)]
+pub(crate) struct Standing {
+    pub(crate) written: usize,
+    pub(crate) incarnation: String,
+    pub(crate) last_seq: i64,
+}
 
-/// Where each channel's marks are: fields in which every value is written once only.
-pub(crate) const MARKED: [(&str, &str); 9] = [
-    ("notes", "title"),
-    ("notes", "body"),
-    ("notes", "strict"),
-    ("own", "title"),
-    ("area", "title"),
-    ("artist", "Name"),
-    ("album", "Title"),
-    ("tag", "note"),
-    ("memo", "line"),
-];
+struct Backup {
+    file: Connection,
+    standing: Standing,
+}
 
 impl Device {
     pub(crate) fn new(index: usize, account: usize, rng: Rng) -> Self {
@@ -70,6 +71,8 @@ impl Device {
             durable: None,
             dies_in: Arc::new(AtomicI64::new(-1)),
             marks: 0,
+            written: 0,
+            backup: None,
         };
         device.start().expect("an empty file becomes a store");
         let (id, account) = (device_id(index), account_id(account));
@@ -126,17 +129,58 @@ impl Device {
         }
     }
 
-    /// Ends the app and sets its file back to what was surely on the disk.
-    pub(crate) fn cut_power(&mut self) {
+    /// Ends the app and sets its file back to what was surely on the disk. Returns how many writes are left.
+    pub(crate) fn cut_power(&mut self) -> usize {
         self.kill();
-        let durable = self.durable.as_ref().expect("activation is durable");
+        let (durable, written) = self.durable.as_ref().expect("activation is durable");
         self.file = Some(copy(durable));
+        self.written = *written;
+        *written
+    }
+
+    /// Copies the file, unless something of it is not sealed: sealed again after a restore, together with other writes,
+    /// it would be another mutation of the same id. Whether there was a copy made.
+    pub(crate) fn back_up(&mut self) -> bool {
+        let captures = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'om\\_cap\\_%' ESCAPE '\\'";
+        let connection = self.store().connection();
+        let mut statement = connection.prepare(captures).expect("a query");
+        let tables = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
+        let tables: Vec<String> = tables.collect::<Result<_, _>>().expect("names");
+        let is_empty = |table: &String| {
+            self.one(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}")).is_some_and(|count| count == "0")
+        };
+        if !tables.iter().all(is_empty) {
+            return false;
+        }
+        let state = |key: &str| self.one(&format!("SELECT CAST(value AS TEXT) FROM om_state WHERE key = '{key}'"));
+        let standing = Standing {
+            written: self.written,
+            incarnation: state("incarnation").expect("a store has one"),
+            last_seq: state("last_seq").map_or(0, |seq| seq.parse().expect("a number")),
+        };
+        let file = copy(connection);
+        drop(statement);
+        self.backup = Some(Backup { file, standing });
+        true
+    }
+
+    pub(crate) fn has_backup(&self) -> bool {
+        self.backup.is_some()
+    }
+
+    /// Puts the backup in the place of the file; the app is not running.
+    pub(crate) fn restore(&mut self) -> Standing {
+        let Backup { file, standing } = self.backup.as_ref().expect("there is one");
+        self.file = Some(copy(file));
+        self.durable = Some((copy(file), standing.written));
+        self.written = standing.written;
+        standing.clone()
     }
 
     /// From here on a power cut does not take away what is in the file now.
     fn keep_durable(&mut self) {
         let now = copy(self.store().connection());
-        self.durable = Some(now);
+        self.durable = Some((now, self.written));
     }
 
     /// Tells the engine. An error is a crash in the middle of a commit.
@@ -153,160 +197,18 @@ impl Device {
             Err(_) => None,
         }
     }
-
-    fn mark(&mut self) -> String {
-        self.marks += 1;
-        format!("m{}.{}", self.index + 1, self.marks)
-    }
-
-    /// The user does something: one local transaction. `None`: there was nothing to be done. `Some(None)`: the app died
-    /// in it.
-    pub(crate) fn use_app(&mut self, emails: &[String]) -> Option<Option<Vec<LocalWrite>>> {
-        let mut statements: Vec<(String, Vec<LocalWrite>)> = Vec::new();
-        for _ in 0..if self.rng.percent(15) { self.rng.between(2, 4) } else { 1 } {
-            let mut dice = self.rng.below(100);
-            let mut screens = SCREENS.iter();
-            let channel = loop {
-                let (channel, weight) = screens.next().expect("weights add up to a hundred");
-                if dice < *weight {
-                    break *channel;
-                }
-                dice -= weight;
-            };
-            if self.store().schemas().any(|schema| schema.channel.as_str() == channel) {
-                statements.extend(self.statement(channel, emails));
-            }
-        }
-        if statements.is_empty() {
-            return None;
-        }
-        let written = self
-            .engine()
-            .store_mut()
-            .write(|tx| statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>());
-        // One that met no row (an earlier one of the same transaction deleted it) wrote nothing.
-        Some(written.ok().map(|(rows, _)| {
-            let hit = statements.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);
-            hit.flat_map(|((_, writes), _)| writes).collect()
-        }))
-    }
-
-    fn one(&self, sql: &str) -> Option<String> {
-        self.store().connection().query_row(sql, [], |row| row.get(0)).ok()
-    }
-
-    /// Some record of a table.
-    fn any(&self, table: &str) -> Option<String> {
-        let count: u64 = self.one(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}"))?.parse().ok()?;
-        // A few records are everybody's favourites: that is where conflicts come from.
-        let place = if self.rng.percent(60) { self.rng.below(count.min(3)) } else { self.rng.below(count) };
-        self.one(&format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {place}"))
-    }
-
-    fn statement(&mut self, channel: &str, emails: &[String]) -> Option<(String, Vec<LocalWrite>)> {
-        let dice = self.rng.below(100);
-        let existing = self.any(channel);
-        let mut writes = Vec::new();
-        let mut say = |device: &mut Self, record: &str, field: &str| {
-            let mark = device.mark();
-            writes.push(LocalWrite {
-                device: device.index,
-                channel: channel.to_owned(),
-                record: record.to_owned(),
-                field: field.to_owned(),
-                mark: mark.clone(),
-            });
-            mark
-        };
-        let sql = match existing {
-            Some(id) if dice >= 35 => {
-                let quoted = id.replace('\'', "''");
-                if dice >= 90 {
-                    writes.push(LocalWrite {
-                        device: self.index,
-                        channel: channel.to_owned(),
-                        record: id,
-                        field: String::new(),
-                        mark: String::new(),
-                    });
-                    format!("DELETE FROM {channel} WHERE id = '{quoted}'")
-                } else {
-                    let set = match (channel, self.rng.below(8)) {
-                        ("notes", 0) => format!("hours = coalesce(hours, 0) + {}", self.rng.between(1, 9)),
-                        ("notes", 1) => format!("best = coalesce(best, 0) + {}", self.rng.between(1, 50)),
-                        ("notes", 2) => {
-                            format!("tags = json_insert(coalesce(tags, '[]'), '$[#]', 't{}')", say(self, &id, "tags"))
-                        }
-                        ("notes", 3) => {
-                            format!("body = '{}', hours = coalesce(hours, 0) + 1", say(self, &id, "body"))
-                        }
-                        ("notes", 4) => format!("strict = '{}'", say(self, &id, "strict")),
-                        ("notes", 5) => {
-                            format!("title = '{}', body = '{}'", say(self, &id, "title"), say(self, &id, "body"))
-                        }
-                        ("own", 0) => format!("owner = '{}'", self.rng.pick(emails)),
-                        ("area", 0 | 1) => format!("region = '{}'", self.rng.pick(&["north", "south"])),
-                        ("artist", 0 | 1) => format!("fans = coalesce(fans, 0) + {}", self.rng.between(1, 9)),
-                        ("album", 0 | 1) => format!("stock = coalesce(stock, 0) - {}", self.rng.between(1, 9)),
-                        ("album", 2) => format!("price = '{}.{}5'", self.rng.below(90), self.rng.below(9)),
-                        ("tag", 0 | 1) => format!("weight = coalesce(weight, 0) + {}", self.rng.between(1, 50)),
-                        _ => {
-                            let field = main_field(channel);
-                            format!("{field} = '{}'", say(self, &id, field))
-                        }
-                    };
-                    format!("UPDATE {channel} SET {set} WHERE id = '{quoted}'")
-                }
-            }
-            _ => {
-                let id = uuid_v7(&self.rng);
-                let field = main_field(channel);
-                let mark = say(self, &id, field);
-                let reference = |device: &Self, table: &str| {
-                    device.any(table).map_or("NULL".into(), |id| format!("'{}'", id.replace('\'', "''")))
-                };
-                let (more, values) = match channel {
-                    "notes" => {
-                        let parent = if self.rng.percent(40) { reference(self, "notes") } else { "NULL".into() };
-                        ("hours, parent", format!("{}, {parent}", self.rng.below(9)))
-                    }
-                    "own" => {
-                        let owner = if self.rng.percent(90) { &emails[self.account] } else { self.rng.pick(emails) };
-                        ("owner", format!("'{owner}'"))
-                    }
-                    "area" => ("region", format!("'{}'", self.rng.pick(&["north", "north", "south"]))),
-                    "artist" => ("fans", self.rng.below(9).to_string()),
-                    "album" => {
-                        // Sometimes of an artist who is created in the same breath.
-                        let artist = reference(self, "artist");
-                        ("stock, artist", format!("{}, {artist}", self.rng.below(9)))
-                    }
-                    "tag" => {
-                        let words = ["loud", "quiet", "red", "blue", "old"];
-                        let album = reference(self, "album");
-                        ("AlbumId, Word", format!("{album}, '{}'", self.rng.pick(&words)))
-                    }
-                    _ => ("", String::new()),
-                };
-                let comma = if more.is_empty() { "" } else { ", " };
-                format!("INSERT INTO {channel} (id, {field}{comma}{more}) VALUES ('{id}', '{mark}'{comma}{values})")
-            }
-        };
-        Some((sql, writes))
-    }
 }
 
-fn main_field(channel: &str) -> &'static str {
-    MARKED.iter().find(|(name, _)| *name == channel).expect("every channel has marks").1
-}
-
-fn copy(from: &Connection) -> Connection {
+pub(crate) fn copy(from: &Connection) -> Connection {
     let mut to = Connection::open_in_memory().expect("memory is there");
-    {
-        let backup = Backup::new(from, &mut to).expect("a database in memory can be copied");
-        backup.step(-1).expect("a database in memory can be copied");
-    }
+    copy_into(from, &mut to);
     to
+}
+
+/// Makes one database what another is.
+pub(crate) fn copy_into(from: &Connection, to: &mut Connection) {
+    let backup = backup::Backup::new(from, to).expect("a database in memory can be copied");
+    backup.step(-1).expect("a database in memory can be copied");
 }
 
 fn uuid_v7(rng: &Rng) -> String {

@@ -1,5 +1,5 @@
-//! Seeded simulation: several real devices and the real server in one thread, with a network, crashes and edits that
-//! all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
+//! Seeded simulation: several real devices and the real server in one thread, with a network, crashes, restores of old
+//! data, changing definitions and edits that all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
 //!
 //! - `world`: the line of time, the network, what goes wrong
 //! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
@@ -61,7 +61,7 @@ pub fn run(seed: u64, keep_trace: bool) -> Report {
         .build()
         .expect("a runtime without I/O can be built");
     runtime.block_on(async {
-        let mut world = World::new(seed, catalog(), Trace::new(keep_trace)).await;
+        let mut world = World::new(seed, catalogs(), Trace::new(keep_trace)).await;
         let failure = world.run().await.err().map(|Failure(why)| why);
         Report {
             seed,
@@ -78,13 +78,20 @@ pub fn run(seed: u64, keep_trace: bool) -> Report {
     })
 }
 
-fn catalog() -> Arc<Catalog> {
-    static CATALOG: OnceLock<Arc<Catalog>> = OnceLock::new();
-    CATALOG
+/// The definitions between which the server alternates.
+fn catalogs() -> [Arc<Catalog>; 2] {
+    static CATALOGS: OnceLock<[Arc<Catalog>; 2]> = OnceLock::new();
+    CATALOGS
         .get_or_init(|| {
-            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("project");
-            let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).expect("the project is valid");
-            Arc::new(catalog)
+            let load = |folder: &str| {
+                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+                let (catalog, _) = omctl::catalog::load(&root, &|_| None, None).expect("the project is valid");
+                catalog
+            };
+            let first = load("project");
+            let mut second = first.clone();
+            second.channels.extend(load("project-next").channels);
+            [Arc::new(first), Arc::new(second)]
         })
         .clone()
 }

@@ -101,7 +101,6 @@ pub(crate) struct Node {
     pub(crate) shop: Arc<Mutex<Connection>>,
     pub(crate) weather: Arc<Weather>,
     pub(crate) clock: Clock,
-    catalog: Arc<Catalog>,
     entropy: Entropy,
     rng: Rng,
     began: Instant,
@@ -116,14 +115,13 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn new(catalog: Arc<Catalog>, rng: Rng, clock: Clock) -> Self {
+    pub(crate) fn new(rng: Rng, clock: Clock) -> Self {
         let memory = || Arc::new(Mutex::new(Connection::open_in_memory().expect("memory is there")));
         let (said, heard) = mpsc::unbounded_channel();
         Self {
             store: memory(),
             shop: memory(),
             weather: Arc::default(),
-            catalog,
             entropy: Entropy::seeded(rng.u64()),
             began: Instant::now(),
             start_ms: clock.now_ms(),
@@ -138,8 +136,8 @@ impl Node {
         }
     }
 
-    /// Starts the server: [`Said::Ready`] follows, unless it dies before.
-    pub(crate) fn start(&mut self) {
+    /// Starts the server with these definitions: [`Said::Ready`] follows, unless it dies before.
+    pub(crate) fn start(&mut self, catalog: Arc<Catalog>) {
         self.lives += 1;
         let life = Arc::new(Life {
             number: self.lives,
@@ -154,7 +152,7 @@ impl Node {
         let tasks = Tasks::new();
         self.now = Some((life.clone(), tasks.clone()));
         let (store, shop) = (self.store.clone(), self.shop.clone());
-        let (catalog, clock, entropy) = (self.catalog.clone(), self.clock.clone(), self.entropy.clone());
+        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
         let (weather, said, slot) = (self.weather.clone(), self.said.clone(), self.rooms.clone());
         let running = tasks.clone();
         tasks.start("start", async move {

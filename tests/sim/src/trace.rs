@@ -10,7 +10,7 @@ pub(crate) struct Trace {
 }
 
 /// Lines that are kept are cut here.
-const LINE_MAX: usize = 600;
+const LINE_MAX: usize = 4000;
 
 impl Trace {
     pub(crate) fn new(keep: bool) -> Self {

@@ -1,5 +1,9 @@
 //! The world: devices, network and server on one line of time, and what goes wrong in it.
 
+mod edits;
+mod end;
+mod faults;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
@@ -8,10 +12,10 @@ use std::time::Duration;
 
 use omctl::catalog::Catalog;
 use omctl::clock::Clock;
-use omctl_device::{Action, ConnectionState, Event as Tell, Greeting};
+use omctl_device::{Action, Event as Tell, Greeting};
 use omctl_protocol::Up;
 use omctl_protocol::frame::parse_frame;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
 use crate::device::{Device, account_id, device_id};
@@ -22,10 +26,6 @@ use crate::trace::Trace;
 
 /// When it all begins, in milliseconds since 1970.
 const START_MS: i64 = 1_750_000_000_000;
-
-/// After healing, everything must be equal within this time: promise 9 (30 s), and the poll interval of the channel that
-/// has nothing installed.
-const HEALED_WITHIN_MS: u64 = 30_000 + 2_000;
 
 /// Why a run failed.
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ enum Event {
     Connected(usize, u64),
     /// A frame reaches the server.
     Up(u64, String),
-    /// A frame reaches the device.
-    Down(u64, String),
+    /// A frame reaches the device; how often the server had been set back when it said it.
+    Down(u64, String, u64),
     /// A device notices that its connection is gone.
     Lost(u64),
     /// The server notices that a connection is gone.
@@ -55,11 +55,13 @@ enum Event {
     /// A request reaches the server.
     Request(u64, String),
     /// The reply reaches the device.
-    Reply(u64, Vec<String>),
+    Reply(u64, Vec<String>, u64),
     /// The device has waited long enough for a reply.
     TimedOut(u64),
     /// Something goes wrong.
     Trouble,
+    /// Somebody makes a copy of the server's data.
+    Snapshot,
     ServerStarts,
     AppStarts(usize),
     BackendReturns,
@@ -117,6 +119,9 @@ pub(crate) struct World {
     node: Node,
     pub(crate) devices: Vec<Device>,
     emails: Vec<String>,
+    /// What the server starts with, and which of them it has now.
+    catalogs: [Arc<Catalog>; 2],
+    catalog: usize,
     conns: BTreeMap<u64, Conn>,
     /// Which device waits for which request.
     requests: BTreeMap<u64, usize>,
@@ -125,22 +130,33 @@ pub(crate) struct World {
     healed_at: Option<u64>,
     done: bool,
     faults: u64,
+    /// Of a hundred faults beside the usual ones, so many are the server's death.
+    restless: u64,
+    /// Whether the server is ever set back to a copy of its data.
+    is_restored: bool,
+    snapshot: Option<faults::Snapshot>,
+    /// How often it was set back.
+    era: u64,
     changing_claims: bool,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
 }
 
 impl World {
-    pub(crate) async fn new(seed: u64, catalog: Arc<Catalog>, trace: Trace) -> Self {
+    pub(crate) async fn new(seed: u64, catalogs: [Arc<Catalog>; 2], trace: Trace) -> Self {
         let rng = Rng::new(seed ^ 0x6f70_656e_6d6f_6273);
+        let catalogs = some_channels(&rng, catalogs);
         let clock = Clock::manual(START_MS);
-        let node = Node::new(catalog.clone(), rng.split(), clock.clone());
-        found_shop(&node.shop, &catalog).await;
+        let node = Node::new(rng.split(), clock.clone());
+        found_shop(&node.shop, &catalogs[0]).await;
         let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
         let count = rng.between(2, 5) as usize;
         let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
-        let claims = vec![vec!["north"], vec!["north", "south"], vec![]];
-        let oracle = Oracle::new(catalog, emails.clone());
+        let regions = [&["north"][..], &["north", "south"], &[]];
+        let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
+        let oracle = Oracle::new(catalogs.clone(), emails.clone(), &claims);
+        let restless = *rng.pick(&[0, 0, 40]);
+        let is_restored = rng.percent(40);
         let mut world = Self {
             rng,
             clock,
@@ -151,6 +167,8 @@ impl World {
             node,
             devices,
             emails,
+            catalogs,
+            catalog: 0,
             conns: BTreeMap::new(),
             requests: BTreeMap::new(),
             links: 0,
@@ -158,6 +176,10 @@ impl World {
             healed_at: None,
             done: false,
             faults: 0,
+            restless,
+            is_restored,
+            snapshot: None,
+            era: 0,
             changing_claims: false,
             oracle,
             trace,
@@ -167,7 +189,7 @@ impl World {
     }
 
     /// Accounts and devices, as if they had been activated before.
-    fn provision(&mut self, claims: &[Vec<&str>]) {
+    fn provision(&mut self, claims: &[Json]) {
         let store = self.node.store.lock().expect("nobody panics here");
         // The first start makes the tables; they are there when nothing else is.
         store.execute_batch("PRAGMA temp_store = MEMORY").expect("a setting");
@@ -179,12 +201,7 @@ impl World {
             store
                 .execute(
                     "INSERT INTO account (number, id, email, claims, created_ms) VALUES (?1, ?2, ?3, ?4, 0)",
-                    rusqlite::params![
-                        index + 1,
-                        account_id(index).0.as_bytes(),
-                        email,
-                        json!({ "regions": claims }).to_string()
-                    ],
+                    rusqlite::params![index + 1, account_id(index).0.as_bytes(), email, claims.to_string()],
                 )
                 .expect("an account");
         }
@@ -202,7 +219,7 @@ impl World {
 
     /// Lets time run until everybody agrees, or somebody is wrong.
     pub(crate) async fn run(&mut self) -> Checked {
-        self.node.start();
+        self.server_starts();
         let writing_ms = self.rng.between(15_000, 40_000);
         self.plan(writing_ms, Event::Heal);
         for device in 0..self.devices.len() {
@@ -213,6 +230,9 @@ impl World {
         self.plan(self.rng.between(1_000, 4_000), Event::Edit);
         self.plan(self.rng.between(2_000, 6_000), Event::Trouble);
         self.plan(self.rng.between(5_000, 20_000), Event::Claims);
+        if self.is_restored {
+            self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
+        }
         while !self.done {
             let Some(Reverse(next)) = self.queue.peek() else {
                 return Err(Failure("nothing happens any more".into()));
@@ -267,7 +287,7 @@ impl World {
             Event::Wake(device) => self.tell(device, Tell::Tick),
             Event::Connected(device, conn) => self.connected(device, conn),
             Event::Up(conn, line) => self.reaches_server(conn, &line),
-            Event::Down(conn, line) => self.reaches_device(conn, &line),
+            Event::Down(conn, line, era) => self.reaches_device(conn, &line, era),
             Event::Lost(conn) => self.lost(conn),
             Event::HungUp(conn) => {
                 self.node.hang_up(conn);
@@ -280,13 +300,13 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Reply(request, lines) => self.replied(request, &lines),
+            Event::Reply(request, lines, era) => self.replied(request, &lines, era),
             Event::TimedOut(request) => self.timed_out(request),
             Event::Trouble => self.trouble(),
+            Event::Snapshot => self.take_snapshot(),
             Event::ServerStarts => {
                 if !self.node.is_up() {
-                    self.note(|| "server starts".into());
-                    self.node.start();
+                    self.server_starts();
                 }
                 Ok(())
             }
@@ -313,9 +333,10 @@ impl World {
             Said::Failed(why) => Err(Failure(why)),
             Said::Died(life) => {
                 if self.node.is_life(life) {
-                    self.server_dies();
+                    self.server_dies()
+                } else {
+                    Ok(())
                 }
-                Ok(())
             }
             Said::Line(conn, line) => {
                 let delay = self.delay();
@@ -325,7 +346,7 @@ impl World {
                 }
                 link.down_at = link.down_at.max(self.now + delay);
                 let after = link.down_at - self.now;
-                self.plan(after, Event::Down(conn, line));
+                self.plan(after, Event::Down(conn, line, self.era));
                 Ok(())
             }
             Said::Closed(conn, how) => {
@@ -340,7 +361,7 @@ impl World {
                     return Ok(());
                 }
                 let delay = self.delay();
-                self.plan(delay, Event::Reply(request, lines));
+                self.plan(delay, Event::Reply(request, lines, self.era));
                 Ok(())
             }
             Said::Changed => {
@@ -360,16 +381,29 @@ impl World {
         self.plan(after, Event::Lost(conn));
     }
 
-    fn server_dies(&mut self) {
+    /// The server starts, sometimes with other definitions than before.
+    fn server_starts(&mut self) {
+        if self.rng.percent(60) {
+            self.catalog = 1 - self.catalog;
+        }
+        let catalog = self.catalog;
+        self.note(|| format!("server starts with definitions {catalog}"));
+        self.oracle.server_starts(catalog, &self.node.store.lock().expect("nobody panics here"));
+        self.node.start(self.catalogs[catalog].clone());
+    }
+
+    fn server_dies(&mut self) -> Checked {
         self.note(|| "server dies".into());
         self.node.crash(0);
         self.changing_claims = false;
+        self.may_set_back()?;
         let conns: Vec<u64> = self.conns.keys().copied().collect();
         for conn in conns {
             self.hang_up_on_device(conn);
         }
         let away = if self.is_healed() { 10 } else { self.rng.between(10, 6_000) };
         self.plan(away, Event::ServerStarts);
+        Ok(())
     }
 
     // ---- a device's side
@@ -461,17 +495,17 @@ impl World {
         Ok(())
     }
 
-    fn reaches_device(&mut self, conn: u64, line: &str) -> Checked {
+    fn reaches_device(&mut self, conn: u64, line: &str, era: u64) -> Checked {
         let Some(link) = self.conns.get(&conn) else { return Ok(()) };
         let device = link.device;
         if self.devices[device].conn != Some(conn) || !self.devices[device].is_running() {
             return Ok(());
         }
         self.trace.line(self.now, "down", device, line);
-        self.oracle.server_says(device, self.devices[device].account, line)?;
+        self.oracle.server_says(device, self.devices[device].account, line, era == self.era)?;
         self.tell(device, Tell::Frame(line))?;
         if line.starts_with(r#"{"commit""#) && self.devices[device].is_running() {
-            self.oracle.look_at_screen(&self.devices[device])?;
+            self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
         }
         Ok(())
     }
@@ -514,20 +548,20 @@ impl World {
         Ok(())
     }
 
-    fn replied(&mut self, request: u64, lines: &[String]) -> Checked {
+    fn replied(&mut self, request: u64, lines: &[String], era: u64) -> Checked {
         let device = self.requests[&request];
         if self.devices[device].request != Some(request) || !self.devices[device].is_running() {
             return Ok(());
         }
         for line in lines {
             self.trace.line(self.now, "reply", device, line);
-            self.oracle.server_says(device, self.devices[device].account, line)?;
+            self.oracle.server_says(device, self.devices[device].account, line, era == self.era)?;
             self.tell(device, Tell::Frame(line))?;
             if !self.devices[device].is_running() {
                 return Ok(());
             }
         }
-        self.oracle.look_at_screen(&self.devices[device])?;
+        self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
         self.devices[device].request = None;
         if self.devices[device].engine().end_request().is_err() {
             self.app_dies(device, false);
@@ -564,6 +598,7 @@ impl World {
                 for write in &writes {
                     self.note(|| format!("device {device} writes {write:?}"));
                 }
+                self.devices[device].written += writes.len();
                 self.oracle.written(writes);
                 // Another process of the same app may be the writer: then the engine finds it later.
                 if self.rng.percent(80) { self.tell(device, Tell::LocalWrite) } else { Ok(()) }
@@ -575,8 +610,8 @@ impl World {
         self.note(|| format!("app {device} dies{}", if power { ", power cut" } else { "" }));
         let conn = self.devices[device].conn;
         if power {
-            self.devices[device].cut_power();
-            self.oracle.set_back(device);
+            let kept = self.devices[device].cut_power();
+            self.oracle.set_back(device, kept);
         } else {
             self.devices[device].kill();
         }
@@ -600,8 +635,7 @@ impl World {
         self.connect(device)
     }
 
-    // ---- what goes wrong
-
+    /// How long something is on its way.
     fn delay(&mut self) -> u64 {
         match self.rng.below(100) {
             _ if self.is_healed() => self.rng.between(1, 20),
@@ -609,205 +643,6 @@ impl World {
             2..=20 => self.rng.between(50, 800),
             _ => self.rng.between(1, 40),
         }
-    }
-
-    fn trouble(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.faults += 1;
-        self.plan(self.rng.between(200, 5_000), Event::Trouble);
-        let device = self.rng.below(self.devices.len() as u64) as usize;
-        match self.rng.below(12) {
-            0..=3 => self.cut(device),
-            4 | 5 => {
-                let steps = self.rng.below(25);
-                self.note(|| format!("server will die in {steps} steps"));
-                self.node.crash(steps);
-                if steps == 0 {
-                    self.server_dies();
-                }
-            }
-            6 => self.app_dies(device, false),
-            7 => self.devices[device].die_in(self.rng.below(6) as i64),
-            8 => self.app_dies(device, true),
-            9 | 10 => {
-                self.node.weather.down.store(true, Ordering::Relaxed);
-                self.note(|| "backend is away".into());
-                self.plan(self.rng.between(100, 8_000), Event::BackendReturns);
-            }
-            _ => self.node.weather.lost_answers.store(self.rng.between(1, 3), Ordering::Relaxed),
-        }
-        Ok(())
-    }
-
-    /// A connection breaks, and each side notices in its own time, or much later.
-    fn cut(&mut self, device: usize) {
-        let Some(conn) = self.devices[device].conn else { return };
-        let (up, down) = *self.rng.pick(&[(true, true), (true, true), (true, false), (false, true)]);
-        self.note(|| format!("connection {conn} of device {device} is cut, up {up}, down {down}"));
-        let Some(link) = self.conns.get_mut(&conn) else { return };
-        link.up_cut |= up;
-        link.down_cut |= down;
-        let notice = |rng: &Rng| if rng.percent(60) { rng.below(100) } else { rng.below(15_000) };
-        let (device_after, server_after) = (notice(&self.rng), notice(&self.rng));
-        self.plan(device_after, Event::Lost(conn));
-        self.plan(server_after, Event::HungUp(conn));
-    }
-
-    fn edit(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.plan(self.rng.between(100, 4_000), Event::Edit);
-        self.marks += 1;
-        let mark = format!("m0.e{}", self.marks);
-        let shop = self.node.shop.lock().expect("nobody panics here");
-        let any = |table: &str, key: &str| -> Option<i64> {
-            let count: i64 =
-                shop.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap_or(0);
-            let place = self.rng.below(count.max(1) as u64);
-            let sql = format!("SELECT {key} FROM {table} ORDER BY {key} LIMIT 1 OFFSET {place}");
-            shop.query_row(&sql, [], |row| row.get(0)).ok()
-        };
-        let (artist, album) = (any("Artist", "ArtistId"), any("Album", "AlbumId"));
-        let delta = self.rng.between(1, 9) as i64;
-        let sql = match (self.rng.below(12), artist, album) {
-            (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
-            (2, Some(artist), _) => {
-                format!("INSERT INTO Album (Title, price, stock, ArtistId) VALUES ('{mark}', 1.25, 5, {artist})")
-            }
-            (3 | 4, Some(artist), _) => format!("UPDATE Artist SET Name = '{mark}' WHERE ArtistId = {artist}"),
-            (5, Some(artist), _) => {
-                self.oracle.others_added(artist, delta);
-                format!("UPDATE Artist SET fans = coalesce(fans, 0) + {delta} WHERE ArtistId = {artist}")
-            }
-            (6, _, Some(album)) => {
-                format!(
-                    "UPDATE Album SET Title = '{mark}', stock = coalesce(stock, 0) + {delta} WHERE AlbumId = {album}"
-                )
-            }
-            (7, _, Some(album)) => format!("DELETE FROM Album WHERE AlbumId = {album}"),
-            (8, ..) => format!("INSERT INTO Memo (line) VALUES ('{mark}')"),
-            (9, ..) => format!("UPDATE Memo SET line = '{mark}' WHERE MemoId = (SELECT min(MemoId) FROM Memo)"),
-            (10, ..) => "DELETE FROM Memo WHERE MemoId = (SELECT max(MemoId) FROM Memo)".to_owned(),
-            (_, _, Some(album)) => {
-                format!("INSERT OR IGNORE INTO Tag VALUES ({album}, 'word{delta}', '{mark}', {delta})")
-            }
-            _ => return Ok(()),
-        };
-        shop.execute_batch(&sql).map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?;
-        drop(shop);
-        self.note(|| format!("edit: {sql}"));
-        Ok(())
-    }
-
-    fn change_claims(&mut self) -> Checked {
-        if self.is_healed() {
-            return Ok(());
-        }
-        self.plan(self.rng.between(3_000, 20_000), Event::Claims);
-        // The first account never sees the south: that is what isolation is checked by.
-        let account = self.rng.between(1, 2) as usize;
-        let choices: [Vec<&'static str>; 3] = [vec![], vec!["south"], vec!["north", "south"]];
-        let claims = self.rng.pick(&choices).clone();
-        let map = json!({ "regions": claims }).as_object().cloned().unwrap_or_default();
-        if !self.changing_claims && self.node.change_claims(&self.emails[account], map) {
-            self.note(|| format!("claims of account {account} become {claims:?}"));
-            self.changing_claims = true;
-        }
-        Ok(())
-    }
-
-    // ---- the end
-
-    fn heal(&mut self) -> Checked {
-        self.note(|| "everything heals".into());
-        self.healed_at = Some(self.now);
-        self.node.weather.down.store(false, Ordering::Relaxed);
-        self.node.weather.lost_answers.store(0, Ordering::Relaxed);
-        self.node.crash(1 << 40);
-        if !self.node.is_up() {
-            self.plan(0, Event::ServerStarts);
-        }
-        let broken: Vec<(u64, usize)> = self
-            .conns
-            .iter()
-            .filter(|(conn, link)| (link.up_cut || link.down_cut) && self.devices[link.device].conn == Some(**conn))
-            .map(|(conn, link)| (*conn, link.device))
-            .collect();
-        for (conn, _) in broken {
-            self.node.hang_up(conn);
-            self.lost(conn)?;
-        }
-        for device in 0..self.devices.len() {
-            self.devices[device].die_in(-1);
-            if !self.devices[device].is_running() {
-                self.plan(0, Event::AppStarts(device));
-            }
-            // What another process wrote is found by looking now and then.
-            self.plan(1_000, Event::Wake(device));
-        }
-        self.plan(1_000, Event::Look);
-        Ok(())
-    }
-
-    fn look(&mut self) -> Checked {
-        let claims = self.read_claims();
-        let waiting = self.waiting();
-        if waiting.is_none() {
-            for device in &mut self.devices {
-                let made = device.engine().store_mut().create_backend_views();
-                made.map_err(|error| Failure(format!("views cannot be made: {error:?}")))?;
-            }
-        }
-        let store = self.node.store.lock().expect("nobody panics here");
-        let shop = self.node.shop.lock().expect("nobody panics here");
-        let difference = waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
-        let over = self.now - self.healed_at.unwrap_or(self.now) > HEALED_WITHIN_MS;
-        match difference {
-            None => {
-                self.oracle.judge(&self.devices, &store, &shop)?;
-                self.done = true;
-                Ok(())
-            }
-            Some(difference) if over => {
-                Err(Failure(format!("not converged {HEALED_WITHIN_MS} ms after healing: {difference}")))
-            }
-            Some(_) => {
-                drop((store, shop));
-                self.plan(500, Event::Look);
-                Ok(())
-            }
-        }
-    }
-
-    /// The claims as the server has them: a change may have been made by a life that died before it said so.
-    fn read_claims(&self) -> Vec<Vec<String>> {
-        let store = self.node.store.lock().expect("nobody panics here");
-        let mut statement = store.prepare("SELECT claims FROM account ORDER BY number").expect("a query");
-        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
-        rows.map(|claims| {
-            let claims: serde_json::Value = serde_json::from_str(&claims.expect("a row")).expect("JSON");
-            claims["regions"].as_array().into_iter().flatten().filter_map(|c| c.as_str().map(str::to_owned)).collect()
-        })
-        .collect()
-    }
-
-    fn waiting(&self) -> Option<String> {
-        for device in &self.devices {
-            if !device.is_running() {
-                return Some(format!("app {} is not running", device.index));
-            }
-            let stats = device.store().stats().expect("a store can be read");
-            if stats.pending > 0 {
-                return Some(format!("device {} has {} unsettled writes", device.index, stats.pending));
-            }
-            if device.conn.is_none() || device.state() != ConnectionState::Live {
-                return Some(format!("device {} is {:?}", device.index, device.state()));
-            }
-        }
-        None
     }
 
     /// How much happened.
@@ -818,4 +653,39 @@ impl World {
     pub(crate) fn faults(&self) -> u64 {
         self.faults
     }
+}
+
+/// What an account says of itself: its regions change, its word in membership rows does not.
+fn claims_of(account: usize, regions: &[&str]) -> Json {
+    json!({ "regions": regions, "staff": format!("s{}", account + 1) })
+}
+
+/// Channels that need each other.
+const GROUPS: [&[&str]; 10] = [
+    &["notes"],
+    &["own", "piece"],
+    &["area"],
+    &["artist", "album", "tag"],
+    &["memo"],
+    &["members", "job"],
+    &["client", "bill"],
+    &["form"],
+    &["ware"],
+    &["rule"],
+];
+
+/// A project of some of the channels: the fewer there are, the more happens in each.
+fn some_channels(rng: &Rng, catalogs: [Arc<Catalog>; 2]) -> [Arc<Catalog>; 2] {
+    let mut left_out: Vec<&str> = Vec::new();
+    for group in GROUPS.iter().filter(|_| rng.percent(50)) {
+        left_out.extend(*group);
+    }
+    // Something is always there.
+    let there = *rng.pick(&GROUPS);
+    left_out.retain(|channel| !there.contains(channel));
+    catalogs.map(|catalog| {
+        let mut catalog = (*catalog).clone();
+        catalog.channels.retain(|name, _| !left_out.contains(&name.as_str()));
+        Arc::new(catalog)
+    })
 }

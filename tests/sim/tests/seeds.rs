@@ -1,12 +1,12 @@
-//! A hundred seeds in every test run. What a seed finds is mended where it breaks; the seed stays in the range.
+//! Two hundred seeds in every test run. What a seed finds is mended where it breaks; the seed stays in the range.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 200;
 
 #[test]
-fn a_hundred_seeds_keep_every_promise() {
+fn two_hundred_seeds_keep_every_promise() {
     let next = AtomicU64::new(0);
     let failures = Mutex::new(Vec::new());
     let (mutations, conflicts, rejected) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));

@@ -108,10 +108,31 @@ fn what_was_sealed_is_sent_again_byte_for_byte_after_a_crash() {
         |actions: &[Action]| actions.iter().find(|a| matches!(a, Action::Send(l) if l.contains("mutate"))).cloned();
     assert!(line(&first).is_some());
     assert_eq!(line(&again), line(&first));
-    write(&mut engine, "INSERT INTO notes (id, title) VALUES ('o', 'O')");
+}
+
+#[test]
+fn of_what_the_server_has_only_the_newest_without_a_receipt_is_sent_again() {
+    let mut engine = engine();
+    live(&mut engine);
+    for id in ["n", "o", "p"] {
+        write(&mut engine, &format!("INSERT INTO notes (id) VALUES ('{id}')"));
+    }
+    let seqs = |actions: &[Action]| mutations_of(actions).iter().map(|m| m.seq.0).collect::<Vec<_>>();
     let held = feed_welcome_with(&mut engine, Seq(2));
-    let compared: Vec<_> = mutations_of(&held).iter().map(|mutation| mutation.seq).collect();
-    assert_eq!(compared, [Seq(2)], "the server has both durably; the newest is compared");
+    // Were this file set back, the server would have another mutation under that number.
+    assert_eq!(seqs(&held), [2, 3]);
+    let receipts = mutations_of(&held)[..1].iter().map(receipt).collect();
+    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts, sums: None }));
+    assert_eq!(seqs(&feed_welcome_with(&mut engine, Seq(2))), [1, 3]);
+    let mismatch = ErrorFrame {
+        code: "seq_payload_mismatch".into(),
+        message: String::new(),
+        hint: None,
+        expected: None,
+        fatal: true,
+    };
+    assert!(feed(&mut engine, Down::Error(mismatch)).contains(&Action::Close));
+    assert_eq!(seqs(&feed_welcome_with(&mut engine, Seq(0))), [1, 2], "in a new incarnation");
 }
 
 fn feed_welcome_with(engine: &mut Engine, accepted: Seq) -> Vec<Action> {

@@ -6,12 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use omctl_protocol::{ChannelName, Life, RecordId, RowHash, ScopeSum, value::encode_body};
+use omctl_protocol::{ChannelName, ChannelSchema, Life, RecordId, RowHash, ScopeSum, value::encode_body};
 use rusqlite::{Connection, Row, params};
 
 use super::channels::Channel;
 use super::scopes::{self, Scopes};
-use super::{Durability, Result, Store, commit, values};
+use super::{Durability, Result, Store, commit, fields, values};
 
 /// What an audit found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,25 @@ impl Store {
             Ok(audit)
         })
     }
+}
+
+/// Puts those rows in doubt that came in a version of which the new fields want more than the app's table has of it: the
+/// server's row has it still.
+pub(super) fn doubt_what_is_lost(conn: &Connection, channel: &Channel, next: &ChannelSchema) -> Result<()> {
+    let between = &*channel.schema;
+    let mut wrong = Vec::new();
+    for (version, written) in channel.versions.iter().filter(|(version, _)| **version != between.version) {
+        if fields::may_lose(written, between, next) {
+            let sql = format!("SELECT id, scope FROM {} WHERE v = ?1", channel.names.row);
+            let mut statement = conn.prepare_cached(&sql)?;
+            let rows = statement.query_map([version.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            wrong.extend(rows.collect::<rusqlite::Result<Vec<(String, i64)>>>()?);
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    put_in_doubt(conn, channel, &mut scopes::load(conn)?, &wrong, &mut Audit::default())
 }
 
 /// The memberships of a channel whose row is not what was hashed.

@@ -111,10 +111,11 @@ fn default_clause(field: &Field) -> String {
     format!(" DEFAULT ({literal})")
 }
 
-/// The server's row of each record that has pending changes.
+/// The server's row of each record that has pending changes. It has the defaults of the app's table: a row of an older
+/// version says nothing of a field that is new.
 pub(crate) fn create_base(schema: &ChannelSchema, name: &str) -> String {
-    let columns: String =
-        schema.fields.iter().map(|f| format!(", {} {}", quote(&f.name), f.kind.sqlite_type())).collect();
+    let column = |f: &Field| format!(", {} {}{}", quote(&f.name), f.kind.sqlite_type(), default_clause(f));
+    let columns: String = schema.fields.iter().map(column).collect();
     format!("CREATE TABLE {name} (id TEXT PRIMARY KEY, om_present INTEGER NOT NULL{columns}) WITHOUT ROWID;")
 }
 

@@ -17,6 +17,15 @@ pub(crate) fn counterpart<'a>(
     })
 }
 
+/// Whether a body of version `written`, read as `next`, may say more than it does after it was read as `between`: a field
+/// that was away comes back, or one that had another type for a while.
+pub(crate) fn may_lose(written: &ChannelSchema, between: &ChannelSchema, next: &ChannelSchema) -> bool {
+    next.fields.iter().any(|field| {
+        let Some((_, first)) = counterpart(written, next, field) else { return false };
+        counterpart(between, next, field).is_none_or(|(_, way)| way.kind != first.kind && way.kind != field.kind)
+    })
+}
+
 /// A value of a field that had another type. The value is as SQLite holds it, or as the protocol writes it.
 pub(crate) fn convert(from: FieldType, to: FieldType, value: Value) -> Value {
     if from == to {

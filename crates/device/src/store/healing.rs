@@ -284,6 +284,20 @@ fn without_a_parting_nothing_is_offered_and_rejected_writes_never_are() {
 }
 
 #[test]
+fn an_outbox_with_a_hole_behind_the_watermark_becomes_a_new_incarnation() {
+    let (mut store, ..) = settled_and_waiting();
+    let before = store.hello(None, false, false).unwrap();
+    assert_eq!(store.welcome(&Welcome { accepted: Seq(3), ..welcome() }).unwrap(), Welcomed::Live);
+    // The server was set back to before it settled the third, and nothing that it changed since is held here.
+    let forgetful = Welcome { accepted: Seq(2), ..welcome() };
+    assert_eq!(store.welcome(&forgetful).unwrap(), Welcomed::HelloAgain);
+    let hello = store.hello(None, false, false).unwrap();
+    assert_ne!(hello.incarnation, before.incarnation);
+    assert_eq!((hello.last_seq, outbox(&store)[0].seq), (Seq(1), Seq(1)));
+    assert_eq!(store.welcome(&welcome()).unwrap(), Welcomed::Live);
+}
+
+#[test]
 fn the_parting_is_told_for_as_long_as_something_is_offered() {
     let (mut store, ..) = settled_and_waiting();
     again(&mut store, &Welcome { kept: Some(Position(7)), ..reset() });

@@ -301,7 +301,11 @@ impl Store {
         let now_ms = self.session.now_ms;
         self.intent(Durability::Normal, |conn, channels| {
             seal::seal_all(conn, channels, now_ms)?;
-            channels::install(conn, channels.get(&schema.channel), schema)
+            let known = channels.get(&schema.channel);
+            if let Some(known) = known.filter(|known| known.filled) {
+                audit::doubt_what_is_lost(conn, known, schema)?;
+            }
+            channels::install(conn, known, schema)
         })?;
         self.channels = channels::load(&self.conn)?;
         let view = format!("backend_{}", schema.channel);

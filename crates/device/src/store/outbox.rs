@@ -141,6 +141,15 @@ pub(crate) fn settled_up_to(conn: &Connection) -> Result<Seq> {
     }
 }
 
+/// Whether everything behind this seq is still here to be sent. It is not where a server has forgotten what it had
+/// settled: nothing can be sent behind such a hole.
+pub(crate) fn is_whole_behind(conn: &Connection, seq: Seq) -> Result<bool> {
+    let waiting: i64 = conn
+        .prepare_cached("SELECT count(*) FROM om_outbox WHERE seq > ?1")?
+        .query_row([state::signed(seq.0)], |row| row.get(0))?;
+    Ok(waiting.unsigned_abs() == state::last_seq(conn)?.0.saturating_sub(seq.0))
+}
+
 pub(crate) fn rejected(conn: &Connection) -> Result<Vec<Rejected>> {
     let mut statement =
         conn.prepare_cached("SELECT payload, code, message, field, at_ms FROM om_rejected ORDER BY at_ms, mutation")?;

@@ -63,13 +63,25 @@ fn written<'a>(
     })
 }
 
+/// A record that a create makes, before its values: in a field that its version does not have, the server puts the
+/// default.
+fn unwritten(channel: &Channel, create: &Mutation) -> Vec<Value> {
+    let today = &*channel.schema;
+    let then = channel.versions.get(&create.v).map_or(today, |schema| &**schema);
+    let value = |field: &Field| match (fields::counterpart(then, today, field), &field.default) {
+        (None, Some(default)) => field.kind.from_json(default).unwrap_or_default(),
+        _ => Value::Null,
+    };
+    today.fields.iter().map(value).collect()
+}
+
 /// Lays one mutation over a row.
 fn overlay(channel: &Channel, state: Option<Vec<Value>>, mutation: &Mutation) -> Option<Vec<Value>> {
     let mut values = match (mutation.op, state) {
         (Operation::Delete, _) => return None,
         // The server's side of the record is gone: the receipt decides, not we.
         (Operation::Update, None) => return None,
-        (Operation::Create, None) => vec![Value::Null; channel.schema.fields.len()],
+        (Operation::Create, None) => unwritten(channel, mutation),
         (_, Some(values)) => values,
     };
     for ((n, field), old, json) in written(channel, mutation) {

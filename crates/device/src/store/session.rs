@@ -120,7 +120,7 @@ impl Store {
             self.reset(welcome)?;
             return Ok(Welcomed::HelloAgain);
         }
-        if welcome.renew {
+        if welcome.renew || !outbox::is_whole_behind(&self.conn, welcome.accepted)? {
             self.renew_incarnation()?;
             return Ok(Welcomed::HelloAgain);
         }

@@ -143,7 +143,8 @@ pub(super) fn open() -> Store {
 
 pub(super) fn begin(store: &mut Store) {
     store.hello(None, false, false).unwrap();
-    assert_eq!(store.welcome(&welcome()).unwrap(), Welcomed::Live);
+    let accepted = store.settled_up_to().unwrap();
+    assert_eq!(store.welcome(&Welcome { accepted, ..welcome() }).unwrap(), Welcomed::Live);
 }
 
 pub(super) fn commit(store: &mut Store, position: u64, receipts: Vec<Receipt>) -> CommitOutcome {

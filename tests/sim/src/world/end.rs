@@ -1,0 +1,101 @@
+//! The end: everything heals, and within a promised time everybody agrees.
+
+use std::sync::atomic::Ordering;
+
+use omctl::limits;
+use omctl_device::ConnectionState;
+use serde_json::Value as Json;
+
+use super::{Checked, Event, Failure, World};
+
+/// After healing, everything must be equal within this time: promise 9 (30 s), and the poll interval of the channel that
+/// has nothing installed.
+const HEALED_WITHIN_MS: u64 = 30_000 + 2_000;
+
+impl World {
+    pub(super) fn heal(&mut self) -> Checked {
+        self.note(|| "everything heals".into());
+        self.healed_at = Some(self.now);
+        self.node.weather.down.store(false, Ordering::Relaxed);
+        self.node.weather.lost_answers.store(0, Ordering::Relaxed);
+        self.node.crash(1 << 40);
+        if !self.node.is_up() {
+            self.plan(0, Event::ServerStarts);
+        }
+        let broken: Vec<(u64, usize)> = self
+            .conns
+            .iter()
+            .filter(|(conn, link)| (link.up_cut || link.down_cut) && self.devices[link.device].conn == Some(**conn))
+            .map(|(conn, link)| (*conn, link.device))
+            .collect();
+        for (conn, _) in broken {
+            self.node.hang_up(conn);
+            self.lost(conn)?;
+        }
+        for device in 0..self.devices.len() {
+            self.devices[device].die_in(-1);
+            if !self.devices[device].is_running() {
+                self.plan(0, Event::AppStarts(device));
+            }
+            // What another process wrote is found by looking now and then.
+            self.plan(1_000, Event::Wake(device));
+        }
+        self.plan(1_000, Event::Look);
+        Ok(())
+    }
+
+    pub(super) fn look(&mut self) -> Checked {
+        let claims = self.read_claims();
+        let waiting = self.waiting();
+        if waiting.is_none() {
+            for device in &mut self.devices {
+                let made = device.engine().store_mut().create_backend_views();
+                made.map_err(|error| Failure(format!("views cannot be made: {error:?}")))?;
+            }
+        }
+        let store = self.node.store.lock().expect("nobody panics here");
+        let shop = self.node.shop.lock().expect("nobody panics here");
+        let difference = waiting.or_else(|| self.oracle.difference(&self.devices, &claims, &store, &shop));
+        let passed = self.now - self.healed_at.unwrap_or(self.now);
+        // What is offered again may wait for what another device would have offered, and lost.
+        let within = HEALED_WITHIN_MS + if self.era > 0 { limits::OFFERED_WAIT.as_millis() as u64 } else { 0 };
+        let over = passed > within;
+        match difference {
+            None => {
+                self.oracle.judge(&self.devices, &store, &shop)?;
+                self.done = true;
+                Ok(())
+            }
+            Some(difference) if over => Err(Failure(format!("not converged {within} ms after healing: {difference}"))),
+            Some(_) => {
+                drop((store, shop));
+                self.plan(if passed > HEALED_WITHIN_MS { 10_000 } else { 500 }, Event::Look);
+                Ok(())
+            }
+        }
+    }
+
+    /// The claims as the server has them: a change may have been made by a life that died before it said so.
+    fn read_claims(&self) -> Vec<Json> {
+        let store = self.node.store.lock().expect("nobody panics here");
+        let mut statement = store.prepare("SELECT claims FROM account ORDER BY number").expect("a query");
+        let rows = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
+        rows.map(|claims| serde_json::from_str(&claims.expect("a row")).expect("JSON")).collect()
+    }
+
+    fn waiting(&self) -> Option<String> {
+        for device in &self.devices {
+            if !device.is_running() {
+                return Some(format!("app {} is not running", device.index));
+            }
+            let stats = device.store().stats().expect("a store can be read");
+            if stats.pending > 0 {
+                return Some(format!("device {} has {} unsettled writes", device.index, stats.pending));
+            }
+            if device.conn.is_none() || device.state() != ConnectionState::Live {
+                return Some(format!("device {} is {:?}", device.index, device.state()));
+            }
+        }
+        None
+    }
+}
