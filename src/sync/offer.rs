@@ -29,7 +29,8 @@ pub(super) fn standings(
             return Standing::Untraced;
         }
         match offered.and_then(|offered| offered.get(name)) {
-            Some(held) if again > *held => Standing::Free,
+            // Several of one device may have been settled by one commit; they come in its order.
+            Some(held) if again >= *held => Standing::Free,
             Some(_) => Standing::Followed,
             None if position.is_some_and(|position| position <= item.kept.unwrap_or_default()) => Standing::Free,
             None => Standing::Contested,
