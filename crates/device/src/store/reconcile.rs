@@ -37,9 +37,10 @@ pub(crate) fn sums_in_doubt(
 fn slice_sums(conn: &Connection, channel: &Channel, scope: &Scope) -> Result<SliceSums> {
     let staged = Staged::read(conn, scope)?;
     let mut sums = SliceSums::default();
-    let sql = format!("SELECT id, hash FROM {} WHERE scope = ?1", channel.names.row);
+    // A hash does not cover the version: the same body in another one means something else, and is asked for.
+    let sql = format!("SELECT id, hash FROM {} WHERE scope = ?1 AND v IN (0, ?2)", channel.names.row);
     let mut statement = conn.prepare_cached(&sql)?;
-    let mut rows = statement.query([scope.number])?;
+    let mut rows = statement.query([scope.number, i64::from(channel.schema.version.0)])?;
     while let Some(row) = rows.next()? {
         let id = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
         if !staged.hides(id) {
