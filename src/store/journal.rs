@@ -4,6 +4,8 @@
 //! the log says of it and of the records that it inherits from. Where a record moves, those that inherit from it move in
 //! the same transaction.
 
+use std::collections::HashMap;
+
 use omctl_protocol::{Life, Position, RecordId, RowHash, SchemaVersion, ScopeKey};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
@@ -17,6 +19,8 @@ pub(super) struct Journaling<'w> {
     pub(super) state: &'w mut WriterState,
     pub(super) connection: &'w Connection,
     pub(super) placer: Option<&'w dyn Placer>,
+    /// Records that were moved along with what they inherit from, with the position that they had before.
+    pub(super) moved: HashMap<(ChannelNo, RecordId), Position>,
 }
 
 /// What the log has of a record before it is journaled.
@@ -42,7 +46,9 @@ impl Journaling<'_> {
     /// Journals one record; `None` where the read that it stands on is older than what the log has.
     pub(super) fn write(&mut self, entry: &Journal) -> Result<Option<Position>, StoreError> {
         let before = self.before(entry.channel, &entry.id)?;
-        if before.as_ref().is_some_and(|before| before.position > entry.as_of) {
+        // That this very batch moved the record does not make the read too old: only its place changed.
+        let moved_from = self.moved.get(&(entry.channel, entry.id.clone())).copied();
+        if before.as_ref().is_some_and(|before| moved_from.unwrap_or(before.position) > entry.as_of) {
             return Ok(None);
         }
         match &entry.change {
@@ -145,6 +151,7 @@ impl Journaling<'_> {
         let Some(key) = self.placer.and_then(|placer| placer.children(channel, id)) else { return Ok(()) };
         for (channel, id) in linked(self.connection, key)? {
             if let Some(before) = self.before(channel, &id)? {
+                self.moved.entry((channel, id.clone())).or_insert(before.position);
                 self.move_place(channel, &id, before)?;
             }
         }

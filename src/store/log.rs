@@ -284,7 +284,8 @@ impl Store {
                 }
                 let mut positions = Vec::with_capacity(batch.journal.len());
                 let mut stale = Vec::new();
-                let mut journaling = Journaling { state, connection, placer: batch.placer.as_deref() };
+                let placer = batch.placer.as_deref();
+                let mut journaling = Journaling { state, connection, placer, moved: Default::default() };
                 for (place, entry) in batch.journal.iter().enumerate() {
                     match journaling.write(entry)? {
                         Some(position) => positions.push(position),

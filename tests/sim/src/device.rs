@@ -135,6 +135,8 @@ impl Device {
         let (durable, written) = self.durable.as_ref().expect("activation is durable");
         self.file = Some(copy(durable));
         self.written = *written;
+        // A backup has what the user wrote first. One of a time that the phone itself has lost is not one of those.
+        self.backup = self.backup.take().filter(|backup| backup.standing.written <= *written);
         *written
     }
 
