@@ -73,6 +73,9 @@ pub async fn drive(
             if let Some(ended) = say(transport, &mailbox, step).await {
                 return Ok(ended);
             }
+            // Catching up may take minutes, for a device that reads slowly: what it may see is looked at before each
+            // piece.
+            rights = session.is_catching_up();
             continue;
         }
         // Both arms are cancel-safe: a frame or a mail is only taken when its arm is chosen.

@@ -5,6 +5,9 @@ use omctl_protocol::{ChannelName, ScopeKey, Value};
 
 use super::{AllOf, Attribute, Members, Membership, Owned, Path, Rule, Subject, Wanted};
 
+/// Most ways that are taken from lists; more scopes are allowed neither to a record nor to an account.
+const PRODUCTS_MAX: usize = 2_048;
+
 impl Rule {
     /// The keys that a record carries. `values` are those of [`Rule::paths`].
     pub fn keys_of(&self, channel: &ChannelName, epoch: u32, values: &[Value]) -> Vec<ScopeKey> {
@@ -188,7 +191,8 @@ fn json_text(json: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// Every way to take one element of each list. No lists: one way, to take nothing.
+/// Every way to take one element of each list. No lists: one way, to take nothing. Of lists whose product is larger than
+/// anything that is allowed only so many ways are taken that everybody sees that they are too many.
 fn products(lists: &[Vec<String>]) -> Vec<Vec<&str>> {
     lists.iter().fold(vec![Vec::new()], |taken, list| {
         taken
@@ -200,6 +204,7 @@ fn products(lists: &[Vec<String>]) -> Vec<Vec<&str>> {
                     longer
                 })
             })
+            .take(PRODUCTS_MAX)
             .collect()
     })
 }

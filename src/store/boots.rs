@@ -115,10 +115,50 @@ fn end_of_boot(connection: &Connection, boot: BootId) -> Result<Option<(i64, Opt
         .map_err(sqlite_error)
 }
 
+/// Notes in a copy that is about to replace a store where their histories parted, for each start that only the store
+/// knows: devices that were served by these come with their ids.
+pub(super) fn note_partings(copy: &Connection, replaced: &Connection) -> rusqlite::Result<()> {
+    let boots = |connection: &Connection| {
+        let mut statement = connection.prepare("SELECT id, first_position FROM boot ORDER BY number")?;
+        let rows = statement.query_map([], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, u64>(1)?)))?;
+        rows.collect::<rusqlite::Result<Vec<_>>>()
+    };
+    let known: std::collections::HashSet<[u8; 16]> = boots(copy)?.into_iter().map(|(id, _)| id).collect();
+    let only_there: Vec<_> = boots(replaced)?.into_iter().filter(|(id, _)| !known.contains(id)).collect();
+    let shared = only_there.iter().map(|(_, first)| first.saturating_sub(1)).min();
+    let mut parted: Vec<([u8; 16], u64)> = only_there.iter().map(|(id, _)| (*id, shared.unwrap_or(0))).collect();
+    // What had left the replaced history has left this one there too, or before.
+    // A store of an earlier schema has noted nothing.
+    if replaced.table_exists(None, "parting")? {
+        let mut statement = replaced.prepare("SELECT boot, position FROM parting")?;
+        let noted = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, u64>(1)?)))?;
+        for row in noted {
+            let (id, position): ([u8; 16], u64) = row?;
+            if !known.contains(&id) {
+                parted.push((id, shared.map_or(position, |shared| position.min(shared))));
+            }
+        }
+    }
+    let mut insert = copy.prepare("INSERT OR IGNORE INTO parting (boot, position) VALUES (?1, ?2)")?;
+    for (id, position) in parted {
+        insert.execute(rusqlite::params![id, position])?;
+    }
+    Ok(())
+}
+
 /// Where this history parted from that of a boot which it does not know: before the first start that came after that
 /// boot. Boot ids are UUIDv7, so they rise with the server's clock; a clock that was wrong makes this wrong, and what
 /// stands on it (which of two writes is kept) a guess.
 fn parted_before(connection: &Connection, boot: BootId) -> Result<Position, StoreError> {
+    // A restore has noted it, unless the data folder was exchanged by hand.
+    const NOTED: &str = "SELECT position FROM parting WHERE boot = :id";
+    let noted: Option<u64> = connection
+        .query_row(NOTED, named_params! { ":id": boot.0.as_bytes().as_slice() }, |row| row.get(0))
+        .optional()
+        .map_err(sqlite_error)?;
+    if let Some(noted) = noted {
+        return Ok(Position(noted));
+    }
     const SELECT: &str = "SELECT min(first_position) - 1 FROM boot WHERE id > :id";
     connection
         .query_row(SELECT, named_params! { ":id": boot.0.as_bytes().as_slice() }, |row| row.get::<_, Option<u64>>(0))

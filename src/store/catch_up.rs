@@ -93,22 +93,30 @@ impl Store {
         .await
     }
 
-    /// The slice sums of these scopes, with the log's newest position at that moment.
+    /// The slice sums of these scopes, with the log's newest position at that moment. A hash does not cover the version of
+    /// its body: rows of a later version than the one given with a scope make sums that no device has.
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn slice_sums(&self, scopes: Vec<ScopeNo>) -> Result<(Position, Vec<SliceSums>), StoreError> {
+    pub async fn slice_sums(
+        &self,
+        scopes: Vec<(ScopeNo, SchemaVersion)>,
+    ) -> Result<(Position, Vec<SliceSums>), StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT log.id, log.hash FROM member JOIN log ON log.position = member.position
+            const SELECT: &str =
+                "SELECT log.id, log.hash, log.version FROM member JOIN log ON log.position = member.position
                 WHERE member.scope = ?1 AND log.hash IS NOT NULL";
             let head = newest(connection)?;
             let mut all = Vec::with_capacity(scopes.len());
-            for scope in scopes {
+            for (scope, known) in scopes {
                 let mut sums = SliceSums::default();
                 let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
                 let mut rows = statement.query([scope]).map_err(sqlite_error)?;
                 while let Some(row) = rows.next().map_err(sqlite_error)? {
-                    let hash = row.get(1).map(RowHash::from_bytes).map_err(sqlite_error)?;
+                    let mut hash = row.get(1).map(RowHash::from_bytes).map_err(sqlite_error)?;
+                    if row.get::<_, u32>(2).map_err(sqlite_error)? > known.0 {
+                        hash = RowHash(hash.0.wrapping_add(2));
+                    }
                     let id = row.get_ref(0).and_then(|id| Ok(id.as_str()?)).map_err(sqlite_error)?;
                     sums.add(id, hash);
                 }

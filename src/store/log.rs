@@ -159,7 +159,38 @@ impl AsideText {
 
 /// Fields that mutations offered again left as they are, each with the position at which that mutation stood in the
 /// history that was lost.
-pub type Offered = BTreeMap<String, Position>;
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Offered {
+    /// Where that history parted from this one: the positions of two that were lost do not compare.
+    parted: Position,
+    at: BTreeMap<String, Position>,
+}
+
+impl Offered {
+    /// The mutation of the history that parted there which a field holds; 0 for none of it.
+    pub fn get(&self, parted: Position, field: &str) -> Option<Position> {
+        self.at.get(field).copied().filter(|_| self.parted == parted)
+    }
+
+    /// Notes that a field holds a mutation of that history. What is known of another one is only a write now.
+    pub fn hold(&mut self, parted: Position, field: &str, at: Position) {
+        if self.parted != parted {
+            self.at.clear();
+            self.parted = parted;
+        }
+        let held = self.at.entry(field.to_owned()).or_default();
+        *held = at.max(*held);
+    }
+
+    /// Notes that a field was written otherwise.
+    pub fn remove(&mut self, field: &str) {
+        self.at.remove(field);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+}
 
 /// The last writer per field, where that was a device; `*` stands for every field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

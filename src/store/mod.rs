@@ -59,7 +59,7 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 5;
+pub const SCHEMA: i64 = 6;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0001_init.sql"),
@@ -67,6 +67,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0003_operator.sql"),
     include_str!("0004_token_generations.sql"),
     include_str!("0005_outbox_histories.sql"),
+    include_str!("0006_partings.sql"),
 ];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).

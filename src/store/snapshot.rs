@@ -112,11 +112,41 @@ impl Staged {
     /// # Errors
     /// Those of the file system; the store is then as it was.
     pub fn put_in_place(self) -> Result<(), StoreError> {
+        if let Err(error) = self.note_partings() {
+            // Without it, where the histories parted is told by the clocks of their starts.
+            tracing::warn!(%error, "the replaced store does not say where its history parted from the snapshot's");
+        }
         // The old log must be gone before the new database has the name: SQLite would replay it into that. Whoever
         // saved the old store has merged it (closing the last connection does).
         remove_all(&sidecars(&self.store));
         sync_folder(&self.store)?;
         move_over(&self.copy, &self.store)
+    }
+}
+
+impl Staged {
+    fn note_partings(&self) -> Result<(), StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if !self.store.exists() {
+            return Ok(());
+        }
+        let copy = Connection::open_with_flags(&self.copy, flags).map_err(sqlite_error)?;
+        super::migrate(&copy, &self.copy)?;
+        let replaced = Connection::open_with_flags(&self.store, flags).map_err(sqlite_error)?;
+        let is_of_one = |sql: &str| -> rusqlite::Result<bool> {
+            let value = |connection: &Connection| connection.query_row(sql, [], |row| row.get::<_, Vec<u8>>(0));
+            Ok(value(&copy)? == value(&replaced)?)
+        };
+        if !is_of_one("SELECT value FROM meta WHERE name = 'epoch'").map_err(sqlite_error)? {
+            return Ok(());
+        }
+        let transaction = copy.unchecked_transaction().map_err(sqlite_error)?;
+        super::boots::note_partings(&transaction, &replaced).map_err(sqlite_error)?;
+        transaction.commit().map_err(sqlite_error)?;
+        // What was written lies in the file itself before that gets its name.
+        copy.close().map_err(|(_, error)| sqlite_error(error))?;
+        replaced.close().map_err(|(_, error)| sqlite_error(error))?;
+        File::open(&self.copy).and_then(|file| file.sync_all()).map_err(|error| file_error(&self.copy, &error))
     }
 }
 

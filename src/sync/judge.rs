@@ -50,7 +50,13 @@ impl Sync {
         let id = wanted.item.mutation.record.as_str();
         let visible =
             current.filter(|record| wanted.wish.op == Operation::Create || sight.sees(channel, (id, &record.values)));
-        self.check_named(live, sight, wanted)?;
+        self.check_named(live, sight, &wanted.channel, id, &wanted.wish)?;
+        if wanted.item.mutation.again.is_some()
+            && wanted.wish.op == Operation::Create
+            && current.is_some_and(|record| !sight.sees(channel, (id, &record.values)))
+        {
+            return Err(Rejection::new("exists", "a record with this id exists"));
+        }
         if untraced.maybe_done.contains(&wanted.item.settled_as) && may_have_been_done(wanted, visible) {
             return Ok(Judgement::Answer(Answer::unknown()));
         }
@@ -109,9 +115,19 @@ impl Sync {
     }
 
     /// Refuses references to records that are not there for the account: one that it may not see is as good as none.
-    fn check_named(&self, live: &Live, sight: &Sight, wanted: &Wanted<'_>) -> Result<(), Rejection> {
-        for field in &wanted.channel.schema.fields {
-            let (Some(to), Some(Value::Text(id))) = (&field.to, wanted.wish.new.get(&field.name)) else { continue };
+    pub(super) fn check_named(
+        &self,
+        live: &Live,
+        sight: &Sight,
+        channel: &LiveChannel,
+        record: &str,
+        wish: &Wish,
+    ) -> Result<(), Rejection> {
+        for field in &channel.schema.fields {
+            let (Some(to), Some(Value::Text(id))) = (&field.to, wish.new.get(&field.name)) else { continue };
+            if to == channel.name() && id == record {
+                continue;
+            }
             // What was not read from its backend yet is not in the log, and the backend itself must judge.
             let unread = || !sight.is_there(to, id) && live.channels.get(to).is_some_and(|to| !self.is_read(to));
             if !sight.sees_named(to, id) && !unread() {

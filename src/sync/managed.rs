@@ -87,16 +87,23 @@ impl Sync {
             };
             working.entry(key).or_insert(record);
         }
+        let fields = live.channels.values().flat_map(|channel| &channel.schema.fields);
+        let named_by_some: HashSet<&ChannelName> = fields.filter_map(|field| field.to.as_ref()).collect();
         for item in items {
             let answer = match prepare(live, &sight.subject, &item.mutation, &orphans) {
                 Err(rejection) => (Answer::rejected(&rejection), None),
                 Ok((channel, wish)) => {
                     let key = (ChannelNo(channel.number), item.mutation.record.clone());
                     let record = working.get_mut(&key).ok_or_else(|| SyncError::Bug("an unread record".into()))?;
+                    self.look_at_named(&mut sight, &channel, wish.new.iter()).await?;
                     let images = images(&channel, &wish, record.values.as_deref());
                     self.look(&mut sight, images.into_iter().map(|image| (channel.clone(), image))).await?;
-                    let applied = apply(live, &channel, &sight, item, &wish, record, as_of, &mut batch);
-                    if channel.leads {
+                    let named = self.check_named(live, &sight, &channel, item.mutation.record.as_str(), &wish);
+                    let applied = match named {
+                        Ok(()) => apply(live, &channel, &sight, item, &wish, record, as_of, &mut batch),
+                        Err(rejection) => (Answer::rejected(&rejection), None),
+                    };
+                    if channel.leads || named_by_some.contains(channel.name()) {
                         // What inherits from it in this very batch is judged by what it is now.
                         sight.note(channel.name(), item.mutation.record.as_str(), record.values.clone());
                     }

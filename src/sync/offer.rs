@@ -24,15 +24,16 @@ pub(super) fn standings(
     is_untraced: bool,
 ) -> Vec<Standing> {
     let stood = |name: &str| {
-        let Some(again) = item.mutation.again else { return Standing::Contested };
+        // Of a history that nobody told the device is lost, nothing is offered.
+        let (Some(again), Some(kept)) = (item.mutation.again, item.kept) else { return Standing::Contested };
         if is_untraced {
             return Standing::Untraced;
         }
-        match offered.and_then(|offered| offered.get(name)) {
+        match offered.and_then(|offered| offered.get(kept, name)) {
             // Several of one device may have been settled by one commit; they come in its order.
-            Some(held) if again >= *held => Standing::Free,
+            Some(held) if again >= held => Standing::Free,
             Some(_) => Standing::Followed,
-            None if position.is_some_and(|position| position <= item.kept.unwrap_or_default()) => Standing::Free,
+            None if position.is_some_and(|position| position <= kept) => Standing::Free,
             None => Standing::Contested,
         }
     };
@@ -48,20 +49,19 @@ pub(super) fn note(
     is_held: impl Fn(usize) -> bool,
     offered: &mut Offered,
 ) {
-    let Some(again) = item.mutation.again else { return };
+    let (Some(again), Some(kept)) = (item.mutation.again, item.kept) else { return };
     for (place, field) in channel.schema.fields.iter().enumerate() {
         // That nobody wrote a field since the histories parted is known now, and not once the row has moved.
         if standing.get(place) == Some(&Standing::Free) {
-            offered.entry(field.name.clone()).or_default();
+            offered.hold(kept, &field.name, Position(0));
         }
         let is_its = match wish.op {
-            Operation::Create => true,
+            Operation::Create => !wish.new.contains_key(&field.name) || is_held(place),
             Operation::Update => wish.new.contains_key(&field.name) && is_held(place),
             Operation::Delete => false,
         };
         if is_its && standing.get(place) != Some(&Standing::Followed) {
-            let held = offered.entry(field.name.clone()).or_default();
-            *held = again.max(*held);
+            offered.hold(kept, &field.name, again);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! *Invariant:* pure. The same inputs give the same plan, whoever asks and however often: after a lost race the plan is
 //! simply made again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::str::FromStr as _;
 
 use bigdecimal::BigDecimal;
@@ -286,9 +286,15 @@ fn set_union(old: &Value, now: &Value, new: &Value) -> Value {
         value.as_text().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     };
     let (old, now, new) = (items(old), items(now), items(new));
-    let mut union: Vec<_> = now.into_iter().filter(|item| new.contains(item) || !old.contains(item)).collect();
+    // Arrays are canonical, so that equal elements have equal texts; they may have many thousands.
+    let texts = |items: &[serde_json::Value]| items.iter().map(ToString::to_string).collect::<HashSet<_>>();
+    let (was, wanted) = (texts(&old), texts(&new));
+    let keeps = |text: &String| wanted.contains(text) || !was.contains(text);
+    let mut union: Vec<_> = now.into_iter().filter(|item| keeps(&item.to_string())).collect();
+    let mut taken = texts(&union);
     for item in new {
-        if !old.contains(&item) && !union.contains(&item) {
+        let text = item.to_string();
+        if !was.contains(&text) && taken.insert(text) {
             union.push(item);
         }
     }

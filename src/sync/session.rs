@@ -303,15 +303,16 @@ impl Session {
 
     /// Compares slices where the device asks for it: what differs is sent whole.
     async fn compare_slices(&mut self, hello: &Hello, step: &mut Step) -> Result<(), SyncError> {
-        let asked: Vec<ScopeNo> = (self.scopes.iter())
+        let known = |held: &Held| hello.schemas.get(&held.channel).copied().unwrap_or(SchemaVersion(u32::MAX));
+        let asked: Vec<(ScopeNo, SchemaVersion)> = (self.scopes.iter())
             .filter(|(_, held)| hello.scopes.slices.contains_key(&held.key))
-            .map(|(number, _)| *number)
+            .map(|(number, held)| (*number, known(held)))
             .collect();
         if asked.is_empty() {
             return Ok(());
         }
         let (until, sums) = self.sync.inner.store.slice_sums(asked.clone()).await?;
-        for (number, ours) in asked.into_iter().zip(sums) {
+        for ((number, _), ours) in asked.into_iter().zip(sums) {
             let Some(held) = self.scopes.get_mut(&number) else { continue };
             let slices = hello.scopes.slices[&held.key].differing(&ours);
             step.say(&Down::Slices(Slices {

@@ -370,9 +370,12 @@ impl Sync {
                     written.push((wanted, head, answer, places));
                 }
                 Ok(Judgement::Answer(answer)) => {
-                    // The log may not show yet what this was judged by.
+                    // The log may not show yet what this was judged by. Of a record out of sight not even its position is.
+                    let id = wanted.item.mutation.record.as_str();
+                    let is_seen =
+                        current.as_ref().is_some_and(|record| sight.sees(&wanted.channel, (id, &record.values)));
                     let change = journal_of(live, &wanted, head.as_ref(), current, as_of, &[]);
-                    let place = settling.journal(change);
+                    let place = settling.journal(change).filter(|_| is_seen);
                     settling.answer(who, wanted.item, &answer, place);
                 }
                 Err(rejection) => settling.answer(who, wanted.item, &Answer::rejected(&rejection), None),

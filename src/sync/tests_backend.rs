@@ -11,7 +11,7 @@ use serde_json::json;
 use super::tests::{Bench, create, receipts, send};
 use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, Effect, Write};
-use crate::catalog::{Channel, DeleteVsUpdate, Roles, ScopeDecl, WriteDecl};
+use crate::catalog::{Channel, DeleteVsUpdate, Place, Roles, ScopeDecl, ScopeEntry, ScopeRight, WriteDecl};
 use crate::live::Home;
 
 fn channel(name: &str, table: &str, assigned_by: &str, key: &[&str], fields: serde_json::Value) -> Channel {
@@ -42,6 +42,11 @@ struct Shop {
 
 impl Shop {
     async fn new() -> Self {
+        Self::with(4, |_| {}).await
+    }
+
+    /// With other definitions, under which the device `1` sees so many rows.
+    async fn with(seen: usize, define: impl Fn(&mut Channel)) -> Self {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
@@ -56,7 +61,7 @@ impl Shop {
             .unwrap();
         let database = Arc::new(Mutex::new(connection));
         let backend: Arc<dyn Backend> = Arc::new(SqliteBackend::inline("shop", database.clone()).unwrap());
-        let channels = vec![
+        let mut channels = vec![
             channel(
                 "album",
                 "Album",
@@ -88,12 +93,13 @@ impl Shop {
                 ]),
             ),
         ];
+        channels.iter_mut().for_each(define);
         let backends = BTreeMap::from([("shop".to_owned(), backend.clone())]);
         let bench = Bench::with(channels, &backends).await;
         let shop = Self { bench, database, backend };
         shop.backend.install(&shop.collections()).await.unwrap();
         shop.bench.sync.start().await.unwrap();
-        shop.wait(|rows| rows.len() == 4).await;
+        shop.wait(|rows| rows.len() == seen).await;
         shop
     }
 
@@ -235,6 +241,39 @@ async fn a_foreign_edit_makes_a_conflict_and_nothing_is_overwritten() {
     send(&mut device, vec![mutation]).await;
     assert_eq!(answers(&shop, 1).await, [(1, Outcome::Conflict, None)]);
     assert_eq!(shop.ask("SELECT Title || Price FROM Album WHERE AlbumId = 10"), "theirs2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_record_out_of_sight_not_even_its_position_shows() {
+    let at = Place { file: "channels/x.yaml".into(), line: 1, column: 1 };
+    let own = ScopeEntry { left: "Name".into(), right: ScopeRight::Text("account.email".into()), at };
+    let shop = Shop::with(2, |channel| {
+        if channel.name.as_str() == "artist" {
+            channel.scope = ScopeDecl::AnyOf(vec![vec![own.clone()]]);
+        }
+    })
+    .await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    let delete = |seq, record: &str| Mutation {
+        op: Operation::Delete,
+        record: record.into(),
+        ..create(seq, "artist", u128::from(seq), json!({}))
+    };
+    // The first of each is there, for others; the second never was.
+    let renamed = (json!({ "Name": "one" }), json!({ "Name": "mine" }));
+    let mutations = vec![
+        update(1, "artist", "1", renamed.0.clone(), renamed.1.clone()),
+        update(2, "artist", "99", renamed.0, renamed.1),
+        delete(3, "1"),
+        delete(4, "99"),
+    ];
+    send(&mut device, mutations).await;
+    answers(&shop, 4).await;
+    let (_, frames) = shop.bench.connect(1, |hello| hello.last_seq = Seq(4)).await;
+    let told: Vec<_> = receipts(&frames).into_iter().map(|r| (r.outcome, r.code, r.message, r.position)).collect();
+    assert_eq!((&told[0], &told[2]), (&told[1], &told[3]));
+    assert!(told.iter().all(|(.., position)| position.is_none()), "{told:?}");
+    assert_eq!(shop.ask("SELECT Name FROM Artist WHERE ArtistId = 1"), "one");
 }
 
 #[tokio::test(start_paused = true)]

@@ -172,8 +172,9 @@ async fn a_parent_that_moves_takes_everything_below_it_along() {
 
     // What is now under it goes to the new one at once, and the old one may write nothing there.
     send(&mut other, vec![create(1, "lines", 7, json!({ "what": "z", "invoice": id(2) }))]).await;
+    // What it names is as good as not there.
     send(&mut one, vec![create(6, "lines", 6, json!({ "what": "z", "invoice": id(2) }))]).await;
-    assert_eq!(last_code(&bench, 6).as_deref(), Some("scope_write"));
+    assert_eq!(last_code(&bench, 6).as_deref(), Some("reference"));
     assert_eq!(a.apply(&go_on(&mut one).await).holds(), BTreeSet::new());
     assert!(b.apply(&go_on(&mut other).await).holds().contains(&format!("lines/{}", id(7))));
     // A child that changes its parent moves, and one whose parent is deleted is nobody's.
@@ -233,6 +234,39 @@ async fn a_membership_row_opens_and_closes_what_a_connected_device_sees() {
     send(&mut two, vec![late]).await;
     assert_eq!(last_code(&bench, 2).as_deref(), Some("gone"), "what it may not see is not there");
     assert_eq!(interpreted(&bench, "u2").await, names(&[("members", 9)]));
+}
+
+/// Membership rows that their own subject may write, naming projects by reference.
+const OPEN: [(&str, &str); 2] = [
+    (
+        "projects",
+        "scope: [{ owner: account.email }, { id: { in: members.project, where: { who: account.email } } }]\n\
+         fields: { title: { type: text }, owner: { type: text } }\n",
+    ),
+    (
+        "members",
+        "scope: { who: account.email }\n\
+         fields: { who: { type: text }, project: { type: ref, to: projects } }\n",
+    ),
+];
+
+#[tokio::test]
+async fn nobody_lets_himself_in_by_naming_what_he_does_not_see() {
+    let bench = Bench::with(channels(&OPEN), &BTreeMap::new()).await;
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    let (mut two, _) = bench.connect(2, |_| {}).await;
+    let own = vec![
+        create(1, "projects", 1, json!({ "title": "t", "owner": "u1" })),
+        create(2, "members", 3, json!({ "who": "u1", "project": id(1) })),
+    ];
+    send(&mut one, own).await;
+    assert_eq!(last_code(&bench, 2), None);
+    // The id of a record out of sight, and one that never was: the same answer.
+    for (seq, project) in [(1, 1), (2, 77)] {
+        send(&mut two, vec![create(seq, "members", 4, json!({ "who": "u2", "project": id(project) }))]).await;
+        assert_eq!(last_code(&bench, seq).as_deref(), Some("reference"), "{project}");
+    }
+    assert_eq!(interpreted(&bench, "u2").await, BTreeSet::new());
 }
 
 #[tokio::test]

@@ -167,6 +167,52 @@ async fn a_phone_put_back_to_its_backup_goes_on() {
     server.stop().await;
 }
 
+/// Runs `omctl` in the project; returns what it says as JSON.
+fn omctl(root: &Path, words: &[&str]) -> serde_json::Value {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_omctl"));
+    let output = command.current_dir(root).args(words).args(["--json", "--yes"]).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_str(String::from_utf8(output.stdout).unwrap().lines().last().unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_undone_loses_nothing_of_either_history() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    project(root);
+    let data = ".openmobster/dev";
+    let server = serve(root, data).await;
+    let app = device(&server, &root.join("app.db"), EMAIL).await;
+    let write = async |title: &str| {
+        for channel in CHANNELS {
+            let write = add(&app, channel, title).await;
+            is_taken(&app, write).await;
+        }
+    };
+    let restart = async |server: Running, restored: &str| {
+        server.stop().await;
+        let undo = omctl(root, &["db", "restore", restored])["before"].as_str().unwrap().to_owned();
+        let server = serve(root, data).await;
+        app.use_server(&format!("http://{}", server.addr)).await.unwrap();
+        app.sync_now().await.unwrap();
+        (server, undo)
+    };
+    write("a").await;
+    omctl(root, &["db", "snapshot", "early"]);
+    for title in ["b", "c", "d"] {
+        write(title).await;
+    }
+    let (server, undo) = restart(server, "early").await;
+    write("e").await;
+    let (server, _) = restart(server, &undo).await;
+    let mine = ["a 1.5", "b 1.5", "c 1.5", "d 1.5", "e 1.5"];
+    let theirs = [&mine[..], &["from the shop 1"]].concat();
+    holds(&app, [&mine, &theirs]).await;
+    holds(&device(&server, &root.join("other.db"), EMAIL).await, [&mine, &theirs]).await;
+    assert_eq!(shop(root), theirs);
+    server.stop().await;
+}
+
 /// Writes to both channels, and tries to send it to nobody: the writes have their numbers now.
 async fn write_unheard(path: &Path, server: &Running, title: &str) -> Vec<Write> {
     let app = Mobster::builder(path).background(false).open().unwrap();

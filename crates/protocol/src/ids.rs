@@ -33,9 +33,20 @@ macro_rules! uuid_id {
 macro_rules! number_id {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
         #[serde(transparent)]
         pub struct $name(pub $inner);
+
+        // Both sides keep these numbers in SQLite, whose integers are signed.
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let number = <$inner>::deserialize(deserializer)?;
+                if u128::from(number) > i64::MAX as u128 {
+                    return Err(serde::de::Error::custom(concat!(stringify!($name), " is larger than 2^63 - 1")));
+                }
+                Ok(Self(number))
+            }
+        }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
