@@ -115,6 +115,10 @@ fn restore(cli: &Cli, args: &RestoreArgs) -> Result<Exit, CliError> {
     });
     if let (Some(undo), false) = (&undo, cli.ui.is_json()) {
         cli.ui.note(format!("undo: {undo}"));
+        cli.ui.note(
+            "accounts, roles, claims and revoked devices are those of the snapshot again; devices that were activated since \
+             must be activated again, and bring their changes then",
+        );
     }
     cli.ui.next("omctl serve");
     Ok(Exit::Ok)

@@ -130,9 +130,12 @@ impl Sync {
                 || mutation.again.is_some()
                 || awaited.contains(&key)
                 || self.ref_may_wait(&live, &mutation);
+            let moves_rights = live.channels.get(&mutation.channel).is_some_and(|channel| !channel.listed.is_empty());
             if backend == MANAGED && !managed_waits && !must_wait {
                 let incarnation = under.incarnation;
                 now.push(Item { incarnation, settled_as, digest, mutation, tries: 0, at_ms: 0, kept: None });
+                // What comes after a membership row is judged by what that says.
+                managed_waits = moves_rights;
             } else {
                 managed_waits |= backend == MANAGED;
                 let payload = serde_json::to_string(&mutation).expect("a mutation always has a JSON form");

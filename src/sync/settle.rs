@@ -125,9 +125,17 @@ impl Sync {
         }
         // Rights are judged by the claims at apply time.
         let Some(who) = self.inner.identity.principal_of(device).await? else { return Ok(Ran::Done) };
+        let may_be_more = entries.len() == limits::RUN_MUTATIONS_MAX;
         let items = entries.into_iter().map(read_entry).collect::<Result<Vec<_>, _>>()?;
         let live = self.inner.live.current();
-        let run = self.run_of(&live, &who, items).await?;
+        let mut run = self.run_of(&live, &who, items).await?;
+        if run.is_empty() && may_be_more {
+            // All of these wait for something; what stands behind them does not have to.
+            let all = self.inner.store.inbox(device, backend.to_owned(), limits::INBOX_PER_DEVICE_MAX).await?;
+            let items = all.into_iter().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+            run = self.run_of(&live, &who, items).await?;
+            run.truncate(limits::RUN_MUTATIONS_MAX);
+        }
         if run.is_empty() {
             return Ok(Ran::Blocked);
         }
@@ -167,8 +175,13 @@ impl Sync {
             if self.waits_elsewhere(live, who, &item.mutation, &refs).await? {
                 break;
             }
+            let moves_rights = live.channels.get(&key.0).is_some_and(|channel| !channel.listed.is_empty());
             taken.insert(key);
             run.push(item);
+            if moves_rights {
+                // What comes after a membership row is judged by what that says.
+                break;
+            }
         }
         Ok(run)
     }

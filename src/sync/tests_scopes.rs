@@ -269,6 +269,21 @@ async fn nobody_lets_himself_in_by_naming_what_he_does_not_see() {
     assert_eq!(interpreted(&bench, "u2").await, BTreeSet::new());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_membership_row_is_judged_by_it() {
+    let bench = Bench::with(channels(&TEAMS), &BTreeMap::new()).await;
+    bench.sync.start().await.unwrap();
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    let row = json!({ "who": "u1", "project": "apollo", "active": true });
+    let task = |seq, record| create(seq, "tasks", record, json!({ "title": "t", "project": "apollo" }));
+    let left = Mutation { op: Operation::Delete, new: Fields::new(), ..create(3, "members", 9, json!({})) };
+    send(&mut one, vec![create(1, "members", 9, row), task(2, 1), left, task(4, 2)]).await;
+    drain(&bench).await;
+    let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(4)).await;
+    let told: Vec<_> = receipts(&frames).into_iter().map(|r| (r.seq.0, r.code)).collect();
+    assert_eq!(told, [(1, None), (2, None), (3, None), (4, Some("scope_write".into()))]);
+}
+
 #[tokio::test]
 async fn records_are_placed_anew_by_a_rule_that_changed() {
     let bench = Bench::with(channels(&REPS), &BTreeMap::new()).await;
@@ -496,6 +511,41 @@ async fn what_was_written_since_is_not_overwritten_by_an_offer() {
     drain(&bench).await;
     assert_eq!(notes(&bench).await, [(json!("here"), Json::Null)]);
     let (_, frames) = bench.connect(1, hello).await;
+    assert_eq!(receipts(&frames)[0].outcome, Outcome::Conflict);
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_of_two_lost_histories_are_not_compared() {
+    let bench = Bench::new().await;
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    send(&mut one, vec![create(1, "notes", 1, json!({ "title": "begun" }))]).await;
+    let offers = |n: u8, kept: Position| {
+        move |hello: &mut Hello| {
+            hello.incarnation = Incarnation(Uuid::from_bytes([n; 16]));
+            (hello.last_seq, hello.kept) = (Seq(9), Some(kept));
+        }
+    };
+    let titled = |at, old: &str, new: &str| Mutation {
+        again: Some(Position(at)),
+        id: MutationId(Uuid::from_u128(u128::from(at))),
+        ..update(1, "notes", 1, json!({ "title": old }), json!({ "title": new }))
+    };
+    let first = bench.store.newest_position().await.unwrap();
+    // After one restore, what stood at 61 is offered. Another restore loses a later write at 31, which is offered then.
+    let (mut two, _) = bench.connect(2, offers(102, first)).await;
+    send(&mut two, vec![titled(61, "begun", "of the first")]).await;
+    drain(&bench).await;
+    let second = bench.store.newest_position().await.unwrap();
+    let (mut three, _) = bench.connect(3, offers(103, second)).await;
+    send(&mut three, vec![titled(31, "of the first", "of the second")]).await;
+    drain(&bench).await;
+    assert_eq!(notes(&bench).await, [(json!("of the second"), json!(null))]);
+    // One more of the first history comes late: it is older than what stands there, whatever its number.
+    let (mut one, _) = bench.connect(1, offers(104, first)).await;
+    send(&mut one, vec![titled(72, "begun", "late")]).await;
+    drain(&bench).await;
+    assert_eq!(notes(&bench).await, [(json!("of the second"), json!(null))]);
+    let (_, frames) = bench.connect(1, offers(104, first)).await;
     assert_eq!(receipts(&frames)[0].outcome, Outcome::Conflict);
 }
 
