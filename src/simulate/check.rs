@@ -15,7 +15,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, FieldType, Mutation, Operation,
 use rusqlite::OptionalExtension as _;
 use rusqlite::types::ValueRef;
 
-use super::{Device, SimulateError, open_reader, workload};
+use super::{Device, Outcasts, SimulateError, has_table, open_reader, workload};
 use crate::client::Client;
 use crate::tasks::Tasks;
 
@@ -58,12 +58,13 @@ const STORY_LINES_MAX: usize = 10;
 pub(super) async fn until_converged(
     client: &Client,
     devices: &[Arc<Device>],
-    wrote: bool,
-    sent: bool,
+    (wrote, sent): (bool, bool),
+    outcasts: &mut Outcasts,
     within: Duration,
 ) -> Result<Verdict, SimulateError> {
     let until = Instant::now() + within;
     let mut verdict = loop {
+        outcasts.bring_back(client, devices).await;
         let verdict = compare(client, devices).await?;
         if verdict.converged || Instant::now() > until {
             break verdict;
@@ -71,6 +72,10 @@ pub(super) async fn until_converged(
         tokio::time::sleep(LOOK_EVERY).await;
     };
     judge(client, devices, &mut verdict).await?;
+    for told in outcasts.told() {
+        verdict.converged = false;
+        tell(&mut verdict, told);
+    }
     if !sent {
         verdict.converged = false;
         tell(&mut verdict, "some device still has mutations without a receipt".into());
@@ -148,6 +153,9 @@ fn differ(verdict: &mut Verdict, device: usize, channel: &ChannelName, expected:
 
 /// A channel's table as the app sees it, in JSON forms.
 fn read_table(device: &Device, schema: &ChannelSchema) -> Result<Table, SimulateError> {
+    if !has_table(device, &schema.channel)? {
+        return Ok(Table::new());
+    }
     let connection = open_reader(device)?;
     let columns: Vec<String> = schema.fields.iter().map(|field| workload::quote(&field.name)).collect();
     let sql = format!(

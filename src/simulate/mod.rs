@@ -196,10 +196,12 @@ async fn run_in(
     for device in &devices {
         device.network.set_dark(false);
     }
-    let sent = drain(&devices).await?;
-    progress.phase("comparing with the backend", 0);
     let client = connect()?;
-    let verdict = check::until_converged(&client, &devices, plan.rate > 0.0, sent, SETTLE_WITHIN).await?;
+    let mut outcasts = Outcasts::default();
+    let sent = drain(&client, &devices, &mut outcasts).await?;
+    progress.phase("comparing with the backend", 0);
+    let judged = (plan.rate > 0.0, sent);
+    let verdict = check::until_converged(&client, &devices, judged, &mut outcasts, SETTLE_WITHIN).await?;
     let listed = client.devices().await?.devices;
     for device in &devices {
         device.app.close();
@@ -346,10 +348,15 @@ async fn write(
 ) -> Result<(), SimulateError> {
     progress.phase("writing", plan.duration.as_secs());
     let ends = started + plan.duration;
-    let lives = devices.iter().map(|device| {
-        let writer = Writer::new(schemas(channels), Entropy::seeded(entropy.u64()), device.number, run);
-        live_its_life(device.clone(), writer, plan.clone(), started, ends)
-    });
+    let mut lives = Vec::with_capacity(devices.len());
+    for device in devices {
+        // A channel of which its account may see nothing has no table there.
+        let held = device.app.schemas().await.map_err(|error| device_error(device.number, "read its file", &error))?;
+        let mut schemas = schemas(channels);
+        schemas.retain(|schema| held.iter().any(|held| held.channel == schema.channel));
+        let writer = Writer::new(schemas, Entropy::seeded(entropy.u64()), device.number, run);
+        lives.push(live_its_life(device.clone(), writer, plan.clone(), started, ends));
+    }
     let clock = async {
         while Instant::now() < ends {
             progress.step(started.elapsed().as_secs());
@@ -453,6 +460,9 @@ async fn probe(
         let from = &devices[entropy.u64() as usize % devices.len()];
         let to = &devices[entropy.u64() as usize % devices.len()];
         let (channel, field, most) = &marked[entropy.u64() as usize % marked.len()];
+        if !has_table(from, channel)? || !has_table(to, channel)? {
+            continue;
+        }
         if from.number == to.number || from.dark.load(Ordering::Relaxed) || to.dark.load(Ordering::Relaxed) {
             continue;
         }
@@ -465,6 +475,16 @@ async fn probe(
     }
     latencies.sort_by(f64::total_cmp);
     Ok(latencies)
+}
+
+/// Whether a device has a channel's table: not where its account may see nothing of it.
+fn has_table(device: &Device, channel: &ChannelName) -> Result<bool, SimulateError> {
+    let found = open_reader(device)?.table_exists(None, channel.as_str());
+    found.map_err(|error| SimulateError::Device {
+        device: device.number,
+        what: "read its file",
+        message: error.to_string(),
+    })
 }
 
 async fn probe_once(
@@ -519,10 +539,11 @@ async fn probe_once(
 }
 
 /// Waits until no device has anything left to send. Whether that came about.
-async fn drain(devices: &[Arc<Device>]) -> Result<bool, SimulateError> {
+async fn drain(client: &Client, devices: &[Arc<Device>], outcasts: &mut Outcasts) -> Result<bool, SimulateError> {
     let until = Instant::now() + SETTLE_WITHIN;
     for device in devices {
         loop {
+            outcasts.bring_back(client, devices).await;
             let stats = device.app.stats().await.map_err(|error| device_error(device.number, "count", &error))?;
             if stats.pending == 0 {
                 break;
@@ -534,6 +555,45 @@ async fn drain(devices: &[Arc<Device>]) -> Result<bool, SimulateError> {
         }
     }
     Ok(true)
+}
+
+/// Devices that the server does not take any more, because it was set back to before it knew them.
+#[derive(Default)]
+struct Outcasts {
+    /// Each with what came of activating it again.
+    tried: std::collections::BTreeMap<usize, Option<String>>,
+}
+
+impl Outcasts {
+    /// Activates them again, once each, as their users would.
+    async fn bring_back(&mut self, client: &Client, devices: &[Arc<Device>]) {
+        for device in devices {
+            let is_out = *device.app.state().borrow() == ConnectionState::NeedsActivation;
+            if !is_out || self.tried.contains_key(&device.number) {
+                continue;
+            }
+            tracing::warn!(
+                device = device.number,
+                "the server does not know the device any more; it is activated again"
+            );
+            let came = match activate_one(client, &device.account, &device.app, &device.network).await {
+                Ok(()) => None,
+                Err(Activating::Client(error)) => Some(error.to_string()),
+                Err(Activating::Device(error)) => Some(error.to_string()),
+            };
+            self.tried.insert(device.number, came);
+        }
+    }
+
+    /// What is to be said of those that stayed outside.
+    fn told(&self) -> impl Iterator<Item = String> {
+        self.tried.iter().filter_map(|(number, came)| {
+            Some(format!(
+                "device {number} is unknown to the server and could not be activated again: {}",
+                came.as_ref()?
+            ))
+        })
+    }
 }
 
 /// A second connection to a device's file, that only reads.

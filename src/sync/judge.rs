@@ -221,7 +221,8 @@ pub(super) fn journal_of(
         let holds = |place: usize| {
             wanted.wish.new.get(&wanted.channel.schema.fields[place].name).is_some_and(|new| *new == values[place])
         };
-        offer::note(&wanted.channel, wanted.item, &wanted.wish, &standing, holds, offered);
+        let is_made = head.is_none_or(|head| head.row.body.is_none());
+        offer::note(&wanted.channel, wanted.item, &wanted.wish, &standing, (is_made, holds), offered);
     }
     Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
 }

@@ -310,7 +310,8 @@ fn apply(
             }
         }
         let holds = |place: usize| wish.new.get(&channel.schema.fields[place].name) == Some(&values[place]);
-        offer::note(channel, item, wish, &standing, holds, &mut record.aside.offered);
+        let is_made = record.values.is_none();
+        offer::note(channel, item, wish, &standing, (is_made, holds), &mut record.aside.offered);
     }
     let change = match &after {
         Some(values) => put(live, channel, id, values, record.aside.clone()),

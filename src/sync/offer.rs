@@ -40,26 +40,24 @@ pub(super) fn standings(
     channel.schema.fields.iter().map(|field| stood(&field.name)).collect()
 }
 
-/// Notes in which fields an offered mutation stands now. `is_held` tells whether a field holds its value.
+/// Notes in which fields an offered mutation stands now. `is_made`: the record was not there before; `is_held` tells
+/// whether a field holds its value.
 pub(super) fn note(
     channel: &LiveChannel,
     item: &Item,
     wish: &Wish,
     standing: &[Standing],
-    is_held: impl Fn(usize) -> bool,
+    (is_made, is_held): (bool, impl Fn(usize) -> bool),
     offered: &mut Offered,
 ) {
     let (Some(again), Some(kept)) = (item.mutation.again, item.kept) else { return };
     for (place, field) in channel.schema.fields.iter().enumerate() {
-        // That nobody wrote a field since the histories parted is known now, and not once the row has moved.
-        if standing.get(place) == Some(&Standing::Free) {
+        // That nobody wrote a field since the histories parted is known now, and not once the row has moved. What a create
+        // says nothing of, any other may say.
+        if standing.get(place) == Some(&Standing::Free) || is_made && !wish.new.contains_key(&field.name) {
             offered.hold(kept, &field.name, Position(0));
         }
-        let is_its = match wish.op {
-            Operation::Create => !wish.new.contains_key(&field.name) || is_held(place),
-            Operation::Update => wish.new.contains_key(&field.name) && is_held(place),
-            Operation::Delete => false,
-        };
+        let is_its = wish.op != Operation::Delete && wish.new.contains_key(&field.name) && is_held(place);
         if is_its && standing.get(place) != Some(&Standing::Followed) {
             offered.hold(kept, &field.name, again);
         }

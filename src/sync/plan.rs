@@ -250,6 +250,10 @@ fn combine_again(
         }
         Standing::Free if !combines => applied(new),
         Standing::Followed if !combines => applied(now),
+        // Whatever stands there was written after what is offered.
+        Standing::Contested if moved && now != new && field.conflict == Policy::ClientWins => {
+            Ok(Combined { value: now.clone(), outcome: Outcome::Conflict, losing: Some(new.clone()) })
+        }
         _ => combine(field, old, now, new, moved),
     }
 }
