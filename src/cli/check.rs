@@ -40,7 +40,12 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
             "diagnostics": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
         })
     });
-    cli.ui.next(if channels == 0 { "omctl new channel --from 'sqlite:FILE' --all" } else { "omctl serve" });
+    cli.ui.next(match (channels, backends) {
+        (0, _) => "omctl new channel --from 'sqlite:FILE' --all",
+        (_, 0) => "omctl serve",
+        // Files alone do not say whether a table and its columns are there.
+        _ => "omctl channel probe --all, which looks at the backends, then omctl serve",
+    });
     Ok(Exit::Ok)
 }
 

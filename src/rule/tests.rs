@@ -102,6 +102,15 @@ fn text_that_looks_like_a_list_is_one_text() {
 }
 
 #[test]
+fn of_long_lists_only_so_many_keys_are_made_that_they_are_seen_to_be_too_many() {
+    let both = rule(&[&[("region", "account.claims.regions"), ("region", "account.email")]]);
+    let list: Vec<String> = (0..3_000).map(|n| n.to_string()).collect();
+    let values = vec![text(&serde_json::to_string(&list).unwrap()); both.paths().len()];
+    let made = both.keys_of(&"tickets".into(), 0, &values).len();
+    assert!((crate::limits::SCOPES_PER_RECORD_MAX + 1..10_000).contains(&made), "{made}");
+}
+
+#[test]
 fn a_changed_rule_shares_no_key() {
     let (a, b) = (rule(&[&[("owner", "account.email")]]), rule(&[&[("kind", "account.email")]]));
     let value = [text("ana")];

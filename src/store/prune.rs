@@ -19,7 +19,10 @@ impl Store {
                 let now = state.clock.now_ms();
                 let receipts = now - limits::RESTORE_WINDOW.as_millis() as i64;
                 let tombstones = now - limits::TOMBSTONES_KEPT.as_millis() as i64;
-                Ok(prune_receipts(connection, receipts)? + prune_tombstones(connection, tombstones)?)
+                let verdicts = connection
+                    .execute("DELETE FROM verdict WHERE at_ms < :before", named_params! { ":before": tombstones })
+                    .map_err(sqlite_error)? as u64;
+                Ok(prune_receipts(connection, receipts)? + prune_tombstones(connection, tombstones)? + verdicts)
             })
             .await
     }

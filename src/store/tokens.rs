@@ -207,6 +207,16 @@ impl Store {
                     None if is_ours && overtake(connection, device, successor.generation, now)? => {
                         tracing::warn!(?device, "took a refresh token of a history that this store has lost");
                         add_tokens(connection, device, successor, now)?;
+                        // It is remembered as one of ours: the answer may get lost, and a later use is a theft.
+                        const NOTE: &str =
+                            "INSERT INTO refresh_token (hash, device, expires_ms, generation, rotated_ms)
+                            VALUES (:hash, :device, :expires, :generation, :now)";
+                        let noted = named_params! {
+                            ":hash": old.as_slice(), ":device": device, ":now": now,
+                            ":expires": now + limits::REFRESH_TOKEN_LIFE.as_millis() as i64,
+                            ":generation": successor.generation.saturating_sub(1),
+                        };
+                        connection.execute(NOTE, noted).map_err(sqlite_error)?;
                         Rotation::Rotated
                     }
                     None => Rotation::Unknown,

@@ -369,6 +369,24 @@ async fn a_cursor_behind_an_expired_tombstone_begins_anew_and_positions_are_not_
 }
 
 #[tokio::test(start_paused = true)]
+async fn verdicts_are_kept_for_operators_and_not_for_ever() {
+    let bench = Bench::new().await;
+    let (mut a, _) = bench.connect(1, |_| {}).await;
+    send(&mut a, vec![create(1, "nothing", 7, json!({}))]).await;
+    let kept = async || {
+        let filter = crate::store::VerdictFilter { outcome: "rejected".into(), channel: None, email: None, limit: 10 };
+        bench.store.verdicts(filter).await.unwrap().len()
+    };
+    assert_eq!(kept().await, 1);
+    bench.store.clock().advance(crate::limits::TOMBSTONES_KEPT - std::time::Duration::from_secs(1));
+    bench.store.prune().await.unwrap();
+    assert_eq!(kept().await, 1);
+    bench.store.clock().advance(std::time::Duration::from_secs(2));
+    bench.store.prune().await.unwrap();
+    assert_eq!(kept().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_device_forgot_waits_for_the_create_that_it_sends_again() {
     let bench = Bench::new().await;
     let made = create(1, "notes", 1, json!({ "title": "made" }));
