@@ -4,9 +4,9 @@
 //! history; the log notes of a field which offer it holds. So the field ends with what stood last, whoever comes first,
 //! and what was written here since the histories parted is never overwritten by it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use omctl_protocol::{ChannelName, Operation, Position, RecordId};
+use omctl_protocol::{ChannelName, MutationId, Operation, Position, RecordId};
 
 use super::plan::{Standing, Wish};
 use super::settle::{Item, references};
@@ -98,9 +98,33 @@ impl Sync {
         // A tombstone is an answer; only what never was may still come.
         let (_, heads) = self.inner.store.heads(keys).await?;
         let missing = wanted.into_iter().zip(heads).filter(|(_, head)| head.is_none());
-        let missing: Vec<_> = missing.map(|(wanted, _)| wanted).collect();
+        let mut missing: Vec<_> = missing.map(|(wanted, _)| wanted).collect();
+        // A backend that was not set back may have done it all, and deleted the record since: it waits for nothing.
+        let done = if missing.is_empty() { HashSet::new() } else { self.done_before(live, items).await? };
+        missing.retain(|(own, _)| !done.contains(own));
         // Nobody offers a create that was refused.
         let refused = self.inner.store.rejected_creates(missing.iter().map(|(_, on)| on.clone()).collect()).await?;
         Ok(missing.into_iter().filter(|(_, on)| !refused.contains(on)).map(|(own, _)| own).collect())
+    }
+
+    /// The records of those of these mutations that their backend remembers to have done, where it is so of all that
+    /// are for the record.
+    async fn done_before(&self, live: &Live, items: &[Item]) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
+        let mut by_home: BTreeMap<&str, Vec<MutationId>> = BTreeMap::new();
+        for item in items {
+            if let Some(channel) = live.channels.get(&item.mutation.channel) {
+                by_home.entry(channel.backend_name()).or_default().push(item.settled_as);
+            }
+        }
+        let mut known = HashSet::new();
+        for (name, ids) in by_home {
+            if let Some(backend) = live.backends.get(name) {
+                known.extend(backend.applied(&ids).await?.into_keys());
+            }
+        }
+        let key = |item: &Item| (item.mutation.channel.clone(), item.mutation.record.clone());
+        let (done, open): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| known.contains(&item.settled_as));
+        let open: HashSet<_> = open.into_iter().map(key).collect();
+        Ok(done.into_iter().map(key).filter(|key| !open.contains(key)).collect())
     }
 }

@@ -277,6 +277,31 @@ async fn of_a_record_out_of_sight_not_even_its_position_shows() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_the_database_has_done_and_deleted_since_is_not_waited_for() {
+    let shop = Shop::new().await;
+    // The store was set back, the database was not: somebody else's create is in neither, this delete is remembered.
+    let record = create(1, "artist", 9, json!({})).record;
+    let gone = Mutation {
+        op: Operation::Delete,
+        again: Some(Position(50)),
+        old: serde_json::from_value(json!({ "Name": "gone" })).unwrap(),
+        new: Fields::new(),
+        ..create(1, "artist", 9, json!({}))
+    };
+    shop.database
+        .lock()
+        .unwrap()
+        .execute(
+            "INSERT INTO om_applied VALUES (?1, ?2, 'artist', ?3, '9', 'int', 'delete', '{\"outcome\":\"applied\"}', 0)",
+            rusqlite::params![gone.id.0.as_bytes().as_slice(), gone.payload_digest(), record.as_str()],
+        )
+        .unwrap();
+    let (mut device, _) = shop.bench.connect(1, |hello| hello.kept = Some(Position(0))).await;
+    send(&mut device, vec![gone]).await;
+    assert_eq!(answers(&shop, 1).await, [(1, Outcome::Applied, None)]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_database_refuses_is_rejected_and_the_rest_goes_on() {
     let shop = Shop::new().await;
     let (mut device, _) = shop.bench.connect(1, |_| {}).await;
