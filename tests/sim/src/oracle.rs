@@ -571,7 +571,7 @@ impl Oracle {
         let effective: Vec<&Mutation> = self
             .sent
             .iter()
-            .filter(|(id, _)| Self::had_effect(receipts.get(id)))
+            .filter(|(id, _)| Self::had_effect(receipts.get(id).or_else(|| self.restores.stands(**id))))
             .map(|(_, sent)| &sent.mutation)
             .collect();
         let int = |value: Option<&Json>| -> i64 {

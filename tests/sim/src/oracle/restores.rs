@@ -63,6 +63,13 @@ impl Restores {
         self.had_effect.get(&id) == Some(&false)
     }
 
+    /// An answer that is lost, and whose effect is not: the server had it from its backend before it gave the answer, at a
+    /// position that both histories share. Nobody offers it again.
+    pub(super) fn stands(&self, id: MutationId) -> Option<&Receipt> {
+        let last = self.lost.get(&id)?.last()?;
+        (self.was_without_effect(id) && last.position.is_some()).then_some(last)
+    }
+
     /// A phone whose outbox was older than what the server had is in a new incarnation.
     pub(super) fn outbox_is_new(&self, device: &Device) -> Checked {
         let Some(before) = self.renewed.get(&device.index) else { return Ok(()) };
