@@ -5,7 +5,7 @@
 //!
 //! *Invariant:* a `Live` never changes, and one that has errors is never built.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -50,6 +50,8 @@ pub struct LiveChannel {
     pub parents: Vec<(String, ChannelName)>,
     /// Whether records of some channel inherit from its records.
     pub leads: bool,
+    /// Whether some field refers to its records.
+    pub is_named: bool,
     /// Identifies how its records are placed in scopes: while it is the same, so are the places.
     pub placing: String,
     /// How they are placed in the store, when this generation was built.
@@ -155,6 +157,7 @@ impl Live {
                 rule,
                 listed: Vec::new(),
                 leads: false,
+                is_named: false,
                 placing: String::new(),
                 placed: numbers.placed,
                 home,
@@ -251,6 +254,11 @@ fn tie(channels: &mut BTreeMap<ChannelName, LiveChannel>) {
         if let Some(channel) = channels.get_mut(&name) {
             channel.leads = true;
         }
+    }
+    let fields = channels.values().flat_map(|channel| &channel.schema.fields);
+    let named: BTreeSet<ChannelName> = fields.filter_map(|field| field.to.clone()).collect();
+    for (name, channel) in channels.iter_mut() {
+        channel.is_named = named.contains(name);
     }
     // A rule reads values in today's fields: with other fields the same record may belong elsewhere.
     let versions: BTreeMap<ChannelName, String> = channels

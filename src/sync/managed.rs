@@ -87,8 +87,6 @@ impl Sync {
             };
             working.entry(key).or_insert(record);
         }
-        let fields = live.channels.values().flat_map(|channel| &channel.schema.fields);
-        let named_by_some: HashSet<&ChannelName> = fields.filter_map(|field| field.to.as_ref()).collect();
         for item in items {
             let answer = match prepare(live, &sight.subject, &item.mutation, &orphans) {
                 Err(rejection) => (Answer::rejected(&rejection), None),
@@ -103,8 +101,8 @@ impl Sync {
                         Ok(()) => apply(live, &channel, &sight, item, &wish, record, as_of, &mut batch),
                         Err(rejection) => (Answer::rejected(&rejection), None),
                     };
-                    if channel.leads || named_by_some.contains(channel.name()) {
-                        // What inherits from it in this very batch is judged by what it is now.
+                    if channel.leads || channel.is_named {
+                        // What inherits from it or names it in this very batch is judged by what it is now.
                         sight.note(channel.name(), item.mutation.record.as_str(), record.values.clone());
                     }
                     applied

@@ -15,7 +15,7 @@ use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::store::{ChannelNo, Offered};
 
-/// Where a mutation stands to each field of its record. `position` is that of the record's row in the log.
+/// Where an offered mutation stands to each field of its record; empty for any other. `position` is that of the record's row in the log.
 pub(super) fn standings(
     channel: &LiveChannel,
     item: &Item,
@@ -23,9 +23,10 @@ pub(super) fn standings(
     offered: Option<&Offered>,
     is_untraced: bool,
 ) -> Vec<Standing> {
+    let Some(again) = item.mutation.again else { return Vec::new() };
     let stood = |name: &str| {
         // Of a history that nobody told the device is lost, nothing is offered.
-        let (Some(again), Some(kept)) = (item.mutation.again, item.kept) else { return Standing::Contested };
+        let Some(kept) = item.kept else { return Standing::Contested };
         if is_untraced {
             return Standing::Untraced;
         }
@@ -79,7 +80,7 @@ impl Sync {
         // What these create themselves comes in its turn: the create must not wait for those that wait for it.
         let mut made: HashSet<(ChannelName, RecordId)> = HashSet::new();
         for item in items {
-            let own = (item.mutation.channel.clone(), item.mutation.record.clone());
+            let own = item.key();
             let is_create = item.mutation.op == Operation::Create;
             if may_build(&item) && now - item.at_ms < waits {
                 let named = references(live, &item.mutation).into_iter().chain((!is_create).then(|| own.clone()));
@@ -122,9 +123,8 @@ impl Sync {
                 known.extend(backend.applied(&ids).await?.into_keys());
             }
         }
-        let key = |item: &Item| (item.mutation.channel.clone(), item.mutation.record.clone());
         let (done, open): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| known.contains(&item.settled_as));
-        let open: HashSet<_> = open.into_iter().map(key).collect();
-        Ok(done.into_iter().map(key).filter(|key| !open.contains(key)).collect())
+        let open: HashSet<_> = open.into_iter().map(Item::key).collect();
+        Ok(done.into_iter().map(Item::key).filter(|key| !open.contains(key)).collect())
     }
 }

@@ -165,9 +165,10 @@ fn update(schema: &ChannelSchema, wish: &Wish, current: Current<'_>) -> Result<P
         let old = wish.old.get(name).cloned().unwrap_or(Value::Null);
         let moved = *now != old && !current.own[place];
         expect.push(place);
-        let combined = match (wish.again, current.standing[place]) {
-            (true, standing) => combine_again(field, &old, now, new, moved, standing)?,
-            (false, _) => combine(field, &old, now, new, moved)?,
+        let combined = if wish.again {
+            combine_again(field, &old, now, new, moved, current.standing[place])?
+        } else {
+            combine(field, &old, now, new, moved)?
         };
         if combined.outcome != Outcome::Applied && judged.outcome != Outcome::Conflict {
             judged.outcome = combined.outcome;

@@ -53,7 +53,7 @@ pub struct Session {
     incarnation: IncarnationNo,
     fence: u64,
     accepted: Seq,
-    /// Of the last `hello`: what this history shares with the one that its device was in before.
+    /// What the incarnation shares with the history that its device was in before.
     kept: Option<Position>,
     /// The scopes held, with the cursor of each; all at `position` once caught up.
     scopes: BTreeMap<ScopeNo, Held>,
@@ -194,7 +194,7 @@ impl Session {
         };
         self.incarnation = begun.number;
         self.fence = begun.fence;
-        self.kept = hello.kept;
+        self.kept = begun.kept;
         self.accepted = begun.accepted;
         let cursor = self.cursor_of(&hello).await?;
         let live = self.sync.inner.live.current();

@@ -42,7 +42,7 @@ pub(super) struct Item {
 }
 
 impl Item {
-    fn key(&self) -> (ChannelName, RecordId) {
+    pub(super) fn key(&self) -> (ChannelName, RecordId) {
         (self.mutation.channel.clone(), self.mutation.record.clone())
     }
 }
