@@ -69,6 +69,10 @@ pub const TRIES_MAX: u32 = 3;
 /// For how long receipts, dedupe rows and settled mutations are kept, so that a restored server or device meets them.
 pub const RESTORE_WINDOW: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How often a device may say `hello` in one session: each fences, and reads all its scopes. One that is well does so a few
+/// times in months; a later session begins at 1 again.
+pub const HELLOS_PER_SESSION_MAX: u32 = 1000;
+
 /// How long a mutation that is offered again waits for a create that it builds on: another device may still offer it.
 pub const OFFERED_WAIT: Duration = Duration::from_secs(600);
 

@@ -127,7 +127,7 @@ pub struct Page {
 pub struct Write {
     /// The mutation, for the dedupe row.
     pub mutation: MutationId,
-    /// [`omctl_protocol::Mutation::payload_digest`].
+    /// Of its payload and its account.
     pub digest: [u8; 16],
     /// The record, for the dedupe row: ingest joins it before it names an unknown key.
     pub record: RecordId,

@@ -16,6 +16,8 @@ pub struct ScopeCursor {
     pub scope: ScopeNo,
     /// Everything up to here was sent.
     pub after: Position,
+    /// The account may see the scope since here ([`Store::note_granted`]): what was deleted or left before is none of its.
+    pub since: Position,
     /// The device compared slices: of what is older than that, only these are wanted.
     pub reconcile: Option<Reconcile>,
 }
@@ -162,7 +164,8 @@ fn read_scope(
         Some(reconcile) => reconcile.until,
         None if cursor.after == Position(0) => Position(i64::MAX as u64),
         None => cursor.after,
-    };
+    }
+    .max(cursor.since);
     let wanted = |row: &LogRow| match &cursor.reconcile {
         Some(Reconcile { slices, until }) if row.position <= *until => {
             slices.binary_search(&slice_of(row.id.as_str())).is_ok()

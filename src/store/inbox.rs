@@ -33,7 +33,7 @@ pub struct NewMutation {
     pub seq: Seq,
     /// The id it is settled under.
     pub settled_as: MutationId,
-    /// [`omctl_protocol::Mutation::payload_digest`]
+    /// Of its payload and its account.
     pub digest: [u8; 16],
     /// The backend that will settle it.
     pub backend: String,
@@ -105,9 +105,9 @@ impl Store {
             .run(move |state, connection| {
                 const FENCE: &str = "UPDATE device SET fence = fence + 1, seen_ms = :now
                     WHERE number = :device AND state = 'active' RETURNING fence";
-                const UPSERT: &str = "INSERT INTO incarnation (device, id, started_ms, kept)
-                    VALUES (:device, :id, :now, :kept)
-                    ON CONFLICT (device, id) DO UPDATE SET id = id RETURNING number, accepted, acked, kept, left_behind";
+                const UPSERT: &str = "INSERT INTO incarnation (device, id, started_ms, seen_ms, kept)
+                    VALUES (:device, :id, :now, :now, :kept)
+                    ON CONFLICT (device, id) DO UPDATE SET seen_ms = :now RETURNING number, accepted, acked, kept, left_behind";
                 let now = state.clock.now_ms();
                 let fence: Option<u64> = connection
                     .query_row(FENCE, named_params! { ":now": now, ":device": device }, |row| row.get(0))
@@ -317,10 +317,11 @@ pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Acce
             })
             .map_err(sqlite_error)?;
     }
-    cached(ACCEPT)?
+    let moved = cached(ACCEPT)?
         .execute(named_params! { ":seq": accept.accepted.0, ":incarnation": accept.incarnation })
-        .map(drop)
-        .map_err(sqlite_error)
+        .map_err(sqlite_error)?;
+    // Forgotten in mid-session, which takes months: the next session begins it anew.
+    if moved == 1 { Ok(()) } else { Err(StoreError::Fenced) }
 }
 
 fn known_mutation(connection: &Connection, id: MutationId) -> Result<Option<Accepted>, StoreError> {

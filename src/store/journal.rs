@@ -338,7 +338,7 @@ fn pack_scopes(scopes: &[ScopeNo]) -> Vec<u8> {
     scopes.iter().flat_map(|scope| scope.0.to_le_bytes()).collect()
 }
 
-fn unpack_scopes(blob: &[u8]) -> Vec<ScopeNo> {
+pub(super) fn unpack_scopes(blob: &[u8]) -> Vec<ScopeNo> {
     blob.as_chunks::<8>().0.iter().map(|chunk| ScopeNo(u64::from_le_bytes(*chunk))).collect()
 }
 

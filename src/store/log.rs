@@ -251,7 +251,7 @@ pub struct PendingReceipt {
     pub receipt: Receipt,
     /// The id that it was settled under: the mutation's own, unless another payload has that.
     pub settled_as: MutationId,
-    /// [`omctl_protocol::Mutation::payload_digest`]
+    /// Of its payload and its account.
     pub digest: [u8; 16],
     /// The place in [`Batch::journal`] where its effect is.
     pub journal: Option<usize>,

@@ -16,6 +16,7 @@ mod boots;
 mod brake;
 mod catch_up;
 mod channels;
+mod grants;
 mod inbox;
 mod journal;
 mod leases;
@@ -59,7 +60,7 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 6;
+pub const SCHEMA: i64 = 7;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0001_init.sql"),
@@ -68,6 +69,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0004_token_generations.sql"),
     include_str!("0005_outbox_histories.sql"),
     include_str!("0006_partings.sql"),
+    include_str!("0007_grants.sql"),
 ];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).

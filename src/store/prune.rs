@@ -36,13 +36,19 @@ fn prune_receipts(connection: &Connection, before_ms: i64) -> Result<u64, StoreE
         WHERE receipt_batch.at_ms < :before AND receipt_batch.last_seq <= incarnation.acked)";
     const BATCHES: &str = "DELETE FROM receipt_batch WHERE at_ms < :before AND last_seq <= (
         SELECT acked FROM incarnation WHERE incarnation.number = receipt_batch.incarnation)";
+    // Histories that no device is in any more. One that comes back to it all the same begins a new one.
+    const HISTORIES: &str = "DELETE FROM incarnation WHERE seen_ms < :before
+        AND number NOT IN (SELECT max(number) FROM incarnation GROUP BY device)
+        AND NOT EXISTS (SELECT 1 FROM inbox WHERE inbox.incarnation = incarnation.number)
+        AND NOT EXISTS (SELECT 1 FROM receipt_batch WHERE receipt_batch.incarnation = incarnation.number)
+        AND NOT EXISTS (SELECT 1 FROM mutation WHERE mutation.incarnation = incarnation.number)";
     const TOKENS: [&str; 3] = [
         "DELETE FROM access_token WHERE expires_ms < :before",
         "DELETE FROM refresh_token WHERE expires_ms < :before",
         "DELETE FROM activation_code WHERE expires_ms < :before",
     ];
     let mut gone = 0;
-    for sql in [MUTATIONS, BATCHES].iter().chain(&TOKENS) {
+    for sql in [MUTATIONS, BATCHES, HISTORIES].iter().chain(&TOKENS) {
         gone += connection.execute(sql, named_params! { ":before": before_ms }).map_err(sqlite_error)? as u64;
     }
     Ok(gone)

@@ -6,7 +6,7 @@ use omctl_protocol::{ChannelName, Mutation, MutationId, Position, RecordId, Seq}
 use uuid::Uuid;
 
 use super::answer::Answer;
-use super::settle::Item;
+use super::settle::{Item, digest_of};
 use super::{Sync, SyncError};
 use crate::catalog::MANAGED;
 use crate::identity::Principal;
@@ -54,7 +54,7 @@ impl Sync {
             expected = expected.next();
         }
         let digested: Vec<(Mutation, [u8; 16])> =
-            mutations.into_iter().map(|mutation| (mutation.payload_digest(), mutation)).map(|(d, m)| (m, d)).collect();
+            mutations.into_iter().map(|mutation| (digest_of(who, &mutation), mutation)).map(|(d, m)| (m, d)).collect();
         let ids = digested.iter().map(|(mutation, _)| mutation.id).collect();
         let mut known = self.inner.store.known_mutations(ids).await?;
         // An id that came before with another payload may also have come before with this one, under its other id.
@@ -107,7 +107,7 @@ impl Sync {
         // Earlier ones of the same home that still wait must be settled first: then these wait behind them.
         let waiting = self.inner.store.inbox(who.device, MANAGED.to_owned(), 1).await?;
         let mut managed_waits = !waiting.is_empty();
-        let awaited = self.awaited_by(&live, under, &fresh).await?;
+        let awaited = self.awaited_by(&live, who, under, &fresh).await?;
         let (mut now, mut later, mut settled_before) = (Vec::new(), Vec::new(), Vec::new());
         for (mutation, digest) in fresh {
             let mut moved_from = None;
@@ -184,6 +184,7 @@ impl Sync {
     async fn awaited_by(
         &self,
         live: &Live,
+        who: &Principal,
         under: Under,
         fresh: &[(Mutation, [u8; 16])],
     ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
@@ -200,7 +201,7 @@ impl Sync {
             at_ms,
             kept: under.kept,
         };
-        self.awaited(live, &fresh.iter().map(item).collect::<Vec<_>>()).await
+        self.awaited(live, who, &fresh.iter().map(item).collect::<Vec<_>>()).await
     }
 
     /// Whether a managed mutation names a record of another home that may not be created yet.

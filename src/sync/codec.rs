@@ -29,6 +29,15 @@ pub(super) enum Side {
     New,
 }
 
+/// Which keys of rows are looked up among what devices created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Births {
+    /// Those that no map knows: of a row that was written here and now, by the maps.
+    Unknown,
+    /// All: a key may be another record's since the map was made.
+    Every,
+}
+
 /// Reads the fields of a mutation that names schema version `v`, as values of the current version.
 pub(super) fn read_fields(
     channel: &LiveChannel,
@@ -199,16 +208,18 @@ impl Sync {
         collection.columns[place].kind.canonical(Value::Text(key)).map_err(|_| dangling())
     }
 
-    /// Rows of a backend in the words of devices. Keys that no map knows are looked up among what devices created, so
-    /// that a record never gets a second name; what is found is added to `mappings` for the next commit.
+    /// Rows of a backend in the words of devices. Keys are looked up among what devices created, so that a record never
+    /// gets a second name, nor that of one that had the key before it; what is found is added to `mappings` for the next
+    /// commit.
     pub(super) async fn name_rows(
         &self,
         live: &Live,
         channel: &LiveChannel,
         rows: Vec<BackendRow>,
+        births: Births,
         mappings: &mut Vec<IdMapping>,
     ) -> Result<Vec<Record>, SyncError> {
-        self.look_up_born(live, channel, &rows, mappings).await?;
+        self.look_up_born(live, channel, &rows, births, mappings).await?;
         let names = &self.inner.names;
         let id_of = |channel: u64, key: String| names.record(channel, &key).unwrap_or_else(|| RecordId::from(key));
         let targets: Vec<Option<u64>> = channel
@@ -236,15 +247,16 @@ impl Sync {
         live: &Live,
         channel: &LiveChannel,
         rows: &[BackendRow],
+        births: Births,
         mappings: &mut Vec<IdMapping>,
     ) -> Result<(), SyncError> {
-        // A create of some device may be in the backend and not yet in our log: only then can an unknown key be one of
-        // its records. The dedupe rows say so, unless there never was a create.
-        let mut unknown: BTreeMap<u64, BTreeMap<String, Key>> = BTreeMap::new();
+        // A create of some device may be in the backend and not yet in our log: its key is unknown then, or known as that
+        // of a record that had it before. The dedupe rows say so, unless there never was a create.
+        let mut asked: BTreeMap<u64, BTreeMap<String, Key>> = BTreeMap::new();
         let mut ask = |target: &LiveChannel, key: Key| {
             let text = key.to_text();
-            if self.inner.names.record(target.number, &text).is_none() {
-                unknown.entry(target.number).or_default().insert(text, key);
+            if births == Births::Every || self.inner.names.record(target.number, &text).is_none() {
+                asked.entry(target.number).or_default().insert(text, key);
             }
         };
         for row in rows {
@@ -260,13 +272,17 @@ impl Sync {
                 }
             }
         }
-        for (number, keys) in unknown {
+        for (number, keys) in asked {
             let Some(target) = live.channel_numbered(number) else { continue };
             let Home::Backend(backend, collection) = &target.home else { continue };
             let keys: Vec<Key> = keys.into_values().collect();
             let born = backend.born(collection, &keys).await?;
-            let found: Vec<IdMapping> =
-                born.into_iter().map(|(key, id)| IdMapping { channel: ChannelNo(number), id, key }).collect();
+            let is_news = |(key, id): &(String, RecordId)| self.inner.names.record(number, key).as_ref() != Some(id);
+            let found: Vec<IdMapping> = born
+                .into_iter()
+                .filter(is_news)
+                .map(|(key, id)| IdMapping { channel: ChannelNo(number), id, key })
+                .collect();
             self.inner.names.add(found.clone());
             mappings.extend(found);
         }

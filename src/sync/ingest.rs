@@ -15,7 +15,7 @@ use omctl_protocol::{ChannelName, RecordId};
 use tokio::time::Instant;
 
 use super::brake::{Absent, Missing, fingerprint};
-use super::codec::Record;
+use super::codec::{Births, Record};
 use super::judge::change_of;
 use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Detection, Key, Page, Probe};
@@ -238,7 +238,7 @@ impl Sync {
                     None => gone.push(self.record_of(channel, key)),
                 }
             }
-            let records = self.name_rows(live, channel, present, &mut mappings).await?;
+            let records = self.name_rows(live, channel, present, Births::Every, &mut mappings).await?;
             self.note_met(channel.name(), &records.iter().map(|record| record.id.clone()).collect::<Vec<_>>());
             let mut batch = Batch { mappings, counted: absent.counted(), ..Batch::default() };
             self.journal_records(live, channel, records, as_of, &mut batch).await?;
@@ -352,7 +352,7 @@ impl Sync {
                 bad_rows.push(format!("{}: {}", bad.column, bad.message));
             }
             let mut mappings: Vec<IdMapping> = Vec::new();
-            let records = self.name_rows(live, channel, rows, &mut mappings).await?;
+            let records = self.name_rows(live, channel, rows, Births::Every, &mut mappings).await?;
             seen.extend(records.iter().map(|record| fingerprint(channel.name(), &record.id)));
             let mut batch = Batch { mappings, ..Batch::default() };
             self.journal_records(live, channel, records, as_of, &mut batch).await?;

@@ -2,6 +2,7 @@
 //!
 //! - [`Session`] (`session.rs`): one device's conversation: hello, catching up, live changes, receipts. Transport-free.
 //! - `accept.rs`: mutations become durable; what can be settled at once is.
+//! - `run.rs`: which of what a device has waiting is settled next.
 //! - `settle.rs`: accepted mutations meet their backend, in device order: authorize, read, plan, write, journal.
 //! - `judge.rs`: one mutation against its record: what to write, what to answer, what to journal.
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
@@ -26,6 +27,7 @@ mod names;
 mod offer;
 mod place;
 mod plan;
+mod run;
 mod schema;
 mod session;
 mod settle;
@@ -36,6 +38,8 @@ mod tests;
 mod tests_backend;
 #[cfg(test)]
 mod tests_brake;
+#[cfg(test)]
+mod tests_offers;
 #[cfg(test)]
 mod tests_schema;
 #[cfg(test)]

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, HashSet};
 use omctl_protocol::{ChannelName, MutationId, Operation, Position, RecordId};
 
 use super::plan::{Standing, Wish};
-use super::settle::{Item, references};
+use super::settle::{Item, references, subject};
 use super::{Sync, SyncError};
+use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::store::{ChannelNo, Offered};
@@ -71,6 +72,7 @@ impl Sync {
     pub(super) async fn awaited(
         &self,
         live: &Live,
+        who: &Principal,
         items: &[Item],
     ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
         let now = self.inner.store.clock().now_ms();
@@ -96,9 +98,11 @@ impl Sync {
         }
         let keys =
             wanted.iter().map(|(_, (channel, id))| (ChannelNo(live.channels[channel].number), id.clone())).collect();
-        // A tombstone is an answer; only what never was may still come.
-        let (_, heads) = self.inner.store.heads(keys).await?;
-        let missing = wanted.into_iter().zip(heads).filter(|(_, head)| head.is_none());
+        // A tombstone is an answer; only what never was may still come. What the account does not see is for it as if it
+        // never was: how long an answer takes must not tell either.
+        let granted = self.granted(live, &subject(who)).await?;
+        let shown = self.inner.store.are_in(keys, granted.scopes.into_iter().map(|(key, _)| key).collect()).await?;
+        let missing = wanted.into_iter().zip(shown).filter(|(_, shown)| !shown);
         let mut missing: Vec<_> = missing.map(|(wanted, _)| wanted).collect();
         // A backend that was not set back may have done it all, and deleted the record since: it waits for nothing.
         let done = if missing.is_empty() { HashSet::new() } else { self.done_before(live, items).await? };

@@ -5,19 +5,16 @@
 //! snapshot, then passes on only what is newer; receipts travel in a commit that shows their effects.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use bytes::Bytes;
 use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
 use omctl_protocol::{
     ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
 };
-use sha2::{Digest as _, Sha256};
 
 use super::accept::{Taken, Under};
 use super::settle::subject;
+use super::sight::Granted;
 use super::{Sync, SyncError};
 use crate::identity::Principal;
 use crate::limits;
@@ -68,6 +65,8 @@ pub struct Session {
     unacked: Option<Seq>,
     /// Whether the next commit is the first after a `hello`.
     is_first: bool,
+    /// How often the device said hello.
+    hellos: u32,
     state: State,
 }
 
@@ -76,14 +75,9 @@ struct Held {
     key: ScopeKey,
     channel: ChannelName,
     cursor: Position,
+    /// The account may see it since here.
+    since: Position,
     reconcile: Option<Reconcile>,
-}
-
-/// What an account may hold, and what opens it.
-struct Granted {
-    /// In the order of their keys.
-    scopes: Vec<(ScopeKey, (u64, ChannelName))>,
-    links: Vec<LinkKey>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +114,7 @@ impl Session {
             receipts: Vec::new(),
             unacked: None,
             is_first: true,
+            hellos: 0,
             state: State::Waiting,
         };
         let step = session.hello(hello).await?;
@@ -177,6 +172,11 @@ impl Session {
     }
 
     async fn hello(&mut self, hello: Hello) -> Result<Step, SyncError> {
+        self.hellos += 1;
+        if self.hellos > limits::HELLOS_PER_SESSION_MAX {
+            let message = format!("a session has at most {} of `hello`", limits::HELLOS_PER_SESSION_MAX);
+            return Ok(refuse("too_many_hellos", message));
+        }
         if hello.protocol != PROTOCOL {
             return Ok(refuse("protocol_version", format!("this server speaks protocol {PROTOCOL}")));
         }
@@ -198,7 +198,7 @@ impl Session {
         self.accepted = begun.accepted;
         let cursor = self.cursor_of(&hello).await?;
         let live = self.sync.inner.live.current();
-        let granted = self.granted(&live).await?;
+        let granted = self.sync.granted(&live, &subject(&self.who)).await?;
         let digest = granted.digest();
         let renew = hello.last_seq < begun.accepted || begun.left_behind;
         let held: Option<BTreeMap<ScopeKey, Position>> = match (&hello.scopes.list, &hello.scopes.digest) {
@@ -284,15 +284,16 @@ impl Session {
         let mut scopes = Scopes { digest: granted.digest(), lost, ..Scopes::default() };
         let keys = granted.scopes.iter().map(|(key, (channel, _))| (ChannelNo(*channel), key.clone())).collect();
         let numbers = self.sync.inner.store.scope_numbers(keys).await?;
+        let since = self.sync.inner.store.note_granted(self.who.account, numbers.clone()).await?;
         let before = std::mem::take(&mut self.scopes);
-        for ((key, (_, channel)), number) in granted.scopes.into_iter().zip(numbers) {
+        for ((key, (_, channel)), (number, since)) in granted.scopes.into_iter().zip(numbers.into_iter().zip(since)) {
             let cursor = cursors(&key);
             if cursor.is_none() {
                 scopes.gained.push(GainedScope { scope: key.clone(), channel: channel.clone() });
             }
             let reconcile = before.get(&number).and_then(|held| held.reconcile.clone()).filter(|_| cursor.is_some());
             let cursor = cursor.unwrap_or_default();
-            self.scopes.insert(number, Held { key, channel, cursor, reconcile });
+            self.scopes.insert(number, Held { key, channel, cursor, since, reconcile });
         }
         self.links = granted.links;
         if !scopes.gained.is_empty() || !scopes.lost.is_empty() || !is_named {
@@ -352,7 +353,7 @@ impl Session {
             return Ok(None);
         }
         let live = self.sync.inner.live.current();
-        let granted = self.granted(&live).await?;
+        let granted = self.sync.granted(&live, &subject(&self.who)).await?;
         let held: BTreeMap<ScopeKey, Position> =
             self.scopes.values().map(|held| (held.key.clone(), held.cursor)).collect();
         let is_same = granted.scopes.iter().map(|(key, _)| key).eq(held.keys());
@@ -368,30 +369,6 @@ impl Session {
             self.state = State::CatchingUp;
         }
         Ok(Some(step))
-    }
-
-    /// The scope keys of the account, with their channels, and what opens them.
-    async fn granted(&self, live: &Arc<Live>) -> Result<Granted, SyncError> {
-        let subject = subject(&self.who);
-        let members = self.sync.members(live, live.channels.values(), &subject).await?;
-        let mut granted = Granted { scopes: Vec::new(), links: Vec::new() };
-        for channel in live.channels.values() {
-            let keys = channel.rule.keys_for(channel.name(), channel.epoch, &subject, &members);
-            granted.scopes.extend(keys.into_iter().map(|key| (key, (channel.number, channel.name().clone()))));
-            let links = channel.rule.memberships().iter().flat_map(|membership| membership.links_for(&subject));
-            granted.links.extend(links.map(|link| LinkKey::of(&link)));
-        }
-        if granted.scopes.len() > limits::SCOPES_PER_ACCOUNT_MAX {
-            tracing::warn!(
-                account = %self.who.account_id, scopes = granted.scopes.len(),
-                "an account may see more scopes than a session carries; the last ones are left out"
-            );
-            granted.scopes.truncate(limits::SCOPES_PER_ACCOUNT_MAX);
-        }
-        granted.scopes.sort();
-        granted.links.sort_unstable();
-        granted.links.dedup();
-        Ok(granted)
     }
 
     /// Names the schemas that the device lacks, of channels that its account may see something of.
@@ -426,6 +403,7 @@ impl Session {
         let cursor = |(number, held): (&ScopeNo, &Held)| ScopeCursor {
             scope: *number,
             after: held.cursor,
+            since: held.since,
             reconcile: held.reconcile.clone(),
         };
         let cursors = self.scopes.iter().map(cursor).collect();
@@ -586,16 +564,4 @@ fn fenced() -> Step {
     let mut step = refuse("fenced", "a newer session of this device has begun, or the device may not act any more");
     step.end = Some(SessionEnd::Fenced);
     step
-}
-
-impl Granted {
-    /// Identifies the set of scopes.
-    fn digest(&self) -> String {
-        let mut hasher = Sha256::new();
-        for (key, _) in &self.scopes {
-            hasher.update((key.as_str().len() as u64).to_be_bytes());
-            hasher.update(key.as_str());
-        }
-        BASE64.encode(&hasher.finalize()[..16])
-    }
 }

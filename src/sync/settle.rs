@@ -9,10 +9,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId};
+use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::answer::Answer;
-use super::codec::Record;
+use super::codec::{self, Births, Record};
 use super::judge::{Judgement, Wanted, change_of, journal_of};
 use super::managed::{add_receipt, images, prepare};
 use super::plan::Rejection;
@@ -126,13 +127,13 @@ impl Sync {
         // Rights are judged by the claims at apply time.
         let Some(who) = self.inner.identity.principal_of(device).await? else { return Ok(Ran::Done) };
         let may_be_more = entries.len() == limits::RUN_MUTATIONS_MAX;
-        let items = entries.into_iter().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+        let items = entries.into_iter().map(|entry| read_entry(&who, entry)).collect::<Result<Vec<_>, _>>()?;
         let live = self.inner.live.current();
         let mut run = self.run_of(&live, &who, items).await?;
         if run.is_empty() && may_be_more {
             // All of these wait for something; what stands behind them does not have to.
             let all = self.inner.store.inbox(device, backend.to_owned(), limits::INBOX_PER_DEVICE_MAX).await?;
-            let items = all.into_iter().map(read_entry).collect::<Result<Vec<_>, _>>()?;
+            let items = all.into_iter().map(|entry| read_entry(&who, entry)).collect::<Result<Vec<_>, _>>()?;
             run = self.run_of(&live, &who, items).await?;
             run.truncate(limits::RUN_MUTATIONS_MAX);
         }
@@ -145,74 +146,6 @@ impl Sync {
             _ => self.settle_managed(&live, &who, &run, Batch::default()).await?,
         }
         Ok(Ran::More)
-    }
-
-    /// The longest beginning of these that can be planned from one read: no record twice, no reference to a record that
-    /// is created in it, nothing that waits for another backend or for a paused channel.
-    async fn run_of(&self, live: &Live, who: &Principal, items: Vec<Item>) -> Result<Vec<Item>, SyncError> {
-        let mut taken: HashSet<(ChannelName, RecordId)> = HashSet::new();
-        let mut waiting: HashSet<(ChannelName, RecordId)> = self.awaited(live, &items).await?;
-        // A create that was sent again in a newer incarnation stands behind what its device sent of the record before,
-        // and has forgotten since.
-        let creates = items.iter().filter(|item| item.mutation.op == Operation::Create);
-        let moved: HashMap<(ChannelName, RecordId), IncarnationNo> =
-            creates.map(|create| (create.key(), create.incarnation)).collect();
-        let mut run = Vec::new();
-        for item in items {
-            let key = item.key();
-            let refs = references(live, &item.mutation);
-            if refs.iter().chain([&key]).any(|on| moved.get(on).is_some_and(|create| *create > item.incarnation)) {
-                continue;
-            }
-            // What is for a paused channel waits there, and so does what stands on it; the rest goes on.
-            if self.is_paused(&key.0) || waiting.contains(&key) || refs.iter().any(|named| waiting.contains(named)) {
-                waiting.insert(key);
-                continue;
-            }
-            if taken.contains(&key) || refs.iter().any(|named| taken.contains(named)) {
-                break;
-            }
-            if self.waits_elsewhere(live, who, &item.mutation, &refs).await? {
-                break;
-            }
-            let moves_rights = live.channels.get(&key.0).is_some_and(|channel| !channel.listed.is_empty());
-            taken.insert(key);
-            run.push(item);
-            if moves_rights {
-                // What comes after a membership row is judged by what that says.
-                break;
-            }
-        }
-        Ok(run)
-    }
-
-    /// Whether a reference names a record whose create by this device waits for another backend.
-    async fn waits_elsewhere(
-        &self,
-        live: &Live,
-        who: &Principal,
-        mutation: &Mutation,
-        refs: &[(ChannelName, RecordId)],
-    ) -> Result<bool, SyncError> {
-        let Some(channel) = live.channels.get(&mutation.channel) else { return Ok(false) };
-        for (to, id) in refs {
-            let Some(target) = live.channels.get(to) else { continue };
-            if target.backend_name() == channel.backend_name() {
-                continue;
-            }
-            let waiting = self
-                .inner
-                .store
-                .inbox(who.device, target.backend_name().to_owned(), limits::INBOX_PER_DEVICE_MAX)
-                .await?;
-            for entry in waiting {
-                let earlier = read_entry(entry)?.mutation;
-                if earlier.op == Operation::Create && earlier.channel == *to && earlier.record == *id {
-                    return Ok(true);
-                }
-            }
-        }
-        Ok(false)
     }
 
     async fn settle_run(
@@ -323,7 +256,7 @@ impl Sync {
                 return Err(BackendError::Unavailable { backend, message: "the rows keep changing".into() }.into());
             }
         }
-        self.commit_settled(live, settling).await
+        self.commit_settled(live, &mut sight, settling).await
     }
 
     /// Where writes cannot be deduplicated: notes that these are about to be tried, and tells which may have been done
@@ -420,7 +353,7 @@ impl Sync {
                     self.map_created(&wanted, key.as_ref(), settling);
                     let record = match row {
                         Some(row) => self
-                            .name_rows(live, &wanted.channel, vec![row], &mut settling.batch.mappings)
+                            .name_rows(live, &wanted.channel, vec![row], Births::Unknown, &mut settling.batch.mappings)
                             .await?
                             .into_iter()
                             .next(),
@@ -476,7 +409,9 @@ impl Sync {
                     None => {}
                 }
             }
-            for (place, record) in places.into_iter().zip(self.name_rows(live, channel, found, mappings).await?) {
+            for (place, record) in
+                places.into_iter().zip(self.name_rows(live, channel, found, Births::Every, mappings).await?)
+            {
                 // The row may have become another record's while it was read.
                 currents[place] = (record.id == open[place].item.mutation.record).then_some(record);
             }
@@ -498,7 +433,12 @@ impl Sync {
     }
 
     /// Commits receipts with the rows that show their effects; rows that went stale meanwhile are read again.
-    async fn commit_settled(&self, live: &Arc<Live>, mut settling: Settling) -> Result<(), SyncError> {
+    async fn commit_settled(
+        &self,
+        live: &Arc<Live>,
+        sight: &mut Sight,
+        mut settling: Settling,
+    ) -> Result<(), SyncError> {
         loop {
             let rereads = std::mem::take(&mut settling.rereads);
             for Reread { mutation, channel, id, key } in rereads {
@@ -514,9 +454,18 @@ impl Sync {
                         settling.batch.mappings.push(mapping);
                     }
                 }
-                if let Some(entry) = self.read_again(live, channel, &id, &mut settling.batch.mappings).await? {
-                    // The answer's effect is in this row, if only by now.
-                    let place = settling.journal(entry);
+                if let Some((entry, values)) = self.read_again(live, channel, &id, &mut settling.batch.mappings).await?
+                {
+                    // The answer's effect is in this row, if only by now. Of one that went out of sight meanwhile, not even
+                    // the position is told.
+                    let is_seen = match values {
+                        Some(values) => {
+                            self.look(sight, [(channel.clone(), values.clone())].into_iter()).await?;
+                            sight.sees(channel, (id.as_str(), &values))
+                        }
+                        None => false,
+                    };
+                    let place = settling.journal(entry).filter(|_| is_seen);
                     let receipts = settling.batch.settled.iter_mut().flat_map(|settled| &mut settled.receipts);
                     receipts.filter(|one| one.receipt.id == mutation).for_each(|one| one.journal = place);
                 }
@@ -531,7 +480,7 @@ impl Sync {
                         };
                         let Some(channel) = live.channel_numbered(channel.0) else { continue };
                         let mut mappings = Vec::new();
-                        if let Some(entry) = self.read_again(live, channel, &id, &mut mappings).await? {
+                        if let Some((entry, _)) = self.read_again(live, channel, &id, &mut mappings).await? {
                             settling.batch.journal[place] = entry;
                         }
                         settling.batch.mappings.extend(mappings);
@@ -549,14 +498,14 @@ impl Sync {
         Ok(born.get(&key.to_text()).is_none_or(|latest| latest == id))
     }
 
-    /// A journal entry for a record as its backend has it now.
+    /// A journal entry for a record as its backend has it now, and its values: where it is gone, the last that the log has.
     pub(super) async fn read_again(
         &self,
         live: &Live,
         channel: &LiveChannel,
         id: &RecordId,
         mappings: &mut Vec<IdMapping>,
-    ) -> Result<Option<Journal>, SyncError> {
+    ) -> Result<Option<(Journal, Option<Vec<Value>>)>, SyncError> {
         let Home::Backend(backend, collection) = &channel.home else { return Ok(None) };
         let number = ChannelNo(channel.number);
         let (as_of, heads) = self.inner.store.heads(vec![(number, id.clone())]).await?;
@@ -566,19 +515,20 @@ impl Sync {
         };
         let record = match row {
             Some(Ok(row)) => {
-                let mut named = self.name_rows(live, channel, vec![row], mappings).await?.into_iter();
+                let mut named = self.name_rows(live, channel, vec![row], Births::Every, mappings).await?.into_iter();
                 named.next().filter(|record| record.id == *id)
             }
             Some(Err(_)) => return Ok(None),
             None => None,
         };
         let head = heads.into_iter().next().flatten();
-        Ok(Some(Journal {
-            channel: number,
-            id: id.clone(),
-            as_of,
-            change: change_of(live, channel, head.as_ref(), record, None),
-        }))
+        let values = match (&record, &head) {
+            (Some(record), _) => Some(record.values.clone()),
+            (None, Some(head)) => codec::values_of(channel, head)?,
+            (None, None) => None,
+        };
+        let change = change_of(live, channel, head.as_ref(), record, None);
+        Ok(Some((Journal { channel: number, id: id.clone(), as_of, change }, values)))
     }
 }
 
@@ -623,18 +573,29 @@ impl Settling {
     }
 }
 
-fn read_entry(entry: InboxEntry) -> Result<Item, SyncError> {
+pub(super) fn read_entry(who: &Principal, entry: InboxEntry) -> Result<Item, SyncError> {
     let mutation: Mutation = serde_json::from_str(&entry.payload)
         .map_err(|error| SyncError::Bug(format!("a stored mutation does not read back: {error}")))?;
     Ok(Item {
         incarnation: entry.incarnation,
         settled_as: entry.settled_as,
-        digest: mutation.payload_digest(),
+        digest: digest_of(who, &mutation),
         mutation: Mutation { seq: entry.seq, ..mutation },
         tries: entry.tries,
         at_ms: entry.at_ms,
         kept: entry.kept,
     })
+}
+
+/// Identifies a mutation's payload together with whose it is: an answer that one account got is none of another's, whoever
+/// comes to know the id and the payload of a mutation.
+pub(super) fn digest_of(who: &Principal, mutation: &Mutation) -> [u8; 16] {
+    let mut hasher = Sha256::new();
+    hasher.update(mutation.payload_digest());
+    hasher.update(&who.email);
+    let mut half = [0; 16];
+    half.copy_from_slice(&hasher.finalize()[..16]);
+    half
 }
 
 /// The records that a mutation's new values name.

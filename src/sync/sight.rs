@@ -4,14 +4,38 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use omctl_protocol::{ChannelName, FieldType, RecordId, Value};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use omctl_protocol::{ChannelName, FieldType, RecordId, ScopeKey, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::codec;
 use super::place::{self, read_paths};
 use super::{Sync, SyncError};
+use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::rule::{Members, Subject};
 use crate::store::{ChannelNo, LinkKey};
+
+/// What an account may hold, and what opens it.
+pub(super) struct Granted {
+    /// In the order of their keys.
+    pub(super) scopes: Vec<(ScopeKey, (u64, ChannelName))>,
+    /// Where any record found by these changes, the scopes may be others.
+    pub(super) links: Vec<LinkKey>,
+}
+
+impl Granted {
+    /// Identifies the set of scopes.
+    pub(super) fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (key, _) in &self.scopes {
+            hasher.update((key.as_str().len() as u64).to_be_bytes());
+            hasher.update(key.as_str());
+        }
+        BASE64.encode(&hasher.finalize()[..16])
+    }
+}
 
 /// An account's eyes, for one run. Records that they have not looked at ([`Sync::look`]) are not there for them.
 pub(super) struct Sight {
@@ -94,6 +118,29 @@ impl Sync {
             members.add(membership, said.iter());
         }
         Ok(members)
+    }
+
+    /// The scope keys of an account, with their channels, and what opens them.
+    pub(super) async fn granted(&self, live: &Live, subject: &Subject) -> Result<Granted, SyncError> {
+        let members = self.members(live, live.channels.values(), subject).await?;
+        let mut granted = Granted { scopes: Vec::new(), links: Vec::new() };
+        for channel in live.channels.values() {
+            let keys = channel.rule.keys_for(channel.name(), channel.epoch, subject, &members);
+            granted.scopes.extend(keys.into_iter().map(|key| (key, (channel.number, channel.name().clone()))));
+            let links = channel.rule.memberships().iter().flat_map(|membership| membership.links_for(subject));
+            granted.links.extend(links.map(|link| LinkKey::of(&link)));
+        }
+        if granted.scopes.len() > limits::SCOPES_PER_ACCOUNT_MAX {
+            tracing::warn!(
+                account = %subject.email, scopes = granted.scopes.len(),
+                "an account may see more scopes than a session carries; the last ones are left out"
+            );
+            granted.scopes.truncate(limits::SCOPES_PER_ACCOUNT_MAX);
+        }
+        granted.scopes.sort();
+        granted.links.sort_unstable();
+        granted.links.dedup();
+        Ok(granted)
     }
 
     /// An account's eyes for records of these channels.

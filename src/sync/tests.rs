@@ -423,3 +423,55 @@ async fn what_a_device_forgot_waits_for_the_create_that_it_sends_again() {
     let view = bench.sync.backend_view(&"notes".into(), None).await.unwrap();
     assert_eq!(view.rows[0].values[0], Value::Text("changed".into()));
 }
+
+#[tokio::test]
+async fn who_knows_anothers_mutation_gets_none_of_its_answers() {
+    let bench = Bench::new().await;
+    let (mut one, _) = bench.connect(1, |_| {}).await;
+    let (mut two, _) = bench.connect(2, |_| {}).await;
+    let mutation = create(1, "own", 1, json!({ "title": "t", "owner": "u1" }));
+    send(&mut one, vec![mutation.clone()]).await;
+    send(&mut two, vec![mutation.clone()]).await;
+    let outcomes = |frames: &[Down]| receipts(frames).into_iter().map(|receipt| receipt.outcome).collect::<Vec<_>>();
+    let (_, frames) = bench.connect(2, |hello| hello.last_seq = Seq(1)).await;
+    assert_eq!(outcomes(&frames), [Outcome::Rejected]);
+    // Whoever comes first, each is judged by what its account may do.
+    let mutation = create(2, "own", 2, json!({ "title": "t", "owner": "u1" }));
+    let (mut two, _) = bench.connect(2, |hello| hello.last_seq = Seq(1)).await;
+    send(&mut two, vec![mutation.clone()]).await;
+    send(&mut one, vec![mutation]).await;
+    let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(2)).await;
+    assert_eq!(outcomes(&frames), [Outcome::Applied, Outcome::Applied]);
+}
+
+#[tokio::test]
+async fn histories_that_no_device_is_in_are_forgotten_when_their_answers_are() {
+    let bench = Bench::new().await;
+    let incarnation = |n: u8| move |hello: &mut Hello| hello.incarnation = Incarnation(Uuid::from_bytes([n; 16]));
+    let (mut a, _) = bench.connect(1, incarnation(1)).await;
+    send(&mut a, vec![create(1, "notes", 1, json!({}))]).await;
+    for n in 2..=20 {
+        bench.connect(1, incarnation(n)).await;
+    }
+    let histories = || -> i64 {
+        let database = bench.database.lock().unwrap();
+        database.query_row("SELECT count(*) FROM incarnation WHERE device = 1", [], |row| row.get(0)).unwrap()
+    };
+    bench.store.prune().await.unwrap();
+    assert_eq!(histories(), 20);
+    bench.store.clock().advance(crate::limits::RESTORE_WINDOW + std::time::Duration::from_secs(1));
+    bench.store.prune().await.unwrap();
+    assert_eq!(histories(), 2, "the one it is in, and the one whose answer it does not hold yet");
+    let (mut a, _) = bench
+        .connect(1, |hello| {
+            incarnation(1)(hello);
+            hello.last_seq = Seq(1);
+        })
+        .await;
+    a.on_frame(Up::Ack(frame::Ack { seq: Seq(1) })).await.unwrap();
+    bench.store.prune().await.unwrap();
+    assert_eq!(histories(), 2, "the newest, and the one that a device came back to");
+    bench.store.clock().advance(crate::limits::RESTORE_WINDOW + std::time::Duration::from_secs(1));
+    bench.store.prune().await.unwrap();
+    assert_eq!(histories(), 1);
+}

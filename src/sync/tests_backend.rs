@@ -274,6 +274,23 @@ async fn of_a_record_out_of_sight_not_even_its_position_shows() {
     assert_eq!((&told[0], &told[2]), (&told[1], &told[3]));
     assert!(told.iter().all(|(.., position)| position.is_none()), "{told:?}");
     assert_eq!(shop.ask("SELECT Name FROM Artist WHERE ArtistId = 1"), "one");
+    // Done before a crash, and out of sight since.
+    let made = create(5, "artist", 7, json!({ "Name": "u1" }));
+    let collection = shop.collections().into_iter().find(|c| c.table == "Artist").unwrap();
+    let write = Write {
+        mutation: made.id,
+        digest: super::settle::digest_of(&Bench::who(1), &made),
+        record: made.record.clone(),
+        outcome: r#"{"outcome":"applied"}"#.into(),
+        effect: Effect::Insert { key: None, set: vec![(1, Value::Text("u1".into()))] },
+    };
+    shop.backend.write(&[(collection, write)]).await.unwrap();
+    shop.sql("UPDATE Artist SET Name = 'another' WHERE Name = 'u1'");
+    let (mut device, _) = shop.bench.connect(1, |hello| hello.last_seq = Seq(4)).await;
+    send(&mut device, vec![made]).await;
+    assert_eq!(answers(&shop, 5).await.pop(), Some((5, Outcome::Applied, None)));
+    let (_, frames) = shop.bench.connect(1, |hello| hello.last_seq = Seq(5)).await;
+    assert_eq!(receipts(&frames).pop().unwrap().position, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,7 +310,7 @@ async fn what_the_database_has_done_and_deleted_since_is_not_waited_for() {
         .unwrap()
         .execute(
             "INSERT INTO om_applied VALUES (?1, ?2, 'artist', ?3, '9', 'int', 'delete', '{\"outcome\":\"applied\"}', 0)",
-            rusqlite::params![gone.id.0.as_bytes().as_slice(), gone.payload_digest(), record.as_str()],
+            rusqlite::params![gone.id.0.as_bytes().as_slice(), super::settle::digest_of(&Bench::who(1), &gone), record.as_str()],
         )
         .unwrap();
     let (mut device, _) = shop.bench.connect(1, |hello| hello.kept = Some(Position(0))).await;
@@ -325,7 +342,7 @@ async fn a_crash_between_the_backends_commit_and_ours_applies_nothing_twice() {
     let collection = shop.collections().into_iter().find(|c| c.table == "Artist").unwrap();
     let write = Write {
         mutation: mutation.id,
-        digest: mutation.payload_digest(),
+        digest: super::settle::digest_of(&Bench::who(1), &mutation),
         record: mutation.record.clone(),
         outcome: r#"{"outcome":"applied"}"#.into(),
         effect: Effect::Insert { key: None, set: vec![(1, Value::Text("once".into()))] },
@@ -387,4 +404,41 @@ async fn a_key_that_is_given_again_is_another_record() {
     send(&mut device, vec![late]).await;
     assert_eq!(answers(&shop, 3).await[2], (3, Outcome::Conflict, Some("gone".into())));
     assert_eq!(shop.ask("SELECT Title FROM Album"), "second of its key");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_given_again_is_not_named_after_its_first_record_for_a_moment() {
+    let shop = Shop::new().await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    shop.sql("DELETE FROM Tag; DELETE FROM Album");
+    let first = create(1, "album", 1, json!({ "Title": "first of its key", "ArtistId": "1" }));
+    let first_id = first.record.clone();
+    send(&mut device, vec![first]).await;
+    shop.wait(|rows| rows.contains_key(&format!("album/{first_id}"))).await;
+    let key = shop.ask("SELECT AlbumId FROM Album");
+    shop.sql("DELETE FROM Album");
+    // Another device's create is done, and its answer on the way: what refers to it is read before that is known.
+    let second = create(2, "album", 2, json!({ "Title": "second of its key", "ArtistId": "1" }));
+    let collection = shop.collections().into_iter().find(|c| c.table == "Album").unwrap();
+    let set = [
+        ("AlbumId", Value::Int(key.parse().unwrap())),
+        ("Title", Value::Text("x".into())),
+        ("ArtistId", Value::Int(1)),
+    ];
+    let place = |name: &str| collection.columns.iter().position(|column| column.name == name);
+    let set = set.into_iter().filter_map(|(name, value)| Some((place(name)?, value))).collect();
+    let write = Write {
+        mutation: second.id,
+        digest: super::settle::digest_of(&Bench::who(1), &second),
+        record: second.record.clone(),
+        outcome: r#"{"outcome":"applied"}"#.into(),
+        effect: Effect::Insert { key: None, set },
+    };
+    shop.backend.write(&[(collection.clone(), write)]).await.unwrap();
+    assert_eq!(shop.ask("SELECT AlbumId FROM Album"), key);
+    shop.sql(&format!("INSERT INTO Tag VALUES ({key}, 'loud')"));
+    let rows = shop.wait(|rows| rows.keys().any(|key| key.starts_with("tag/"))).await;
+    let tag = rows.iter().find(|(key, _)| key.starts_with("tag/")).unwrap();
+    assert_eq!(tag.1[0], json!(second.record), "{rows:?}");
+    assert!(!rows.contains_key(&format!("album/{first_id}")), "{rows:?}");
 }

@@ -3,7 +3,7 @@
 
 use omctl_protocol::{ChannelName, RecordId, Value};
 
-use super::codec::{self, Record};
+use super::codec::{self, Births, Record};
 use super::ingest::ChannelHealth;
 use super::place::read_paths;
 use super::sight::Sight;
@@ -112,7 +112,7 @@ impl Sync {
                 let mut after: Option<Key> = None;
                 loop {
                     let page = backend.scan(collection, after.as_ref(), limits::INGEST_CHUNK_ROWS).await?;
-                    all.extend(self.name_rows(live, channel, page.rows, &mut Vec::new()).await?);
+                    all.extend(self.name_rows(live, channel, page.rows, Births::Every, &mut Vec::new()).await?);
                     after = page.next;
                     if after.is_none() {
                         return Ok(all);

@@ -19,8 +19,10 @@ use crate::backend::{Collection, Column, Effect, Key, Write, Written};
 const SAVEPOINT: &str = "SAVEPOINT om_write";
 const RELEASE: &str = "RELEASE om_write";
 const ROLL_BACK: &str = "ROLLBACK TO om_write";
+/// A key's latest birth stands at the latest time, whatever the clock says and however close they are.
 const NOTE: &str = "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
-                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE ?7 WHEN 'insert' THEN max(?9, coalesce((SELECT max(at) + 1 \
+                    FROM main.om_applied WHERE op = 'insert' AND channel = ?3 AND key = ?5), 0)) ELSE ?9 END)";
 
 /// How a transaction of several writes ended.
 enum Batch {
