@@ -110,8 +110,30 @@ fn membership(key: &Key, node: &Node, report: &mut Report) -> Option<ScopeRight>
 /// A text, a number or a truth value, as text.
 fn constant(what: &str, node: &Node, report: &mut Report) -> Option<String> {
     match &node.kind {
-        Kind::Text(text) | Kind::Number(text) => Some(text.clone()),
+        Kind::Text(text) => {
+            if let Some(meant) = meant_attribute(text) {
+                report
+                    .warning(
+                        node.at,
+                        "constant",
+                        format!("{what} is the text `{text}` itself, and no attribute of the account"),
+                    )
+                    .with_hint(format!("did you mean `{meant}`?"));
+            }
+            Some(text.clone())
+        }
+        Kind::Number(text) => Some(text.clone()),
         Kind::Bool(truth) => Some(truth.to_string()),
         _ => report.wrong_kind(node, what, "account.… or a constant"),
+    }
+}
+
+/// The attribute of the account that a constant looks like.
+fn meant_attribute(text: &str) -> Option<String> {
+    let (head, rest) = text.split_once('.')?;
+    match near::nearest(head, ["account", "claims"])? {
+        "account" if head == "account" => None,
+        "account" => Some(format!("account.{rest}")),
+        _ => Some(format!("account.claims.{rest}")),
     }
 }

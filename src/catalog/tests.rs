@@ -278,6 +278,21 @@ fn keys_of_the_app_and_of_the_device() {
 }
 
 #[test]
+fn a_slip_in_an_attribute_is_not_taken_for_a_constant_in_silence() {
+    let fields = "fields: { a: { type: text } }\n";
+    let project = (PROJECT_FILE, "version: 1\nname: t\n");
+    let warned = |scope: &str| {
+        let text = format!("scope: {scope}\n{fields}");
+        let folder = folder(&[project, ("channels/c.yaml", &text)]);
+        let (_, warnings) = load(folder.path(), &env, None).unwrap();
+        warnings.into_iter().filter_map(|warning| warning.hint).collect::<Vec<_>>()
+    };
+    assert_eq!(warned("{ a: acount.email }"), ["did you mean `account.email`?"]);
+    assert_eq!(warned("{ a: claims.region }"), ["did you mean `account.claims.region`?"]);
+    assert!(warned("[{ a: account.email }, { a: ana@example.com }, { a: v1.2 }]").is_empty());
+}
+
+#[test]
 fn the_chosen_environment_lies_on_top() {
     let text = "version: 1\nname: t\nserver: { addr: 127.0.0.1:1, data_dir: d }\nbackends: { a: { kind: sqlite, path: \"${env:DB}\" }, b: { kind: sqlite, path: x/y.db } }\nenv:\n  prod: { server: { addr: 0.0.0.0:2, trusted_proxies: [10.0.0.0/8] } }\n";
     let folder = folder(&[(PROJECT_FILE, text)]);

@@ -5,8 +5,9 @@
 //! server's rows, never from anything on this device.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use omctl_protocol::{ChannelName, ChannelSchema, Life, RecordId, RowHash, ScopeSum, value::encode_body};
+use omctl_protocol::{ChannelName, ChannelSchema, Life, RecordId, RowHash, ScopeKey, ScopeSum, value::encode_body};
 use rusqlite::{Connection, Row, params};
 
 use super::channels::Channel;
@@ -65,9 +66,29 @@ impl Store {
 /// server's row has it still.
 pub(super) fn doubt_what_is_lost(conn: &Connection, channel: &Channel, next: &ChannelSchema) -> Result<()> {
     let between = &*channel.schema;
+    let may_lose = |written: &ChannelSchema| fields::may_lose(written, between, next);
+    doubt_versions(conn, channel, may_lose).map(drop)
+}
+
+/// The same for a hidden table that has just become the app's: its rows went through every version since theirs. Returns
+/// the scopes that are in doubt.
+pub(super) fn doubt_what_was_between(conn: &Connection, channel: &Channel) -> Result<Vec<ScopeKey>> {
+    let now = &*channel.schema;
+    doubt_versions(conn, channel, |written| {
+        let between = |one: &&Arc<ChannelSchema>| written.version < one.version && one.version < now.version;
+        channel.versions.values().filter(between).any(|one| fields::may_lose(written, one, now))
+    })
+}
+
+/// Puts the rows of those earlier versions in doubt.
+fn doubt_versions(
+    conn: &Connection,
+    channel: &Channel,
+    may_lose: impl Fn(&ChannelSchema) -> bool,
+) -> Result<Vec<ScopeKey>> {
     let mut wrong = Vec::new();
-    for (version, written) in channel.versions.iter().filter(|(version, _)| **version != between.version) {
-        if fields::may_lose(written, between, next) {
+    for (version, written) in channel.versions.iter().filter(|(version, _)| **version != channel.schema.version) {
+        if may_lose(written) {
             let sql = format!("SELECT id, scope FROM {} WHERE v = ?1", channel.names.row);
             let mut statement = conn.prepare_cached(&sql)?;
             let rows = statement.query_map([version.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -75,9 +96,12 @@ pub(super) fn doubt_what_is_lost(conn: &Connection, channel: &Channel, next: &Ch
         }
     }
     if wrong.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
-    put_in_doubt(conn, channel, &mut scopes::load(conn)?, &wrong, &mut Audit::default())
+    let mut scopes = scopes::load(conn)?;
+    put_in_doubt(conn, channel, &mut scopes, &wrong, &mut Audit::default())?;
+    let numbers: BTreeSet<i64> = wrong.iter().map(|(_, scope)| *scope).collect();
+    Ok(scopes.into_iter().filter(|(_, scope)| numbers.contains(&scope.number)).map(|(key, _)| key).collect())
 }
 
 /// The memberships of a channel whose row is not what was hashed.

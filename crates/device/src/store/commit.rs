@@ -13,7 +13,7 @@ use super::channels::{Channel, Channels};
 use super::scopes::{self, Scopes};
 use super::session::Session;
 use super::state::{self, signed};
-use super::{Result, StoreError, outbox, overlay, seal};
+use super::{Result, StoreError, audit, outbox, overlay, seal};
 
 /// What a commit changed.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -79,7 +79,8 @@ pub(crate) fn commit(
         }
     }
     drop(targets);
-    for channel in channels.values().filter(|channel| !channel.filled) {
+    let filled_now: Vec<&Channel> = channels.values().filter(|channel| !channel.filled).collect();
+    for channel in &filled_now {
         apply::swap(conn, channel)?;
         outcome.changed.insert(channel.schema.channel.clone());
     }
@@ -93,6 +94,13 @@ pub(crate) fn commit(
     save_cursors(conn, session, frame)?;
     compare_sums(conn, &mut scopes, frame, &mut outcome)?;
     count_mismatches(conn, &outcome)?;
+    for channel in filled_now {
+        for key in audit::doubt_what_was_between(conn, channel)? {
+            if !outcome.in_doubt.contains(&key) {
+                outcome.in_doubt.push(key);
+            }
+        }
+    }
     mark_dirty(conn, &outcome.changed)?;
     Ok(outcome)
 }

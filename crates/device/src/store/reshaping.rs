@@ -89,3 +89,29 @@ fn fields_change_while_a_hidden_table_fills() {
     let hours = Some(1.5);
     assert_eq!(headlines(&store), [("a".into(), Some("A".into()), hours), ("b".into(), Some("B".into()), hours)]);
 }
+
+#[test]
+fn a_field_that_was_of_another_type_while_a_hidden_table_filled_is_asked_for_again() {
+    let retyped = |version: u32, kind: FieldType| {
+        let mut schema = notes();
+        schema.version = omctl_protocol::SchemaVersion(version);
+        schema.fields[0] = field("title", kind);
+        schema
+    };
+    let mut store = open();
+    store.options.batch_bytes_max = 0;
+    begin(&mut store);
+    store.scopes(&gained("s", "notes")).unwrap();
+    store.rows(&rows_line("s", "notes", 1, None, &[("a", Some(note("A")))])).unwrap();
+    store.install_schema(&retyped(2, FieldType::Int)).unwrap();
+    let late = rows_line("s", "notes", 2, None, &[("b", Some(vec![Value::Int(7), Value::Null, Value::Null]))]);
+    store.rows(&late.replace("\"v\":1", "\"v\":2")).unwrap();
+    store.install_schema(&retyped(3, FieldType::Text)).unwrap();
+    let outcome = commit(&mut store, 2, vec![]);
+    assert_eq!(titles(&store), [("a".into(), None), ("b".into(), Some("7".into()))]);
+    assert_eq!(outcome.in_doubt, ["s".into()]);
+    let asked = &store.hello(None, false, false).unwrap().scopes.slices["s"];
+    let mut right = omctl_protocol::SliceSums::default();
+    right.add("a", hash("notes", "a", &note("A")));
+    assert!(!asked.differing(&right).is_empty());
+}

@@ -300,7 +300,10 @@ fn to_mutation(schema: &ChannelSchema, item: &Item) -> (Option<Mutation>, Option
             (Operation::Delete, Some(before), _) => {
                 old.insert(field.name.clone(), before.to_json());
             }
-            (Operation::Create, _, Some(after)) if !after.is_null() && !field.read_only => {
+            // What the app leaves out has the default already: a NULL there is meant.
+            (Operation::Create, _, Some(after))
+                if (!after.is_null() || field.default.is_some()) && !field.read_only =>
+            {
                 new.insert(field.name.clone(), after.to_json());
             }
             (Operation::Update, Some(before), Some(after)) if before != after && !field.read_only => {

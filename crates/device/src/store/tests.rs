@@ -210,6 +210,11 @@ fn a_row_without_an_id_gets_a_uuid_v7_and_its_defaults() {
     assert_eq!(sealed[0].new["hours"], "1.5");
     assert_eq!(sealed[0].id.0.get_version_num(), 7);
     assert_eq!(sealed[0].at, Some(1_700_000_000_000));
+    // A NULL that the app writes itself is no default.
+    run(&mut store, "INSERT INTO notes (id, hours) VALUES ('n', NULL)");
+    store.seal().unwrap();
+    let new = &outbox(&store)[1].new;
+    assert!(new["hours"].is_null() && !new.contains_key("title"), "{new:?}");
 }
 
 #[test]
