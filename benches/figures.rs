@@ -64,6 +64,7 @@ fn hello(who: &omctl::identity::Principal) -> Hello {
         position: Position(0),
         scopes: Held { list: Some(Vec::new()), ..Held::default() },
         schemas: Default::default(),
+        shapes: Default::default(),
         proof: None,
         kept: None,
         zstd: false,

@@ -810,7 +810,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__serve)
-            opts="-C -q -h --addr --data-dir --env --log --json --project --yes --quiet --help"
+            opts="-C -q -h --addr --data-dir --env --no-watch --log --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -80,6 +80,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand serve" -l data-dir -d 'Where
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l env -d 'Whose overlay of `env:` to use' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l log -d 'What to log, as `warn,omctl=debug`' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l no-watch -d 'Do not make changes of the project\'s files live'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s q -l quiet -d 'Print results, warnings and errors only'

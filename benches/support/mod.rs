@@ -94,7 +94,8 @@ impl Rooms {
         let (clock, entropy, tasks) = (Clock::System, Entropy::System, Tasks::new());
         let (store, feed) = Store::open(&folder.join("store.db"), clock.clone(), entropy.clone()).unwrap();
         let identity = Identity::new(store.clone(), clock, entropy).await.unwrap();
-        let schemas = catalog.channels.values().map(|channel| (live::home_text(channel), channel.schema.clone()));
+        let schemas =
+            catalog.channels.values().map(|channel| (live::home_text(catalog, channel), channel.schema.clone()));
         let registered = store.register_channels(schemas.collect()).await.unwrap();
         let numbered = registered.into_iter().map(|one| Numbered {
             number: one.number.0,

@@ -103,6 +103,15 @@ pub enum ScopeDecl {
     AnyOf(Vec<Vec<ScopeEntry>>),
 }
 
+impl ScopeDecl {
+    /// The expression without where it stands.
+    pub fn placeless(&self) -> Self {
+        let Self::AnyOf(alternatives) = self else { return self.clone() };
+        let placeless = |entry: &ScopeEntry| ScopeEntry { at: Place::default(), ..entry.clone() };
+        Self::AnyOf(alternatives.iter().map(|all| all.iter().map(placeless).collect()).collect())
+    }
+}
+
 /// One `left: right` of a scope expression.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScopeEntry {

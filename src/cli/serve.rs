@@ -1,21 +1,26 @@
 //! `omctl serve`: the server, until it is told to end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use omctl_protocol::ChannelName;
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::remote::from_project;
-use super::{Cli, CliError, Exit, environment};
+use super::{Cli, CliError, Exit, diagnostic_json, environment};
 use crate::backend::Delivery;
-use crate::catalog::MANAGED;
+use crate::catalog::{MANAGED, Severity};
 use crate::clock::{Clock, Entropy};
-use crate::config::{FromFlags, Settings};
+use crate::config::{self, FromFlags, Settings};
 use crate::live::{Home, Live, LiveChannel};
-use crate::server::{self, DataDirError, Running, ServerError, ServerSettings};
+use crate::server::{self, DataDirError, ProjectFiles, Reload, Running, ServerError, ServerSettings};
 use crate::telemetry::{self, LogFormat};
+
+/// What became of changes of the project's files.
+type Reloads = mpsc::UnboundedReceiver<Reload>;
 
 /// How long the announcement waits for backends that are slow to say what they promise.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -33,6 +38,9 @@ pub(super) struct Args {
     /// Whose overlay of `env:` to use
     #[arg(long = "env", value_name = "NAME")]
     env_name: Option<String>,
+    /// Do not make changes of the project's files live
+    #[arg(long)]
+    no_watch: bool,
     /// What to log, as `warn,omctl=debug`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -41,7 +49,12 @@ pub(super) struct Args {
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     let root = cli.root()?;
     let catalog = cli.load(&root, args.env_name.as_deref())?;
-    let Args { addr, data_dir, env_name, log } = args;
+    let Args { addr, data_dir, env_name, no_watch, log } = args;
+    let files = ProjectFiles {
+        root: root.clone(),
+        env_name: config::env_name(&environment, env_name.as_deref()).value,
+        environment: Arc::new(environment),
+    };
     let flags = FromFlags { addr, data_dir, env_name, log };
     let settings = Settings::resolve(&root, from_project(catalog.server.clone()), &environment, flags)?;
     let format = if cli.ui.is_json() { LogFormat::Json } else { LogFormat::Text };
@@ -62,7 +75,8 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
         announce(cli, &catalog.name, &running, &settings).await;
-        Ok(end(cli, running, signal).await)
+        let reloads = if no_watch { None } else { watch(cli, files, &running) };
+        Ok(go_on(cli, &root, running, signal, reloads).await)
     })
 }
 
@@ -118,9 +132,37 @@ async fn deliveries(live: &Live) -> BTreeMap<ChannelName, Delivery> {
     found
 }
 
-/// Waits for a signal, then drains. A second signal ends it at once.
-async fn end(cli: &Cli, running: Running, mut signal: Signals) -> Exit {
-    let first = signal.next().await;
+/// Watches the files. A system that does not tell of changes is no reason not to serve.
+fn watch(cli: &Cli, files: ProjectFiles, running: &Running) -> Option<Reloads> {
+    let (tell, reloads) = mpsc::unbounded_channel();
+    match server::watch(files, running.reloader.clone(), running.tasks(), tell) {
+        Ok(()) => Some(reloads),
+        Err(error) => {
+            cli.ui.warn(format!("changes of the project's files are not noticed: {error}"));
+            cli.ui.note("end the server and start it again to make them live");
+            None
+        }
+    }
+}
+
+/// Says what becomes of the project's files, until a signal; then drains. A second signal ends it at once.
+async fn go_on(cli: &Cli, root: &Path, running: Running, mut signal: Signals, mut reloads: Option<Reloads>) -> Exit {
+    let first = loop {
+        let reload = async {
+            match &mut reloads {
+                Some(reloads) => reloads.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Both arms are cancel-safe.
+        tokio::select! {
+            first = signal.next() => break first,
+            reload = reload => match reload {
+                Some(reload) => say(cli, root, &reload),
+                None => reloads = None,
+            },
+        }
+    };
     if !cli.ui.is_json() {
         cli.ui.note("stopping; once more to stop at once");
     }
@@ -128,6 +170,41 @@ async fn end(cli: &Cli, running: Running, mut signal: Signals) -> Exit {
     tokio::select! {
         drained = running.stop() => if drained { Exit::Ok } else { first },
         second = signal.next() => second,
+    }
+}
+
+/// One line of data for each change that went live or did not; why it did not is shown with its lines.
+fn say(cli: &Cli, root: &Path, reload: &Reload) {
+    match reload {
+        Reload::Same => {}
+        Reload::Live { generation, changes, warnings, took } => {
+            cli.ui.diagnostics(root, warnings);
+            let what = if changes.is_empty() { "nothing is other than before".to_owned() } else { changes.join("; ") };
+            let text = format!("generation {generation} is live after {} ms: {what}", took.as_millis());
+            cli.ui.result(text, || {
+                json!({
+                    "type": "reloaded", "schema": "omctl.serve/1", "generation": generation, "changes": changes,
+                    "took_ms": took.as_millis() as u64,
+                    "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+                })
+            });
+        }
+        Reload::Refused { generation, found } => {
+            cli.ui.diagnostics(root, found);
+            let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
+            let place = found.iter().find(|one| one.severity == Severity::Error).map(|one| one.place.to_string());
+            let text = format!(
+                "{errors} error{} in {}: generation {generation} goes on until it is mended",
+                if errors == 1 { "" } else { "s" },
+                place.unwrap_or_default()
+            );
+            cli.ui.result(text, || {
+                json!({
+                    "type": "refused", "schema": "omctl.serve/1", "generation": generation,
+                    "diagnostics": found.iter().map(diagnostic_json).collect::<Vec<_>>(),
+                })
+            });
+        }
     }
 }
 
@@ -173,7 +250,7 @@ impl Signals {
     }
 }
 
-fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
+fn refused(cli: &Cli, root: &Path, error: ServerError) -> CliError {
     let text = error.to_string();
     match error {
         ServerError::DataDir(DataDirError::Locked { pid, .. }) => {

@@ -36,6 +36,7 @@ pub use self::serve::serve;
 use crate::admin::Admin;
 use crate::clock::{Clock, Entropy};
 use crate::identity::{Action, Actor, Identity, authorize};
+use crate::live::LiveHandle;
 use crate::push::Push;
 use crate::sync::Sync;
 use crate::tasks::Tasks;
@@ -48,6 +49,8 @@ pub struct AppState {
     pub identity: Identity,
     /// What operators do.
     pub admin: Admin,
+    /// What is live.
+    pub live: LiveHandle,
     /// Sessions and schemas.
     pub sync: Sync,
     /// Where live sessions register.

@@ -30,7 +30,8 @@ impl Edge {
         let tasks = Tasks::new();
         let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.unwrap();
         let state = AppState {
-            admin: Admin::new(store, identity.clone(), live, sync.clone()),
+            admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
+            live,
             sync,
             push: Push::new(),
             identity,

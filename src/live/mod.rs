@@ -5,15 +5,15 @@
 //!
 //! *Invariant:* a `Live` never changes, and one that has errors is never built.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use omctl_protocol::{ChannelName, ChannelSchema, FieldType, SchemaVersion};
 
 use crate::backend::{Backend, Collection};
-use crate::catalog::{Catalog, Channel, Diagnostic, MANAGED, Place, ScopeDecl, ScopeRight, Severity};
-use crate::rule::{Channels, Entry, FieldKind, Membership, Right, Rule, Source};
+use crate::catalog::{BackendDecl, Catalog, Channel, Diagnostic, MANAGED, Place, ScopeDecl, ScopeRight, Severity};
+use crate::rule::{Channels, Entry, FieldKind, Leaf, Membership, Right, Rule, Source};
 
 /// One generation of definitions.
 #[derive(Debug, Default)]
@@ -84,24 +84,41 @@ pub struct Numbered {
     pub placed: Option<String>,
 }
 
-/// The generation that is live now. Cheap to clone; clones share it.
+/// The generation that is live now, and why the project's files are not, if they are not. Cheap to clone; clones share it.
 #[derive(Clone, Debug)]
-pub struct LiveHandle(Arc<ArcSwap<Live>>);
+pub struct LiveHandle(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    live: ArcSwap<Live>,
+    trouble: ArcSwap<Vec<Diagnostic>>,
+}
 
 impl LiveHandle {
     /// Holds this generation.
     pub fn new(live: Live) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(live)))
+        Self(Arc::new(Shared { live: ArcSwap::from_pointee(live), trouble: ArcSwap::default() }))
     }
 
     /// The generation that is live now.
     pub fn current(&self) -> Arc<Live> {
-        self.0.load_full()
+        self.0.live.load_full()
     }
 
-    /// Makes another generation live.
-    pub fn swap(&self, live: Live) {
-        self.0.store(Arc::new(live));
+    /// Makes another generation live. The project's files are in order then.
+    pub fn swap(&self, live: Arc<Live>) {
+        self.0.live.store(live);
+        self.0.trouble.store(Arc::default());
+    }
+
+    /// What is wrong with the project's files, so that an earlier generation is live; empty where nothing is.
+    pub fn trouble(&self) -> Arc<Vec<Diagnostic>> {
+        self.0.trouble.load_full()
+    }
+
+    /// Notes why the project's files cannot be live, or that they are in order again.
+    pub fn note_trouble(&self, found: Vec<Diagnostic>) {
+        self.0.trouble.store(Arc::new(found));
     }
 }
 
@@ -172,6 +189,17 @@ impl Live {
         Ok(live)
     }
 
+    /// The same definitions under a later number.
+    pub fn again(&self, generation: u64) -> Self {
+        Self {
+            generation,
+            name: self.name.clone(),
+            channels: self.channels.clone(),
+            backends: self.backends.clone(),
+            by_number: self.by_number.clone(),
+        }
+    }
+
     /// The channel of this durable number.
     pub fn channel_numbered(&self, number: u64) -> Option<&Arc<LiveChannel>> {
         self.by_number.get(&number).and_then(|name| self.channels.get(name))
@@ -201,8 +229,15 @@ pub fn explain_scope(catalog: &Catalog, channel: &Channel) -> Option<String> {
 }
 
 /// Names where a channel's records live: a change of it is a new epoch of the channel.
-pub fn home_text(channel: &Channel) -> String {
-    format!("{}/{}", channel.backend, channel.table)
+pub fn home_text(catalog: &Catalog, channel: &Channel) -> String {
+    match catalog.backends.get(&channel.backend) {
+        // Relative where it can be: a project that is moved as a whole keeps its homes.
+        Some(BackendDecl::Sqlite { path }) => {
+            let path = path.strip_prefix(&catalog.root).unwrap_or(path);
+            format!("sqlite:{}#{}", path.display(), channel.table)
+        }
+        None => format!("{}/{}", channel.backend, channel.table),
+    }
 }
 
 /// What a backend must know of a channel.
@@ -260,20 +295,60 @@ fn tie(channels: &mut BTreeMap<ChannelName, LiveChannel>) {
     for (name, channel) in channels.iter_mut() {
         channel.is_named = named.contains(name);
     }
-    // A rule reads values in today's fields: with other fields the same record may belong elsewhere.
-    let versions: BTreeMap<ChannelName, String> = channels
-        .iter()
-        .map(|(name, channel)| (name.clone(), format!("{}.{}", channel.epoch, channel.schema.version)))
-        .collect();
-    for (name, channel) in channels.iter_mut() {
-        let mut parts: Vec<String> =
-            channel.listed.iter().map(|membership| format!("@{}", membership.fingerprint())).collect();
-        let steps = channel.rule.paths().iter().flat_map(|path| &path.via);
-        parts.extend(steps.map(|step| format!("^{}:{}", step.to, versions.get(&step.to).map_or("", String::as_str))));
-        parts.sort();
-        parts.dedup();
-        channel.placing = format!("{}:{}:{}", versions[name], channel.rule.fingerprint(), parts.join(","));
+    let placings: Vec<String> = channels.values().map(|channel| placing(channels, channel)).collect();
+    for (channel, placing) in channels.values_mut().zip(placings) {
+        channel.placing = placing;
     }
+}
+
+/// Identifies how a channel's records are placed: by its rule, and by the fields that this reads. Others may come and go.
+fn placing(channels: &BTreeMap<ChannelName, LiveChannel>, channel: &LiveChannel) -> String {
+    let mut parts: BTreeSet<String> = BTreeSet::new();
+    let mut note = |of: &ChannelName, field: &str| {
+        if let Some(of) = channels.get(of)
+            && let Some((_, field)) = of.schema.field(field)
+        {
+            // A body of a version without the field reads as its default.
+            let default = field.default.as_ref().map(ToString::to_string).unwrap_or_default();
+            let kind = field.kind.word();
+            parts.insert(format!("{}.{}/{}={}:{kind}:{default}", of.name(), of.epoch, field.name, field.column()));
+        }
+    };
+    let memberships = channel.listed.iter().flat_map(|membership| membership.paths());
+    for path in channel.rule.paths().iter().chain(memberships) {
+        let mut at = channel.name();
+        for step in &path.via {
+            note(at, &step.field);
+            at = &step.to;
+        }
+        if let Leaf::Field(name) = &path.leaf {
+            note(at, name);
+        }
+    }
+    for (field, _) in &channel.parents {
+        note(channel.name(), field);
+    }
+    parts.extend(channel.listed.iter().map(|membership| format!("@{}", membership.fingerprint())));
+    let parts: Vec<String> = parts.into_iter().collect();
+    // Where a field came back, records that hold something aside for it get it back on the way.
+    let back = came_back(&channel.versions).map(|version| format!("+{version}")).unwrap_or_default();
+    format!("{}:{}{back}:{}", channel.epoch, channel.rule.fingerprint(), parts.join(","))
+}
+
+/// The latest version in which a field was there again, with its type, that the version before had not.
+fn came_back(versions: &BTreeMap<SchemaVersion, Arc<ChannelSchema>>) -> Option<SchemaVersion> {
+    let mut gone: HashSet<(&str, FieldType)> = HashSet::new();
+    let mut before: HashSet<(&str, FieldType)> = HashSet::new();
+    let mut latest = None;
+    for (version, schema) in versions {
+        let fields: HashSet<_> = schema.fields.iter().map(|field| (field.name.as_str(), field.kind)).collect();
+        if fields.iter().any(|field| gone.contains(field) && !before.contains(field)) {
+            latest = Some(*version);
+        }
+        gone.extend(before.difference(&fields).copied());
+        before = fields;
+    }
+    latest
 }
 
 /// What rules may know of a catalog.

@@ -132,6 +132,12 @@ impl Push {
         Mailbox { number, index: Arc::downgrade(&self.index), queue }
     }
 
+    /// Lets every session look again at what its account may see, and at the fields of its channels: definitions changed.
+    pub fn definitions_changed(&self) {
+        let index = self.index.lock().expect("nobody panics while dispatching");
+        index.sessions.values().for_each(|session| session.queue.put_rights());
+    }
+
     /// How many sessions are live.
     pub fn sessions(&self) -> usize {
         self.index.lock().expect("nobody panics while dispatching").sessions.len()

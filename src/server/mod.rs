@@ -7,7 +7,9 @@
 //! *Invariant:* no decision about requests or records is taken here.
 
 mod data_dir;
+mod reload;
 pub mod snapshots;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +20,8 @@ use omctl_protocol::admin::ServerFile;
 use tokio::net::TcpListener;
 
 pub use self::data_dir::{DataDir, DataDirError};
+pub use self::reload::{Environment, ProjectFiles, Reload, Reloader};
+pub use self::watch::watch;
 use crate::admin::Admin;
 use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, BackendError};
@@ -28,7 +32,7 @@ use crate::identity::{Identity, IdentityError};
 use crate::limits;
 use crate::live::{self, Live, LiveHandle, Numbered};
 use crate::push::Push;
-use crate::store::{Store, StoreError};
+use crate::store::{RegisteredChannel, Store, StoreError};
 use crate::sync::{Sync, SyncError};
 use crate::tasks::Tasks;
 
@@ -108,6 +112,8 @@ pub struct Running {
     pub sync: Sync,
     /// Who is calling.
     pub identity: Identity,
+    /// Makes other definitions live.
+    pub reloader: Reloader,
     tasks: Tasks,
     data_dir: DataDir,
 }
@@ -141,9 +147,9 @@ pub async fn start(
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let tasks = Tasks::new();
     match compose(&settings, catalog, clock, entropy, &tasks, &data_dir).await {
-        Ok(Composed { addr, live, sync, identity }) => {
+        Ok(Composed { addr, live, sync, identity, reloader }) => {
             let admin_token = identity.admin_token().to_owned();
-            Ok(Running { addr, admin_token, live, sync, identity, tasks, data_dir })
+            Ok(Running { addr, admin_token, live, sync, identity, reloader, tasks, data_dir })
         }
         Err(error) => {
             tasks.stop(limits::DRAIN).await;
@@ -158,6 +164,7 @@ struct Composed {
     live: LiveHandle,
     sync: Sync,
     identity: Identity,
+    reloader: Reloader,
 }
 
 async fn compose(
@@ -185,11 +192,20 @@ async fn compose(
         tracing::info!(records = seeded, "filled the fresh store with the project's seed");
     }
     sync.start().await?;
+    let reloader = Reloader::new(reload::Inner {
+        store: store.clone(),
+        live: live.clone(),
+        sync: sync.clone(),
+        push: push.clone(),
+        tasks: tasks.clone(),
+        now: tokio::sync::Mutex::new(reload::Now { catalog: catalog.clone(), backends }),
+    });
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
     let state = AppState {
         admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
         identity: identity.clone(),
+        live: live.clone(),
         sync: sync.clone(),
         push,
         hosts: Arc::new(hosts),
@@ -206,7 +222,7 @@ async fn compose(
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     tracing::debug!(%addr, channels = catalog.channels.len(), "the server is ready");
-    Ok(Composed { addr, live, sync, identity })
+    Ok(Composed { addr, live, sync, identity, reloader })
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, ServerError> {
@@ -258,19 +274,22 @@ pub async fn first_generation(
     if !meaningless.is_empty() {
         return Err(ServerError::Project(meaningless));
     }
-    let channels = catalog.channels.values().map(|channel| (live::home_text(channel), channel.schema.clone()));
-    let registered = store.register_channels(channels.collect()).await?;
-    let numbered = registered
-        .into_iter()
-        .map(|one| Numbered {
-            number: one.number.0,
-            epoch: one.epoch,
-            schema: one.schema,
-            older: one.older,
-            placed: one.placing,
-        })
-        .collect();
+    let numbered = numbered(catalog, store).await?;
     Live::build(1, catalog, numbered, backends).map_err(ServerError::Project)
+}
+
+/// Registers the channels of a catalog: their numbers, epochs and schema versions.
+async fn numbered(catalog: &Catalog, store: &Store) -> Result<Vec<Numbered>, StoreError> {
+    let channels = catalog.channels.values().map(|channel| (live::home_text(catalog, channel), channel.schema.clone()));
+    let registered = store.register_channels(channels.collect()).await?;
+    let numbered = |one: RegisteredChannel| Numbered {
+        number: one.number.0,
+        epoch: one.epoch,
+        schema: one.schema,
+        older: one.older,
+        placed: one.placing,
+    };
+    Ok(registered.into_iter().map(numbered).collect())
 }
 
 #[cfg(test)]

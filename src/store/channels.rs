@@ -3,6 +3,8 @@
 use omctl_protocol::{ChannelName, ChannelSchema, SchemaVersion, ScopeKey};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
+#[cfg(doc)]
+use super::Committing;
 use super::state::WriterState;
 use super::{ChannelNo, ScopeNo, Store, StoreError, sqlite_error};
 
@@ -22,6 +24,20 @@ pub struct RegisteredChannel {
 }
 
 impl Store {
+    /// From now on records are placed by this generation of definitions or a later one: what stands on an earlier one is
+    /// handed back ([`Committing::Outdated`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Closed`].
+    pub async fn begin_generation(&self, generation: u64) -> Result<(), StoreError> {
+        self.writer
+            .run(move |state, _| {
+                state.generation = generation;
+                Ok(())
+            })
+            .await
+    }
+
     /// Gives channels their numbers, epochs and schema versions. `home` names backend and table; the schemas come with
     /// version 0.
     ///

@@ -99,6 +99,9 @@ pub type Body = (SchemaVersion, String);
 /// Places records whose rules look further than the record: at those that its references lead to. It is asked in the
 /// transaction that writes, so that the log's places are right at every position.
 pub trait Placer: Send + Sync + std::fmt::Debug {
+    /// The generation of definitions that it places by.
+    fn generation(&self) -> u64;
+
     /// Where a record belongs. `read` gives other living records as the log has them at this moment.
     fn place(
         &self,
@@ -277,12 +280,14 @@ pub struct Verdict {
 }
 
 /// How a batch ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Committing {
     /// Durable. The position of each journal entry, in their order.
     Done(Vec<Position>),
     /// Nothing was done: these entries (by their place) stand on a read that is too old. Read again.
     Stale(Vec<usize>),
+    /// Nothing was done: the batch's placer is of an earlier generation than [`Store::begin_generation`] asks for.
+    Outdated(Box<Batch>),
 }
 
 /// A record as the log has it.
@@ -302,6 +307,10 @@ impl Store {
     pub async fn commit_batch(&self, batch: Batch) -> Result<Committing, StoreError> {
         self.writer
             .run(move |state, connection| {
+                let is_outdated = |placer: &Arc<dyn Placer>| placer.generation() < state.generation;
+                if !batch.journal.is_empty() && batch.placer.as_ref().is_some_and(is_outdated) {
+                    return Ok(Committing::Outdated(Box::new(batch)));
+                }
                 if let Some((device, fence)) = batch.fence {
                     check_fence(connection, device, fence)?;
                 }
@@ -338,10 +347,9 @@ impl Store {
                 for verdict in &batch.verdicts {
                     write_verdict(state, connection, verdict)?;
                 }
-                Ok(positions)
+                Ok(Committing::Done(positions))
             })
             .await
-            .map(Committing::Done)
             .or_else(|error| match error {
                 StoreError::Stale(places) => Ok(Committing::Stale(places)),
                 other => Err(other),

@@ -16,6 +16,8 @@ use crate::clock::Clock;
 /// The writer's memory.
 pub(super) struct WriterState {
     pub(super) clock: Clock,
+    /// The generation of definitions that commits must know.
+    pub(super) generation: u64,
     position: u64,
     scopes: HashMap<ScopeNo, ScopeState>,
     numbers: HashMap<ScopeKey, ScopeNo>,
@@ -48,6 +50,7 @@ impl WriterState {
     pub(super) fn load(connection: &Connection, clock: Clock) -> Result<Self, StoreError> {
         let mut state = Self {
             clock,
+            generation: 0,
             position: 0,
             scopes: HashMap::new(),
             numbers: HashMap::new(),

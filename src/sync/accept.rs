@@ -6,7 +6,7 @@ use omctl_protocol::{ChannelName, Mutation, MutationId, Position, RecordId, Seq}
 use uuid::Uuid;
 
 use super::answer::Answer;
-use super::settle::{Item, digest_of};
+use super::settle::{Item, digest_of, references};
 use super::{Sync, SyncError};
 use crate::catalog::MANAGED;
 use crate::identity::Principal;
@@ -129,6 +129,8 @@ impl Sync {
             let must_wait = moved_from.is_some()
                 || mutation.again.is_some()
                 || awaited.contains(&key)
+                || self.is_closed(&mutation.channel)
+                || references(&live, &mutation).iter().any(|(to, _)| self.is_closed(to))
                 || self.ref_may_wait(&live, &mutation);
             let moves_rights = live.channels.get(&mutation.channel).is_some_and(|channel| !channel.listed.is_empty());
             if backend == MANAGED && !managed_waits && !must_wait {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use omctl_protocol::value::encode_body;
-use omctl_protocol::{ChannelName, RecordId};
+use omctl_protocol::{ChannelName, RecordId, SchemaVersion, Value};
 use tokio::time::Instant;
 
 use super::brake::{Absent, Missing, fingerprint};
@@ -21,7 +21,7 @@ use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Detection, Key, Page, Probe};
 use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
-use crate::store::{Batch, ChannelNo, Committing, DeleteKind, Head, IdMapping, Journal, JournalChange, StoreError};
+use crate::store::{Batch, ChannelNo, DeleteKind, Head, IdMapping, Journal, JournalChange, StoreError};
 
 /// What ingest knows of one channel.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +73,28 @@ struct Watch {
     quiet_mark: Option<u64>,
     probed: BTreeMap<ChannelName, Instant>,
     swept: BTreeMap<ChannelName, (Instant, Option<u64>)>,
+    defined: BTreeMap<ChannelName, Defined>,
+}
+
+/// What of a channel's definition decides which rows it has and what is read of them.
+#[derive(Clone, Debug, PartialEq)]
+struct Defined {
+    schema: SchemaVersion,
+    epoch: u32,
+    filter: Vec<(String, Value)>,
+}
+
+impl Watch {
+    /// Looks whether a channel is defined as it was: else it is probed and read whole again.
+    fn meet(&mut self, channel: &LiveChannel) {
+        let defined =
+            Defined { schema: channel.schema.version, epoch: channel.epoch, filter: channel.decl.filter.clone() };
+        if self.defined.get(channel.name()) != Some(&defined) {
+            self.probed.remove(channel.name());
+            self.swept.remove(channel.name());
+            self.defined.insert(channel.name().clone(), defined);
+        }
+    }
 }
 
 impl Sync {
@@ -120,6 +142,7 @@ impl Sync {
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
         for channel in channels_of(live, backend.name()) {
+            watch.meet(channel);
             let every = if self.is_paused(channel.name()) { PROBE_PAUSED_EVERY } else { PROBE_EVERY };
             let due = watch.probed.get(channel.name()).is_none_or(|at| at.elapsed() >= every);
             if due {
@@ -316,15 +339,14 @@ impl Sync {
         }
         let mut again = Vec::new();
         loop {
-            match self.commit(live, batch.clone()).await? {
-                Committing::Done(_) => return Ok(again),
-                Committing::Stale(places) => {
-                    for place in places.into_iter().rev() {
-                        let entry = batch.journal.remove(place);
-                        *buried -= u64::from(matches!(entry.change, JournalChange::Gone));
-                        again.extend(self.key_of(channel, collection, &entry.id));
-                    }
-                }
+            let stale = self.commit(live, batch.clone()).await?;
+            if stale.is_empty() {
+                return Ok(again);
+            }
+            for place in stale.into_iter().rev() {
+                let entry = batch.journal.remove(place);
+                *buried -= u64::from(matches!(entry.change, JournalChange::Gone));
+                again.extend(self.key_of(channel, collection, &entry.id));
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::rule::Subject;
-use crate::store::{Aside, Batch, ChannelNo, Committing, Journal, JournalChange, Settled, Writers};
+use crate::store::{Aside, Batch, ChannelNo, Journal, JournalChange, Settled, Writers};
 
 /// What a run has made of one record so far.
 #[derive(Default)]
@@ -45,10 +45,9 @@ impl Sync {
     ) -> Result<(), SyncError> {
         loop {
             let batch = self.plan_managed(live, who, items, base.clone()).await?;
-            match self.commit(live, batch).await? {
-                Committing::Done(_) => return Ok(()),
-                // Another device was faster with some record: read and plan again.
-                Committing::Stale(_) => {}
+            // Where another device was faster with some record: read and plan again.
+            if self.commit(live, batch).await?.is_empty() {
+                return Ok(());
             }
         }
     }

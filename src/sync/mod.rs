@@ -11,6 +11,7 @@
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
 //! - `brake.rs`: what a backend seems not to have any more, and how much of it is too much.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
+//! - `change.rs`: from one generation of definitions to the next.
 //! - `place.rs`: in which scopes records belong; `sight.rs`: what an account sees.
 //!
 //! *Invariant:* no transport and no SQL. A record is journaled only from a read that began after its last journaled one
@@ -19,6 +20,7 @@
 mod accept;
 mod answer;
 mod brake;
+mod change;
 mod codec;
 mod ingest;
 mod judge;
@@ -47,7 +49,7 @@ mod tests_scopes;
 mod verdicts;
 mod view;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use omctl_protocol::ChannelName;
@@ -82,6 +84,10 @@ struct Inner {
     health: Mutex<BTreeMap<ChannelName, ChannelHealth>>,
     /// Backends whose ingest runs.
     ingesting: Mutex<HashSet<String>>,
+    /// Held by who places records anew.
+    placing: tokio::sync::Mutex<()>,
+    /// Channels whose records are being placed anew: nothing of them is sent or settled until that is done.
+    closed: Mutex<BTreeSet<ChannelName>>,
 }
 
 /// What goes wrong in the room as a whole. What concerns one mutation is a receipt.
@@ -118,6 +124,8 @@ impl Sync {
                 settling: Mutex::default(),
                 health: Mutex::default(),
                 ingesting: Mutex::default(),
+                placing: tokio::sync::Mutex::default(),
+                closed: Mutex::default(),
             }),
         })
     }

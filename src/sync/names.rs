@@ -40,6 +40,11 @@ impl Names {
         }
     }
 
+    /// Forgets a channel whose records are others now.
+    pub(super) fn forget(&self, channel: u64) {
+        self.0.write().expect("nobody panics while naming").remove(&channel);
+    }
+
     /// The record that a device created under this key.
     pub(super) fn record(&self, channel: u64, key: &str) -> Option<RecordId> {
         let channels = self.0.read().expect("nobody panics while naming");

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use omctl_protocol::{ChannelName, RecordId, ScopeKey, Value};
 
@@ -109,6 +110,10 @@ fn children_of(channel: &ChannelName, id: &str) -> LinkKey {
 pub(super) struct Placing(pub(super) Arc<Live>);
 
 impl Placer for Placing {
+    fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
     fn place(
         &self,
         channel: ChannelNo,
@@ -147,16 +152,67 @@ fn readable(channel: &LiveChannel, values: Result<Vec<Value>, SyncError>) -> Opt
     values.inspect_err(|error| tracing::error!(channel = %channel.name(), %error, "a record cannot be placed")).ok()
 }
 
+/// How soon it is looked again whether the next generation is live.
+const SWAPPED_WITHIN: Duration = Duration::from_millis(2);
+
+/// A batch that was made under earlier definitions, for later ones. Bodies name their schema version; only places are
+/// given anew. What was read in a home that the channel has left says nothing any more.
+fn rebase(batch: Batch, before: &Live, now: &Live) -> Batch {
+    let epoch = |live: &Live, number: u64| live.channel_numbered(number).map(|channel| channel.epoch);
+    let has_left = |number: ChannelNo| {
+        let now = epoch(now, number.0);
+        now.is_some() && now != epoch(before, number.0)
+    };
+    let mut batch = batch;
+    for entry in &mut batch.journal {
+        if has_left(entry.channel) {
+            entry.change = JournalChange::Moved;
+        } else if let JournalChange::Put { place, .. } = &mut entry.change {
+            *place = None;
+        }
+    }
+    batch.mappings.retain(|mapping| !has_left(mapping.channel));
+    batch
+}
+
 impl Sync {
-    /// Commits a batch with what places its records.
-    pub(super) async fn commit(&self, live: &Arc<Live>, batch: Batch) -> Result<Committing, SyncError> {
-        let placer: Arc<dyn Placer> = Arc::new(Placing(live.clone()));
-        Ok(self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await?)
+    /// Commits a batch with what places its records. Where definitions changed since it was made, its records are placed
+    /// by the new ones. Returns the entries (by their place) that stand on a read which is too old: nothing was done then.
+    pub(super) async fn commit(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
+        let (mut live, mut batch) = (live.clone(), batch);
+        loop {
+            let placer: Arc<dyn Placer> = Arc::new(Placing(live.clone()));
+            match self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await? {
+                Committing::Outdated(back) => {
+                    let next = self.generation_after(live.generation).await;
+                    batch = rebase(*back, &live, &next);
+                    live = next;
+                }
+                Committing::Stale(places) => return Ok(places),
+                Committing::Done(_) => return Ok(Vec::new()),
+            }
+        }
+    }
+
+    /// The generation that follows this one, once it is live: the store asks for it a moment before.
+    async fn generation_after(&self, generation: u64) -> Arc<Live> {
+        loop {
+            let live = self.inner.live.current();
+            if live.generation > generation {
+                return live;
+            }
+            tokio::time::sleep(SWAPPED_WITHIN).await;
+        }
     }
 
     /// Journal entries that place these records anew. A record that holds something aside for a field which is there
     /// again gets it back by the way: devices see what stands in bodies, and nothing else.
-    async fn moved(&self, live: &Live, channel: &LiveChannel, ids: Vec<RecordId>) -> Result<Vec<Journal>, SyncError> {
+    pub(super) async fn moved(
+        &self,
+        live: &Live,
+        channel: &LiveChannel,
+        ids: Vec<RecordId>,
+    ) -> Result<Vec<Journal>, SyncError> {
         let number = ChannelNo(channel.number);
         let (as_of, heads) = self.inner.store.heads(ids.iter().map(|id| (number, id.clone())).collect()).await?;
         let mut journal = Vec::with_capacity(ids.len());
@@ -172,34 +228,5 @@ impl Sync {
             journal.push(Journal { channel: number, id, as_of, change });
         }
         Ok(journal)
-    }
-
-    /// Places the records of every channel whose rule or fields are not those that they were placed by. Until this is done,
-    /// nothing may be served: a device would see what its account may not, or miss what it may.
-    pub(super) async fn place_all(&self, live: &Arc<Live>) -> Result<(), SyncError> {
-        // Parents before children is not needed: a child reads its parents' values, not their places.
-        for channel in live.channels.values() {
-            if channel.placed.as_deref() == Some(&channel.placing) {
-                continue;
-            }
-            let number = ChannelNo(channel.number);
-            self.inner.store.set_placing(number, None).await?;
-            let mut after = None;
-            let mut records = 0;
-            loop {
-                let ids = self.inner.store.live_ids(number, after, limits::INGEST_CHUNK_ROWS).await?;
-                let Some(last) = ids.last() else { break };
-                after = Some(last.clone());
-                records += ids.len();
-                let batch = Batch { journal: self.moved(live, channel, ids).await?, ..Batch::default() };
-                // Nobody else writes before the start: nothing can be stale.
-                self.commit(live, batch).await?;
-            }
-            if records > 0 {
-                tracing::info!(channel = %channel.name(), records, "placed the records of `{}` by its new scope", channel.name());
-            }
-            self.inner.store.set_placing(number, Some(channel.placing.clone())).await?;
-        }
-        Ok(())
     }
 }

@@ -29,8 +29,9 @@ impl Sync {
             if refs.iter().chain([&key]).any(|on| moved.get(on).is_some_and(|create| *create > item.incarnation)) {
                 continue;
             }
-            // What is for a paused channel waits there, and so does what stands on it; the rest goes on.
-            if self.is_paused(&key.0) || waiting.contains(&key) || refs.iter().any(|named| waiting.contains(named)) {
+            // What is for a paused or closed channel waits there, and so does what stands on it; the rest goes on.
+            let waits = |on: &(ChannelName, RecordId)| self.is_closed(&on.0) || waiting.contains(on);
+            if self.is_paused(&key.0) || waits(&key) || refs.iter().any(waits) {
                 waiting.insert(key);
                 continue;
             }

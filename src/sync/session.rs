@@ -4,7 +4,7 @@
 //! that keeps promises 6 to 8: the session is registered for live changes first, then reads what it missed up to a
 //! snapshot, then passes on only what is newer; receipts travel in a commit that shows their effects.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
@@ -54,6 +54,8 @@ pub struct Session {
     kept: Option<Position>,
     /// The scopes held, with the cursor of each; all at `position` once caught up.
     scopes: BTreeMap<ScopeNo, Held>,
+    /// What the device holds of closed channels, and up to where: neither taken away nor gone on with.
+    closed: BTreeMap<ScopeKey, Position>,
     /// What opens scopes to this account: a change of what is found by these changes what it may see.
     links: Vec<LinkKey>,
     /// The schema versions that the device knows.
@@ -108,6 +110,7 @@ impl Session {
             accepted: Seq(0),
             kept: None,
             scopes: BTreeMap::new(),
+            closed: BTreeMap::new(),
             links: Vec::new(),
             told: BTreeMap::new(),
             position: Position(0),
@@ -199,7 +202,7 @@ impl Session {
         let cursor = self.cursor_of(&hello).await?;
         let live = self.sync.inner.live.current();
         let granted = self.sync.granted(&live, &subject(&self.who)).await?;
-        let digest = granted.digest();
+        let digest = granted.digest(std::iter::empty());
         let renew = hello.last_seq < begun.accepted || begun.left_behind;
         let held: Option<BTreeMap<ScopeKey, Position>> = match (&hello.scopes.list, &hello.scopes.digest) {
             (Some(list), _) => {
@@ -231,15 +234,13 @@ impl Session {
         step.say(&Down::Welcome(Box::new(welcome)));
         // With each of the three the device says hello again.
         let Some(held) = held.filter(|_| !renew && !reset) else { return Ok(step) };
+        let foreign = foreign_schemas(&live, &hello);
         self.told = hello.schemas.clone();
+        self.told.retain(|channel, _| !foreign.contains(channel));
         self.name_schemas(&live, &mut step);
         let named = hello.scopes.digest.as_ref() == Some(&digest);
-        // A scope that the device names and that is not granted is lost, whether it ever existed or not.
-        let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
-        let lost = held.keys().filter(|key| !is_granted(key)).cloned().collect();
-        let cursors = |key: &ScopeKey| held.get(key).copied();
-        self.hold(granted, cursors, lost, named, &mut step).await?;
-        self.compare_slices(&hello, &mut step).await?;
+        self.hold(granted, &held, named, &mut step).await?;
+        self.compare_slices(&hello, &foreign, &mut step).await?;
         self.unacked = Some(hello.settled.unwrap_or(begun.acked));
         self.is_first = true;
         self.state = State::CatchingUp;
@@ -272,22 +273,27 @@ impl Session {
         }
     }
 
-    /// Takes over what is granted and says what is gained and lost. `cursors` tells what the device has already.
+    /// Takes over what is granted and says what is gained and lost of what the device holds. A scope that is held and not
+    /// granted is lost, whether it ever existed or not, unless its channel is closed.
     async fn hold(
         &mut self,
         granted: Granted,
-        cursors: impl Fn(&ScopeKey) -> Option<Position>,
-        lost: Vec<ScopeKey>,
+        held: &BTreeMap<ScopeKey, Position>,
         is_named: bool,
         step: &mut Step,
     ) -> Result<(), SyncError> {
-        let mut scopes = Scopes { digest: granted.digest(), lost, ..Scopes::default() };
+        let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
+        let (closed, lost): (Vec<_>, Vec<_>) =
+            held.iter().filter(|(key, _)| !is_granted(key)).partition(|(key, _)| granted.is_closed(key));
+        let lost = lost.into_iter().map(|(key, _)| key.clone()).collect();
+        self.closed = closed.into_iter().map(|(key, position)| (key.clone(), *position)).collect();
+        let mut scopes = Scopes { digest: granted.digest(self.closed.keys()), lost, ..Scopes::default() };
         let keys = granted.scopes.iter().map(|(key, (channel, _))| (ChannelNo(*channel), key.clone())).collect();
         let numbers = self.sync.inner.store.scope_numbers(keys).await?;
         let since = self.sync.inner.store.note_granted(self.who.account, numbers.clone()).await?;
         let before = std::mem::take(&mut self.scopes);
         for ((key, (_, channel)), (number, since)) in granted.scopes.into_iter().zip(numbers.into_iter().zip(since)) {
-            let cursor = cursors(&key);
+            let cursor = held.get(&key).copied();
             if cursor.is_none() {
                 scopes.gained.push(GainedScope { scope: key.clone(), channel: channel.clone() });
             }
@@ -303,8 +309,17 @@ impl Session {
     }
 
     /// Compares slices where the device asks for it: what differs is sent whole.
-    async fn compare_slices(&mut self, hello: &Hello, step: &mut Step) -> Result<(), SyncError> {
-        let known = |held: &Held| hello.schemas.get(&held.channel).copied().unwrap_or(SchemaVersion(u32::MAX));
+    async fn compare_slices(
+        &mut self,
+        hello: &Hello,
+        foreign: &BTreeSet<ChannelName>,
+        step: &mut Step,
+    ) -> Result<(), SyncError> {
+        // Of fields that nobody here gave, equal bodies mean something else: no row is as the device has it.
+        let known = |held: &Held| match foreign.contains(&held.channel) {
+            true => SchemaVersion(0),
+            false => hello.schemas.get(&held.channel).copied().unwrap_or(SchemaVersion(u32::MAX)),
+        };
         let asked: Vec<(ScopeNo, SchemaVersion)> = (self.scopes.iter())
             .filter(|(_, held)| hello.scopes.slices.contains_key(&held.key))
             .map(|(number, held)| (*number, known(held)))
@@ -354,17 +369,19 @@ impl Session {
         }
         let live = self.sync.inner.live.current();
         let granted = self.sync.granted(&live, &subject(&self.who)).await?;
-        let held: BTreeMap<ScopeKey, Position> =
-            self.scopes.values().map(|held| (held.key.clone(), held.cursor)).collect();
-        let is_same = granted.scopes.iter().map(|(key, _)| key).eq(held.keys());
-        if is_same && granted.links == self.links {
-            return Ok(None);
-        }
         let mut step = Step::default();
         self.name_schemas(&live, &mut step);
-        let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
-        let lost = held.keys().filter(|key| !is_granted(key)).cloned().collect();
-        self.hold(granted, |key| held.get(key).copied(), lost, is_same, &mut step).await?;
+        let open: BTreeMap<ScopeKey, Position> =
+            self.scopes.values().map(|held| (held.key.clone(), held.cursor)).collect();
+        let is_closed = self.closed.keys().all(|key| granted.is_closed(key));
+        let is_same = is_closed && granted.scopes.iter().map(|(key, _)| key).eq(open.keys());
+        if is_same && granted.links == self.links {
+            return Ok((!step.lines.is_empty()).then_some(step));
+        }
+        let held: BTreeMap<ScopeKey, Position> = open.into_iter().chain(std::mem::take(&mut self.closed)).collect();
+        // What is only closed is said to nobody.
+        let is_named = granted.holds_only(&held);
+        self.hold(granted, &held, is_named, &mut step).await?;
         if !is_same {
             self.state = State::CatchingUp;
         }
@@ -425,7 +442,9 @@ impl Session {
                 held.reconcile = None;
             }
             self.state = State::Live;
-            let sums = std::mem::take(&mut self.is_first).then(|| self.digest_sums(&found.sums));
+            // Over what a closed channel's scopes should hold, nothing can be said.
+            let is_first = self.closed.is_empty() && std::mem::take(&mut self.is_first);
+            let sums = is_first.then(|| self.digest_sums(&found.sums));
             self.commit(sums, &mut step);
         }
         Ok(step)
@@ -479,6 +498,7 @@ impl Session {
             Up::Hello(hello) => {
                 self.state = State::Waiting;
                 self.scopes.clear();
+                self.closed.clear();
                 self.receipts.clear();
                 self.hello(*hello).await
             }
@@ -531,6 +551,17 @@ impl Session {
         }
         Ok(step)
     }
+}
+
+/// The channels whose fields the device knows by a number that is not of this history: none was given, or to others.
+fn foreign_schemas(live: &Live, hello: &Hello) -> BTreeSet<ChannelName> {
+    let is_foreign = |(name, version): (&ChannelName, &SchemaVersion)| {
+        let ours = live.channels.get(name)?.versions.get(version);
+        let is_ours = |shape: &String| ours.is_some_and(|schema| schema.shape() == *shape);
+        let is_same = hello.shapes.get(name).map_or(ours.is_some(), is_ours);
+        (!is_same).then(|| name.clone())
+    };
+    hello.schemas.iter().filter_map(is_foreign).collect()
 }
 
 /// What becomes of one commit of the store for one session.

@@ -25,7 +25,7 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
 use crate::rule::Subject;
-use crate::store::{Batch, ChannelNo, Committing, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal};
+use crate::store::{Batch, ChannelNo, DeviceNo, Head, IdMapping, InboxEntry, IncarnationNo, Journal};
 
 /// A mutation to settle.
 #[derive(Clone, Debug)]
@@ -470,22 +470,21 @@ impl Sync {
                     receipts.filter(|one| one.receipt.id == mutation).for_each(|one| one.journal = place);
                 }
             }
-            match self.commit(live, settling.batch.clone()).await? {
-                Committing::Done(_) => return Ok(()),
-                Committing::Stale(places) => {
-                    for place in places {
-                        let (channel, id) = {
-                            let entry = &settling.batch.journal[place];
-                            (entry.channel, entry.id.clone())
-                        };
-                        let Some(channel) = live.channel_numbered(channel.0) else { continue };
-                        let mut mappings = Vec::new();
-                        if let Some((entry, _)) = self.read_again(live, channel, &id, &mut mappings).await? {
-                            settling.batch.journal[place] = entry;
-                        }
-                        settling.batch.mappings.extend(mappings);
-                    }
+            let stale = self.commit(live, settling.batch.clone()).await?;
+            if stale.is_empty() {
+                return Ok(());
+            }
+            for place in stale {
+                let (channel, id) = {
+                    let entry = &settling.batch.journal[place];
+                    (entry.channel, entry.id.clone())
+                };
+                let Some(channel) = live.channel_numbered(channel.0) else { continue };
+                let mut mappings = Vec::new();
+                if let Some((entry, _)) = self.read_again(live, channel, &id, &mut mappings).await? {
+                    settling.batch.journal[place] = entry;
                 }
+                settling.batch.mappings.extend(mappings);
             }
         }
     }

@@ -1,12 +1,12 @@
 //! What an account may see, judged by interpreting the rules: with the membership rows that name the account, and the
 //! records that references lead to, as the log has them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use omctl_protocol::{ChannelName, FieldType, RecordId, ScopeKey, Value};
+use omctl_protocol::{ChannelName, FieldType, Position, RecordId, ScopeKey, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::codec;
@@ -23,13 +23,27 @@ pub(super) struct Granted {
     pub(super) scopes: Vec<(ScopeKey, (u64, ChannelName))>,
     /// Where any record found by these changes, the scopes may be others.
     pub(super) links: Vec<LinkKey>,
+    /// Channels of which nobody may be told anything at the moment; their scopes are not among these.
+    pub(super) closed: BTreeSet<ChannelName>,
 }
 
 impl Granted {
-    /// Identifies the set of scopes.
-    pub(super) fn digest(&self) -> String {
+    /// Whether a scope is of a channel that is closed.
+    pub(super) fn is_closed(&self, key: &ScopeKey) -> bool {
+        key.as_str().split_once(':').is_some_and(|(channel, _)| self.closed.contains(&ChannelName::from(channel)))
+    }
+
+    /// Whether these are the scopes that are granted, beside those of closed channels.
+    pub(super) fn holds_only(&self, held: &BTreeMap<ScopeKey, Position>) -> bool {
+        let open = held.keys().filter(|key| !self.is_closed(key));
+        open.eq(self.scopes.iter().map(|(key, _)| key))
+    }
+
+    /// Identifies the set of scopes that a device holds: these, and what it has of closed channels.
+    pub(super) fn digest<'k>(&'k self, closed: impl Iterator<Item = &'k ScopeKey>) -> String {
         let mut hasher = Sha256::new();
-        for (key, _) in &self.scopes {
+        let keys: BTreeSet<&ScopeKey> = self.scopes.iter().map(|(key, _)| key).chain(closed).collect();
+        for key in keys {
             hasher.update((key.as_str().len() as u64).to_be_bytes());
             hasher.update(key.as_str());
         }
@@ -123,8 +137,10 @@ impl Sync {
     /// The scope keys of an account, with their channels, and what opens them.
     pub(super) async fn granted(&self, live: &Live, subject: &Subject) -> Result<Granted, SyncError> {
         let members = self.members(live, live.channels.values(), subject).await?;
-        let mut granted = Granted { scopes: Vec::new(), links: Vec::new() };
-        for channel in live.channels.values() {
+        let mut granted = Granted { scopes: Vec::new(), links: Vec::new(), closed: self.closed() };
+        for channel in
+            live.channels.values().filter(|channel| !granted.closed.contains(channel.name())).collect::<Vec<_>>()
+        {
             let keys = channel.rule.keys_for(channel.name(), channel.epoch, subject, &members);
             granted.scopes.extend(keys.into_iter().map(|key| (key, (channel.number, channel.name().clone()))));
             let links = channel.rule.memberships().iter().flat_map(|membership| membership.links_for(subject));

@@ -160,6 +160,7 @@ impl Bench {
             position: Position(0),
             scopes: Held { list: Some(Vec::new()), ..Held::default() },
             schemas: BTreeMap::new(),
+            shapes: BTreeMap::new(),
             proof: None,
             kept: None,
             zstd: false,

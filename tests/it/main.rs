@@ -7,6 +7,7 @@ mod db;
 mod fleet;
 mod keys;
 mod operator;
+mod reload;
 mod serve;
 mod source;
 mod survive;

@@ -250,6 +250,12 @@ pub struct Health {
     pub status: String,
     /// The server's version.
     pub version: String,
+    /// The number of the definitions that are live.
+    #[serde(default)]
+    pub generation: u64,
+    /// Where the project's files have mistakes, so that a newer generation is not live: `FILE:LINE:COLUMN`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
 }
 
 /// `<data_dir>/server.json`, mode 0600: how the command line finds a running server.

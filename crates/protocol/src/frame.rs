@@ -85,6 +85,10 @@ pub struct Hello {
     /// The schema version of each channel held.
     #[serde(default)]
     pub schemas: std::collections::BTreeMap<ChannelName, SchemaVersion>,
+    /// While something held is in doubt: what these versions are ([`ChannelSchema::shape`]). A server that was set back
+    /// may have given a number to other fields.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub shapes: std::collections::BTreeMap<ChannelName, String>,
     /// Signature over the server's nonce; see `docs/protocol.md`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,

@@ -1,6 +1,9 @@
 //! A channel's fields as a device sees them: what its table looks like, and nothing about where the records live.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use crate::ids::{ChannelName, SchemaVersion};
 use crate::value::FieldType;
@@ -131,6 +134,12 @@ impl Policy {
 }
 
 impl ChannelSchema {
+    /// Identifies this version's fields: the first 8 bytes of the SHA-256 of its JSON text, in base64url.
+    pub fn shape(&self) -> String {
+        let text = serde_json::to_string(self).expect("a schema always has a JSON form");
+        BASE64.encode(&Sha256::digest(text)[..8])
+    }
+
     /// The field of this name and its place in the rows' arrays.
     pub fn field(&self, name: &str) -> Option<(usize, &Field)> {
         self.fields.iter().enumerate().find(|(_, field)| field.name == name)

@@ -26,7 +26,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
-use omctl_protocol::{ChannelName, Down, Receipt, Seq, Up};
+use omctl_protocol::{ChannelName, ChannelSchema, Down, Receipt, Seq, Up};
 
 use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
 
@@ -297,9 +297,7 @@ impl Engine {
             }
             (Phase::AwaitWelcome { .. }, Down::Welcome(welcome)) => self.welcomed(&welcome, actions),
             (_, Down::Error(error)) => self.error(&error, actions),
-            (Phase::Live(_), Down::Schema(schema)) => self.store.install_schema(&schema).map(|()| {
-                actions.push(Action::Changed(BTreeSet::from([schema.channel.clone()])));
-            }),
+            (Phase::Live(_), Down::Schema(schema)) => self.reshaped(&schema, actions),
             (Phase::Live(_), Down::Scopes(scopes)) => self.store.scopes(&scopes),
             (Phase::Live(_), Down::Slices(slices)) => self.store.slices(&slices),
             (Phase::Live(_), Down::Leave(leave)) => self.store.leave(&leave, line),
@@ -362,6 +360,18 @@ impl Engine {
         }
         self.ack(actions)?;
         self.pump(actions)
+    }
+
+    fn reshaped(&mut self, schema: &ChannelSchema, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let is_in_doubt = self.store.install_schema(schema)?;
+        actions.push(Action::Changed(BTreeSet::from([schema.channel.clone()])));
+        let Phase::Live(live) = &self.phase else { return Ok(()) };
+        // The first commit of a session tells by its sums that something is missing; after it, nobody would.
+        if is_in_doubt && live.committed && !self.one_shot {
+            let proof = live.proof.clone();
+            return self.say_hello(proof, true, actions);
+        }
+        Ok(())
     }
 
     fn committed(

@@ -63,11 +63,11 @@ impl Store {
 }
 
 /// Puts those rows in doubt that came in a version of which the new fields want more than the app's table has of it: the
-/// server's row has it still.
-pub(super) fn doubt_what_is_lost(conn: &Connection, channel: &Channel, next: &ChannelSchema) -> Result<()> {
+/// server's row has it still. Returns whether there are any.
+pub(super) fn doubt_what_is_lost(conn: &Connection, channel: &Channel, next: &ChannelSchema) -> Result<bool> {
     let between = &*channel.schema;
     let may_lose = |written: &ChannelSchema| fields::may_lose(written, between, next);
-    doubt_versions(conn, channel, may_lose).map(drop)
+    doubt_versions(conn, channel, may_lose).map(|scopes| !scopes.is_empty())
 }
 
 /// The same for a hidden table that has just become the app's: its rows went through every version since theirs. Returns

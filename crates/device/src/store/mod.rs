@@ -288,29 +288,34 @@ impl Store {
     }
 
     /// Makes a channel's table, or changes it to other fields. What is captured before is sealed in the old ones.
+    /// Returns whether some rows are in doubt by it: they have to be asked for again, by a `hello` that lists the scopes.
     ///
     /// # Errors
     /// [`StoreError::BadSchema`] where the name could not be a table's; else SQLite's.
-    pub fn install_schema(&mut self, schema: &ChannelSchema) -> Result<()> {
+    pub fn install_schema(&mut self, schema: &ChannelSchema) -> Result<bool> {
         if !ChannelName::is_valid(schema.channel.as_str()) {
             return Err(StoreError::BadSchema(schema.channel.clone()));
         }
         if self.channels.get(&schema.channel).is_some_and(|known| *known.schema == *schema) {
-            return Ok(());
+            return Ok(false);
         }
         let now_ms = self.session.now_ms;
+        let mut is_in_doubt = false;
         self.intent(Durability::Normal, |conn, channels| {
             seal::seal_all(conn, channels, now_ms)?;
             let known = channels.get(&schema.channel);
             if let Some(known) = known.filter(|known| known.filled) {
-                audit::doubt_what_is_lost(conn, known, schema)?;
+                is_in_doubt = audit::doubt_what_is_lost(conn, known, schema)?;
             }
             channels::install(conn, known, schema)
         })?;
         self.channels = channels::load(&self.conn)?;
         let view = format!("backend_{}", schema.channel);
         let shown = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'view' AND name = ?1)";
-        if self.conn.query_row(shown, [view], |row| row.get(0))? { self.create_backend_views() } else { Ok(()) }
+        if self.conn.query_row(shown, [view], |row| row.get(0))? {
+            self.create_backend_views()?;
+        }
+        Ok(is_in_doubt)
     }
 
     /// The channels of this device, in the order of their names.

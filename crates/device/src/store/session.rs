@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use omctl_protocol::frame::{Commit, Held, Hello, Leave, Proof, Scopes as ScopesFrame, Slices, Welcome};
-use omctl_protocol::{BootId, ChannelName, Down, Epoch, Incarnation, PROTOCOL, ScopeKey, Seq};
+use omctl_protocol::{BootId, ChannelName, Down, Epoch, Incarnation, PROTOCOL, Position, ScopeKey, Seq};
 use rusqlite::params;
 
 use super::apply::{RowsHead, Target};
@@ -71,6 +71,9 @@ impl Store {
         session.ours.extend(named.map(|scope| scope.number));
         let held = self.say_held(&scopes, list_scopes)?;
         let conn = &self.conn;
+        let is_in_doubt = state::position(conn)? == Position(0) || scopes.values().any(|scope| scope.reconcile);
+        let shapes =
+            self.channels.values().filter(|_| is_in_doubt).map(|c| (c.schema.channel.clone(), c.schema.shape()));
         let hello = Hello {
             protocol: PROTOCOL,
             device: state::device(conn)?.ok_or(StoreError::NotActivated)?,
@@ -82,6 +85,7 @@ impl Store {
             position: state::position(conn)?,
             scopes: held,
             schemas: self.channels.values().map(|c| (c.schema.channel.clone(), c.schema.version)).collect(),
+            shapes: shapes.collect(),
             proof,
             kept: state::kept(conn)?,
             zstd,
