@@ -27,6 +27,8 @@ pub(super) enum Side {
     Old,
     /// What it wants.
     New,
+    /// What it wants in a new record: there its tables fill in what the app does not say.
+    Created,
 }
 
 /// Which keys of rows are looked up among what devices created.
@@ -54,8 +56,9 @@ pub(super) fn read_fields(
             return Err(Rejection::of("unknown_field", name, format!("there is no field `{name}`")));
         };
         let value = field.kind.from_json(json).map_err(|error| bad_value(name, &error))?;
+        let says_nothing = side == Side::Old || side == Side::Created && is_default(field, &value);
         let Some((_, current)) = same_field(field, written, &channel.schema) else {
-            if side == Side::Old {
+            if says_nothing {
                 continue;
             }
             return Err(Rejection::of("schema_mismatch", name, format!("there is no field `{name}` any more")));
@@ -68,7 +71,8 @@ pub(super) fn read_fields(
                 (Some(value), _) => value,
                 // It is shown as NULL now.
                 (None, Side::Old) => Value::Null,
-                (None, Side::New) => {
+                (None, Side::Created) if says_nothing => continue,
+                (None, Side::New | Side::Created) => {
                     let message = format!("`{name}` is {} now", current.kind.word());
                     return Err(Rejection::of("schema_mismatch", name, message));
                 }
@@ -77,6 +81,12 @@ pub(super) fn read_fields(
         values.insert(name.clone(), value);
     }
     Ok(values)
+}
+
+/// Whether a new record's value is what the device fills in by itself, or nothing.
+fn is_default(field: &Field, value: &Value) -> bool {
+    let default = field.default.as_ref().and_then(|json| field.kind.from_json(json).ok());
+    value.is_null() || default.as_ref() == Some(value)
 }
 
 /// A field in another version of its schema: the one of its name, or else, where it was renamed, the one of its column.

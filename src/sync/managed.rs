@@ -199,10 +199,11 @@ pub(super) fn prepare(
     } else if depends(&mutation.channel, mutation.record.as_str()) {
         return Err(Rejection::new("depends_on", "the record was not created: its create was rejected"));
     }
+    let new_side = if mutation.op == Operation::Create { Side::Created } else { Side::New };
     let wish = Wish {
         op: mutation.op,
         old: codec::read_fields(&channel, mutation.v, &mutation.old, Side::Old)?,
-        new: codec::read_fields(&channel, mutation.v, &mutation.new, Side::New)?,
+        new: codec::read_fields(&channel, mutation.v, &mutation.new, new_side)?,
         again: mutation.again.is_some(),
     };
     for field in &channel.schema.fields {

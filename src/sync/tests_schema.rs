@@ -138,3 +138,21 @@ async fn a_device_that_knows_a_later_version_than_the_server_is_told_what_there_
         assert_eq!(frames.iter().filter_map(schema).collect::<Vec<_>>(), expected, "{known}");
     }
 }
+
+#[tokio::test]
+async fn a_default_that_no_longer_fits_is_no_reason_to_refuse_a_new_record() {
+    let fields = |grade: &str| format!("scope: public\nfields:\n  title: {{ type: text }}\n{grade}");
+    let graded = fields("  grade: { type: text, default: good }\n");
+    for grade in ["  grade: { type: int, default: 7 }\n", ""] {
+        let bench = Bench::with(channels(&[("notes", &graded)]), &BTreeMap::new()).await;
+        let bench = next(bench, &fields(grade), 2).await;
+        let (mut one, _) = bench.connect(1, |_| {}).await;
+        // The device's tables filled in `good`; `bad` is a word that somebody chose.
+        let made = |seq: u64, grade: &str| create(seq, "notes", u128::from(seq), json!({ "grade": grade }));
+        send(&mut one, vec![made(1, "good"), made(2, "bad")]).await;
+        let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(2)).await;
+        let codes: Vec<_> = receipts(&frames).into_iter().map(|one| one.code).collect();
+        assert_eq!(codes, [None, Some("schema_mismatch".to_owned())], "{grade}");
+        assert_eq!(record(&bench).await.get("grade"), (!grade.is_empty()).then_some(&json!("7")));
+    }
+}

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod db;
+mod edits;
 mod fleet;
 mod keys;
 mod operator;
