@@ -41,6 +41,12 @@ fn main() {
     if is_wanted("scopes") {
         runtime.block_on(scopes());
     }
+    if is_wanted("cold_start") {
+        report("cold_start", runtime.block_on(support::toolkit::cold_start()));
+    }
+    if is_wanted("reload") {
+        report("reload", runtime.block_on(support::toolkit::reload()));
+    }
 }
 
 fn report(figure: &str, values: serde_json::Value) {

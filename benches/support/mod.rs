@@ -1,5 +1,7 @@
 //! What the figures share: a server's rooms over real files, a channel of five fields, its writes.
 
+pub mod toolkit;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
