@@ -206,6 +206,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the channels that a server has live')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show one live channel with its fields')
             [CompletionResult]::new('probe', 'probe', [CompletionResultType]::ParameterValue, 'Look at a channel''s table, by reading only')
+            [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Show what a channel''s file says otherwise than its live table')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Create what exactly-once delivery needs in a channel''s database')
             [CompletionResult]::new('resume', 'resume', [CompletionResultType]::ParameterValue, 'Let deletes through that are held because they are suspiciously many')
             break
@@ -239,6 +240,19 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;channel;probe' {
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Every channel')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;diff' {
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')

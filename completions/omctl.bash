@@ -58,6 +58,9 @@ _omctl() {
             omctl__subcmd__account,set)
                 cmd="omctl__subcmd__account__subcmd__set"
                 ;;
+            omctl__subcmd__channel,diff)
+                cmd="omctl__subcmd__channel__subcmd__diff"
+                ;;
             omctl__subcmd__channel,install)
                 cmd="omctl__subcmd__channel__subcmd__install"
                 ;;
@@ -304,12 +307,38 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__channel)
-            opts="-C -q -h --json --project --yes --quiet --help list show probe install resume"
+            opts="-C -q -h --json --project --yes --quiet --help list show probe diff install resume"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__channel__subcmd__diff)
+            opts="-C -q -h --all --env --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --project)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

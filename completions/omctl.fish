@@ -133,16 +133,17 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "list" -d 'List the channels that a server has live'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "show" -d 'Show one live channel with its fields'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe install resume" -f -a "resume" -d 'Let deletes through that are held because they are suspiciously many'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "list" -d 'List the channels that a server has live'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "show" -d 'Show one live channel with its fields'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "diff" -d 'Show what a channel\'s file says otherwise than its live table'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "resume" -d 'Let deletes through that are held because they are suspiciously many'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
@@ -166,6 +167,13 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -l all -d 'Every channel'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from diff" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l env -d 'Whose overlay of `env:` to use' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l all -d 'Every channel'

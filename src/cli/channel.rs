@@ -24,6 +24,7 @@ enum What {
     List(ListArgs),
     Show(ShowArgs),
     Probe(ProbeArgs),
+    Diff(DiffArgs),
     Install(InstallArgs),
     Resume(ResumeArgs),
 }
@@ -78,6 +79,17 @@ struct ProbeArgs {
     env_name: Option<String>,
 }
 
+/// Show what a channel's file says otherwise than its live table
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl channel diff --all")]
+struct DiffArgs {
+    #[command(flatten)]
+    chosen: Chosen,
+    /// Whose overlay of `env:` to use
+    #[arg(long = "env", value_name = "NAME")]
+    env_name: Option<String>,
+}
+
 /// Create what exactly-once delivery needs in a channel's database
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  omctl channel install tickets --print-sql\n  omctl channel install --all --yes")]
@@ -100,6 +112,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         What::List(args) => list(cli, &args),
         What::Show(args) => show(cli, &args),
         What::Probe(args) => probe(cli, &args),
+        What::Diff(args) => diff(cli, &args),
         What::Install(args) => install(cli, &args),
         What::Resume(args) => resume(cli, &args),
     }
@@ -215,16 +228,7 @@ impl Local {
     async fn open(cli: &Cli, chosen: &Chosen, env_name: Option<&str>) -> Result<Self, CliError> {
         let root = cli.root()?;
         let mut catalog = cli.load(&root, env_name)?;
-        let channels: Vec<Arc<Channel>> = match &chosen.name {
-            None => catalog.channels.values().cloned().collect(),
-            Some(name) => vec![catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
-                let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
-                let near = known.iter().find(|known| known.eq_ignore_ascii_case(name));
-                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`")).hint(
-                    near.map_or(format!("it has: {}", known.join(", ")), |near| format!("did you mean `{near}`?")),
-                )
-            })?],
-        };
+        let channels = self::chosen(&catalog, chosen)?;
         // A backend that is not asked about need not answer.
         catalog.backends.retain(|name, _| channels.iter().any(|channel| channel.backend == *name));
         let backends = server::open_backends(&catalog)
@@ -259,6 +263,25 @@ fn probe(cli: &Cli, args: &ProbeArgs) -> Result<Exit, CliError> {
         let local = Local::open(cli, &args.chosen, args.env_name.as_deref()).await?;
         report(cli, &local, "omctl.channel.probe/1", false).await
     })
+}
+
+fn diff(cli: &Cli, args: &DiffArgs) -> Result<Exit, CliError> {
+    let root = cli.root()?;
+    let catalog = cli.load(&root, args.env_name.as_deref())?;
+    let channels = chosen(&catalog, &args.chosen)?;
+    super::channel_diff::report(cli, &catalog, &channels.iter().map(|channel| &**channel).collect::<Vec<_>>())
+}
+
+/// The channels that are meant.
+fn chosen(catalog: &Catalog, chosen: &Chosen) -> Result<Vec<Arc<Channel>>, CliError> {
+    let Some(name) = &chosen.name else { return Ok(catalog.channels.values().cloned().collect()) };
+    let found = catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
+        let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
+        let near = known.iter().find(|known| known.eq_ignore_ascii_case(name));
+        CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`"))
+            .hint(near.map_or(format!("it has: {}", known.join(", ")), |near| format!("did you mean `{near}`?")))
+    })?;
+    Ok(vec![found])
 }
 
 /// Probes and prints; a channel that lacks something is a failure.

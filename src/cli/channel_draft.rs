@@ -100,6 +100,8 @@ pub(super) struct Draft {
 #[derive(Debug, Serialize)]
 struct DraftField {
     name: String,
+    #[serde(skip)]
+    column: String,
     options: String,
     comment: Option<String>,
 }
@@ -151,6 +153,13 @@ impl Draft {
         }
     }
 
+    /// The line of the file for a column, if it has one.
+    pub(super) fn line(&self, column: &str) -> Option<String> {
+        let field = self.fields.iter().find(|field| field.column == column)?;
+        let comment = field.comment.as_ref().map(|comment| format!("   # {comment}")).unwrap_or_default();
+        Some(format!("{}: {{ {} }}{comment}", field.name, field.options))
+    }
+
     /// Whether somebody will see a record.
     pub(super) fn is_visible(&self) -> bool {
         self.scope.is_some()
@@ -196,7 +205,7 @@ fn draft_field(
         comments.insert(0, "the key".to_owned());
     }
     let comment = (!comments.is_empty()).then(|| comments.join("; "));
-    DraftField { name: name.to_owned(), options: options.join(", "), comment }
+    DraftField { name: name.to_owned(), column: column.name.clone(), options: options.join(", "), comment }
 }
 
 fn literal(value: &Value) -> Option<String> {

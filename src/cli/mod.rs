@@ -6,6 +6,7 @@
 
 mod account;
 mod channel;
+mod channel_diff;
 mod channel_draft;
 mod check;
 mod completions;

@@ -113,6 +113,7 @@ impl Project {
 
 const PROJECT: &str = "version: 1\nname: edits\n";
 
+#[expect(clippy::disallowed_methods, reason = "how long the test is to be")]
 fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().map_or(otherwise, |text| text.parse().unwrap())
 }
