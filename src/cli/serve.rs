@@ -9,18 +9,16 @@ use omctl_protocol::ChannelName;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::keys::{self, Key};
 use super::remote::from_project;
-use super::{Cli, CliError, Exit, diagnostic_json, environment};
+use super::{Cli, CliError, Exit, environment, reloads};
 use crate::backend::Delivery;
-use crate::catalog::{MANAGED, Severity};
+use crate::catalog::MANAGED;
 use crate::clock::{Clock, Entropy};
 use crate::config::{self, FromFlags, Settings};
 use crate::live::{Home, Live, LiveChannel};
-use crate::server::{self, DataDirError, ProjectFiles, Reload, Running, ServerError, ServerSettings};
+use crate::server::{self, DataDirError, ProjectFiles, Running, ServerError, ServerSettings};
 use crate::telemetry::{self, LogFormat};
-
-/// What became of changes of the project's files.
-type Reloads = mpsc::UnboundedReceiver<Reload>;
 
 /// How long the announcement waits for backends that are slow to say what they promise.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -75,8 +73,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
         announce(cli, &catalog.name, &running, &settings).await;
-        let reloads = if no_watch { None } else { watch(cli, files, &running) };
-        Ok(go_on(cli, &root, running, signal, reloads).await)
+        Ok(go_on(cli, &files, running, signal, !no_watch).await)
     })
 }
 
@@ -132,34 +129,21 @@ async fn deliveries(live: &Live) -> BTreeMap<ChannelName, Delivery> {
     found
 }
 
-/// Watches the files. A system that does not tell of changes is no reason not to serve.
-fn watch(cli: &Cli, files: ProjectFiles, running: &Running) -> Option<Reloads> {
-    let (tell, reloads) = mpsc::unbounded_channel();
-    match server::watch(files, running.reloader.clone(), running.tasks(), tell) {
-        Ok(()) => Some(reloads),
-        Err(error) => {
-            cli.ui.warn(format!("changes of the project's files are not noticed: {error}"));
-            cli.ui.note("end the server and start it again to make them live");
-            None
-        }
-    }
-}
-
-/// Says what becomes of the project's files, until a signal; then drains. A second signal ends it at once.
-async fn go_on(cli: &Cli, root: &Path, running: Running, mut signal: Signals, mut reloads: Option<Reloads>) -> Exit {
+/// Says what becomes of the project's files and does what keys ask for, until a signal; then drains. A second signal ends it
+/// at once.
+async fn go_on(cli: &Cli, files: &ProjectFiles, running: Running, mut signal: Signals, watched: bool) -> Exit {
+    let mut reloads = if watched { reloads::watch(cli, files, &running) } else { None };
+    let mut keys = keys::listen(cli);
     let first = loop {
-        let reload = async {
-            match &mut reloads {
-                Some(reloads) => reloads.recv().await,
-                None => std::future::pending().await,
-            }
-        };
-        // Both arms are cancel-safe.
+        // All arms are cancel-safe.
         tokio::select! {
             first = signal.next() => break first,
-            reload = reload => match reload {
-                Some(reload) => say(cli, root, &reload),
-                None => reloads = None,
+            reload = next(&mut reloads) => reloads::say(cli, &files.root, &reload),
+            key = next(&mut keys) => match key {
+                Key::Quit => break Exit::Ok,
+                Key::Reload => reloads::say(cli, &files.root, &running.reloader.reload(files).await),
+                Key::Show => keys::show(cli, &running),
+                Key::Help => keys::help(cli),
             },
         }
     };
@@ -173,39 +157,15 @@ async fn go_on(cli: &Cli, root: &Path, running: Running, mut signal: Signals, mu
     }
 }
 
-/// One line of data for each change that went live or did not; why it did not is shown with its lines.
-fn say(cli: &Cli, root: &Path, reload: &Reload) {
-    match reload {
-        Reload::Same => {}
-        Reload::Live { generation, changes, warnings, took } => {
-            cli.ui.diagnostics(root, warnings);
-            let what = if changes.is_empty() { "nothing is other than before".to_owned() } else { changes.join("; ") };
-            let text = format!("generation {generation} is live after {} ms: {what}", took.as_millis());
-            cli.ui.result(text, || {
-                json!({
-                    "type": "reloaded", "schema": "omctl.serve/1", "generation": generation, "changes": changes,
-                    "took_ms": took.as_millis() as u64,
-                    "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
-                })
-            });
+/// The next one, as long as any come.
+async fn next<T>(from: &mut Option<mpsc::UnboundedReceiver<T>>) -> T {
+    if let Some(receiver) = from {
+        if let Some(one) = receiver.recv().await {
+            return one;
         }
-        Reload::Refused { generation, found } => {
-            cli.ui.diagnostics(root, found);
-            let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
-            let place = found.iter().find(|one| one.severity == Severity::Error).map(|one| one.place.to_string());
-            let text = format!(
-                "{errors} error{} in {}: generation {generation} goes on until it is mended",
-                if errors == 1 { "" } else { "s" },
-                place.unwrap_or_default()
-            );
-            cli.ui.result(text, || {
-                json!({
-                    "type": "refused", "schema": "omctl.serve/1", "generation": generation,
-                    "diagnostics": found.iter().map(diagnostic_json).collect::<Vec<_>>(),
-                })
-            });
-        }
+        *from = None;
     }
+    std::future::pending().await
 }
 
 /// The signals that end a server.

@@ -119,6 +119,11 @@ pub struct Running {
 }
 
 impl Running {
+    /// How many devices are connected.
+    pub fn sessions(&self) -> usize {
+        self.reloader.sessions()
+    }
+
     /// The tasks of this server; their token tells that it is stopping.
     pub fn tasks(&self) -> &Tasks {
         &self.tasks

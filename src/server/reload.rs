@@ -107,6 +107,10 @@ impl Reloader {
         }
     }
 
+    pub(super) fn sessions(&self) -> usize {
+        self.0.push.sessions()
+    }
+
     /// Whether the files could not be made live the last time.
     pub(super) fn has_trouble(&self) -> bool {
         !self.0.live.trouble().is_empty()

@@ -1,0 +1,58 @@
+//! What `omctl serve` says of changes of the project's files.
+
+use std::path::Path;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use super::{Cli, diagnostic_json};
+use crate::catalog::Severity;
+use crate::server::{self, ProjectFiles, Reload, Running};
+
+/// Watches the files. A system that does not tell of changes is no reason not to serve.
+pub(super) fn watch(cli: &Cli, files: &ProjectFiles, running: &Running) -> Option<mpsc::UnboundedReceiver<Reload>> {
+    let (tell, reloads) = mpsc::unbounded_channel();
+    match server::watch(files.clone(), running.reloader.clone(), running.tasks(), tell) {
+        Ok(()) => Some(reloads),
+        Err(error) => {
+            cli.ui.warn(format!("changes of the project's files are not noticed: {error}"));
+            cli.ui.note("end the server and start it again to make them live");
+            None
+        }
+    }
+}
+
+/// One line of data for each change that went live or did not; why it did not is shown with its lines.
+pub(super) fn say(cli: &Cli, root: &Path, reload: &Reload) {
+    match reload {
+        Reload::Same => cli.ui.note("the files say what is live"),
+        Reload::Live { generation, changes, warnings, took } => {
+            cli.ui.diagnostics(root, warnings);
+            let what = if changes.is_empty() { "nothing is other than before".to_owned() } else { changes.join("; ") };
+            let text = format!("generation {generation} is live after {} ms: {what}", took.as_millis());
+            cli.ui.result(text, || {
+                json!({
+                    "type": "reloaded", "schema": "omctl.serve/1", "generation": generation, "changes": changes,
+                    "took_ms": took.as_millis() as u64,
+                    "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+                })
+            });
+        }
+        Reload::Refused { generation, found } => {
+            cli.ui.diagnostics(root, found);
+            let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
+            let place = found.iter().find(|one| one.severity == Severity::Error).map(|one| one.place.to_string());
+            let text = format!(
+                "{errors} error{} in {}: generation {generation} goes on until it is mended",
+                if errors == 1 { "" } else { "s" },
+                place.unwrap_or_default()
+            );
+            cli.ui.result(text, || {
+                json!({
+                    "type": "refused", "schema": "omctl.serve/1", "generation": generation,
+                    "diagnostics": found.iter().map(diagnostic_json).collect::<Vec<_>>(),
+                })
+            });
+        }
+    }
+}
