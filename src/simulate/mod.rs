@@ -463,7 +463,11 @@ async fn probe(
         if !has_table(from, channel)? || !has_table(to, channel)? {
             continue;
         }
-        if from.number == to.number || from.dark.load(Ordering::Relaxed) || to.dark.load(Ordering::Relaxed) {
+        // One that is on its way back waits for its next try to connect: how long says nothing of a change's way.
+        let is_live = |device: &Device| {
+            !device.dark.load(Ordering::Relaxed) && *device.app.state().borrow() == ConnectionState::Live
+        };
+        if from.number == to.number || !is_live(from) || !is_live(to) {
             continue;
         }
         probed += 1;
