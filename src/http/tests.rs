@@ -29,10 +29,11 @@ impl Edge {
         let live = LiveHandle::new(Live::build(1, &Catalog::default(), Vec::new(), &BTreeMap::new()).unwrap());
         let tasks = Tasks::new();
         let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.unwrap();
+        let push = Push::new();
         let state = AppState {
-            admin: Admin::new(store, identity.clone(), live, sync.clone()),
+            admin: Admin::new(store, identity.clone(), live, sync.clone(), push.clone()),
             sync,
-            push: Push::new(),
+            push,
             identity,
             hosts: Arc::new(Hosts::new([])),
             proxies: Arc::default(),
