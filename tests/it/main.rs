@@ -5,8 +5,10 @@
 mod bad_input;
 mod db;
 mod fleet;
+mod inspect;
 mod keys;
 mod operator;
+mod people;
 mod serve;
 mod source;
 mod survive;
