@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::account_import::{self, ImportArgs};
 use super::remote::{Remote, block_on};
 use super::{Cli, CliError, Exit, agree, devices, password};
+use crate::catalog::near;
 use crate::clock::Entropy;
 
 /// Make, change and list accounts
@@ -201,11 +202,10 @@ fn set(cli: &Cli, args: &SetArgs) -> Result<Exit, CliError> {
         let mut claims = client.account(&args.email).await?.claims;
         for name in &args.remove_claims {
             if claims.remove(name).is_none() {
-                return Err(CliError::new(
-                    Exit::NotFound,
-                    "not_found",
-                    format!("{} has no claim `{name}`", args.email),
-                ));
+                let hint = near::hint(name, claims.keys().map(String::as_str));
+                let hint = hint.unwrap_or_else(|| format!("see them: omctl account show {}", args.email));
+                let text = format!("{} has no claim `{name}`", args.email);
+                return Err(CliError::new(Exit::NotFound, "not_found", text).hint(hint));
             }
         }
         claims.extend(given);

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
 use super::{Cli, CliError, Exit, devices};
+use crate::catalog::near;
 use crate::client::Client;
 use crate::clock::Entropy;
 use crate::simulate::network::{LOSSY, Profile, WIFI};
@@ -132,7 +133,9 @@ async fn plan(args: &SimulateArgs, client: &Client) -> Result<Plan, CliError> {
     for email in &args.accounts {
         if !enabled.iter().any(|known| known.eq_ignore_ascii_case(email)) {
             let text = format!("no enabled account `{email}`");
-            return Err(CliError::new(Exit::NotFound, "not_found", text).hint(format!("omctl account add {email}")));
+            let near = near::nearest_address(email, enabled.iter().map(String::as_str));
+            let hint = near.map_or(format!("omctl account add {email}"), |near| format!("did you mean `{near}`?"));
+            return Err(CliError::new(Exit::NotFound, "not_found", text).hint(hint));
         }
     }
     let accounts = if args.accounts.is_empty() { enabled } else { args.accounts.clone() };

@@ -195,21 +195,21 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
     let stem = store.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or(stem);
     only_a_device(&store)?;
-    let (device, is_new, channels) = block_on(async {
+    let (email, device, is_new, channels) = block_on(async {
         let email = client.account(&args.account).await?.email;
         let app = Mobster::builder(&store).device(&name, "omctl").background(false).open()?;
         let (device, is_new) = activated(&client, &app, &email).await?;
         let channels: Vec<String> = app.schemas().await?.iter().map(|schema| schema.channel.to_string()).collect();
         app.close();
-        Ok((device, is_new, channels))
+        Ok((email, device, is_new, channels))
     })?;
     let verb = if is_new { "activated" } else { "synced" };
     let tables =
         if channels.is_empty() { "no tables: the account sees no channel".to_owned() } else { channels.join(", ") };
-    let text = format!("{verb} device {device} of {} in {} ({tables})", args.account, store.display());
+    let text = format!("{verb} device {device} of {} in {} ({tables})", email, store.display());
     cli.ui.result(text, || {
         json!({
-            "type": "result", "schema": "omctl.device.activate/1", "device": device, "email": args.account,
+            "type": "result", "schema": "omctl.device.activate/1", "device": device, "email": email,
             "name": name, "store": store.display().to_string(), "activated": is_new, "channels": channels,
         })
     });

@@ -50,3 +50,57 @@ impl Store {
             .await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use rusqlite::Connection;
+    use serde_json::json;
+
+    use super::super::accounts::{NewAccount, NewDevice};
+    use super::super::tokens::{CodeUse, TokenHashes};
+    use super::*;
+    use crate::clock::{Clock, Entropy};
+
+    #[tokio::test]
+    async fn a_removed_account_leaves_its_devices_and_no_trace_of_a_person() {
+        let (clock, entropy) = (Clock::manual(1_000), Entropy::seeded(1));
+        let connection = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
+        let (store, _feed) = Store::inline(connection.clone(), clock, entropy, None).unwrap();
+        let ana = || NewAccount {
+            email: "ana@example.com".into(),
+            role: Some("tech".into()),
+            claims: json!({ "region": "north" }).as_object().unwrap().clone(),
+            password: Some("$argon2id$x".into()),
+        };
+        let account = store.create_account(ana()).await.unwrap();
+        let device = || NewDevice {
+            id: omctl_protocol::DeviceId(uuid::Uuid::from_u128(7)),
+            name: "a phone".into(),
+            platform: "android".into(),
+            public_key: [4; 65],
+        };
+        let tokens = TokenHashes { access: [1; 32], refresh: [2; 32], generation: 0 };
+        store.activate_device(account.number, device(), tokens).await.unwrap();
+        store.add_activation_code(account.number, [9; 32], 2_000).await.unwrap();
+        let fence = store.session_fence(DeviceNo(1)).await.unwrap();
+
+        let removed = store.remove_account("ana@example.com").await.unwrap();
+        assert_eq!((removed.devices, removed.id), (1, account.id));
+        assert!(matches!(store.remove_account("ana@example.com").await, Err(StoreError::NotFound(_))));
+        assert_eq!(store.accounts().await.unwrap(), []);
+        let (phone, owner) = store.device(device().id).await.unwrap().unwrap();
+        assert_eq!(
+            (phone.state.word(), fence, store.session_fence(phone.number).await.unwrap()),
+            ("revoked", Some(0), None)
+        );
+        assert_eq!((owner.role, owner.claims.len(), owner.password, owner.disabled), (None, 0, None, true));
+        assert_eq!(store.account(&owner.email).await.unwrap(), None, "not even by what stands in its place");
+        let used = store.activate_by_code([9; 32], None, device(), tokens).await.unwrap();
+        assert_eq!(used, CodeUse::Unknown);
+        let again = store.create_account(ana()).await.unwrap();
+        assert_ne!((again.number, again.id), (account.number, account.id));
+        assert_eq!(store.accounts().await.unwrap().len(), 1);
+    }
+}
