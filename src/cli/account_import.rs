@@ -188,10 +188,9 @@ fn parse(bytes: &[u8]) -> Result<(Vec<ImportRow>, Vec<Problem>), CliError> {
     let (mut rows, mut problems) = (Vec::new(), Vec::new());
     for record in reader.records() {
         let parsed = match record {
-            Ok(record) => row(&known, &record),
+            Ok(record) => row(&known, line_of(bytes, record.position()), &record),
             Err(error) => {
-                let line = error.position().map_or(0, csv::Position::line);
-                Err(Problem { line, message: "it is not UTF-8".to_owned() })
+                Err(Problem { line: line_of(bytes, error.position()), message: "it is not UTF-8".to_owned() })
             }
         };
         match parsed {
@@ -200,6 +199,14 @@ fn parse(bytes: &[u8]) -> Result<(Vec<ImportRow>, Vec<Problem>), CliError> {
         }
     }
     Ok((rows, problems))
+}
+
+/// The line that a row begins on. The reader's own position is before the empty lines that it skips.
+fn line_of(bytes: &[u8], position: Option<&csv::Position>) -> u64 {
+    let Some(position) = position else { return 0 };
+    let rest = usize::try_from(position.byte()).ok().and_then(|begin| bytes.get(begin..)).unwrap_or_default();
+    let skipped = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).filter(|byte| **byte == b'\n');
+    position.line() + skipped.count() as u64
 }
 
 fn column(name: &str) -> Result<Column, CliError> {
@@ -215,14 +222,17 @@ fn column(name: &str) -> Result<Column, CliError> {
             _ => {
                 let known = ["email", "role", "claims", "claims.NAME"];
                 let unknown = bad_file(format!("there is no column `{name}` for accounts"));
-                Err(unknown.hint(near::hint(name, known).unwrap_or_else(|| known.join(", "))))
+                let hint = match name.contains([';', '\t']) {
+                    true => "cells are separated by commas: email,role,claims.region".to_owned(),
+                    false => near::hint(name, known).unwrap_or_else(|| known.join(", ")),
+                };
+                Err(unknown.hint(hint))
             }
         },
     }
 }
 
-fn row(known: &[Column], record: &csv::StringRecord) -> Result<ImportRow, Problem> {
-    let line = record.position().map_or(0, csv::Position::line);
+fn row(known: &[Column], line: u64, record: &csv::StringRecord) -> Result<ImportRow, Problem> {
     let wrong = |message: String| Problem { line, message };
     if record.len() != known.len() {
         return Err(wrong(format!("it has {} cells, the first line has {}", record.len(), known.len())));
@@ -282,6 +292,7 @@ mod tests {
                 "all_claims": false,
             })
         );
+        assert_eq!(rows("email\r\n\r\na@x.com\r\nb@x.com")[1]["line"], 4);
         let all = rows("email,claims\na@x.com,\"{\"\"team\"\": 7}\"\nb@x.com,");
         assert_eq!((&all[0]["claims"], &all[0]["all_claims"]), (&json!({ "team": 7 }), &json!(true)));
         assert_eq!((&all[1]["all_claims"], &all[1]["role"]), (&json!(true), &Value::Null));
@@ -304,6 +315,7 @@ mod tests {
         };
         assert!(refused("e-mail,role").1.contains("did you mean `email`"));
         assert!(refused("email,password").1.contains("--codes"));
+        assert!(refused("email;role").1.contains("commas"));
         assert!(refused("role").0.contains("no column `email`"));
         assert!(refused("email,email").0.contains("twice"));
         assert!(refused("email,claims,claims.a").0.contains("all claims"));
