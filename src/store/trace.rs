@@ -1,8 +1,10 @@
 //! Everything that is kept of the mutations and records with one id.
 
+use std::collections::BTreeSet;
+
 use omctl_protocol::inspect::{FieldWriter, RecordTrace, TraceDevice};
 use omctl_protocol::{ChannelName, DeviceId, Life, MutationId, Position, Receipt, Seq};
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params};
+use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, named_params};
 use uuid::Uuid;
 
 use super::inbox::parse_receipts;
@@ -45,8 +47,6 @@ pub struct TracedWaiting {
 pub struct TracedSettled {
     /// The device that made it.
     pub by: Option<TraceDevice>,
-    /// The id it is settled under.
-    pub settled_as: MutationId,
     /// The receipt.
     pub receipt: Receipt,
     /// When it was settled (milliseconds since 1970).
@@ -63,56 +63,74 @@ impl Store {
         self.read(move |connection| {
             let channel = channel.as_ref().map(ChannelName::as_str);
             let mutation = Uuid::parse_str(&id).ok().map(MutationId);
-            let settled = match mutation {
-                Some(mutation) => settled(connection, mutation)?,
-                None => Vec::new(),
-            };
-            let mut records = records(connection, channel, RecordBy::Id(&id))?;
-            for position in settled.iter().filter_map(|one| one.receipt.position) {
-                records.extend(self::records(connection, channel, RecordBy::Position(position))?);
-            }
-            Ok(Traced {
+            let mut traced = Traced {
                 waiting: waiting(connection, channel, &id)?,
+                settled: Vec::new(),
                 verdicts: verdicts(connection, channel, &id, mutation)?,
-                settled,
-                records,
-            })
+                records: Vec::new(),
+            };
+            for (record, writers) in records(connection, channel, RecordBy::Id(&id))? {
+                let text = format!("\"position\":{}", record.position);
+                let here = |receipt: &Receipt, _| receipt.position == Some(record.position);
+                for writer in writers {
+                    traced.settled.extend(receipts(connection, BY_POSITION, &[&text, &writer], here)?);
+                }
+                traced.records.push(record);
+            }
+            if let Some(mutation) = mutation {
+                let bytes = mutation.0.as_bytes().as_slice();
+                let mut found = receipts(connection, BY_ID, &[&bytes], |one, seq| seq == Some(one.seq.0))?;
+                // Receipts are many, and have no index by what they say.
+                if found.is_empty() && traced.is_empty() {
+                    let text = mutation.to_string();
+                    found = receipts(connection, BY_RECEIPT, &[&text], |one, _| one.id == mutation)?;
+                }
+                for position in found.iter().filter_map(|one| one.receipt.position) {
+                    let here = records(connection, channel, RecordBy::Position(position))?;
+                    traced.records.extend(here.into_iter().map(|(record, _)| record));
+                }
+                traced.settled.extend(found);
+            }
+            Ok(traced)
         })
         .await
     }
 }
 
-fn settled(connection: &Connection, mutation: MutationId) -> Result<Vec<TracedSettled>, StoreError> {
-    const BY_ID: &str =
-        "SELECT mutation.id, mutation.incarnation, mutation.seq, receipt_batch.body, receipt_batch.at_ms
-        FROM mutation JOIN receipt_batch ON receipt_batch.number = mutation.batch WHERE mutation.id = :id";
-    // An id that came with two payloads is settled under another one; only the receipt says so.
-    const BY_RECEIPT: &str =
-        "SELECT mutation.id, mutation.incarnation, mutation.seq, receipt_batch.body, receipt_batch.at_ms
-        FROM receipt_batch JOIN mutation ON mutation.batch = receipt_batch.number
-        WHERE instr(receipt_batch.body, :text) > 0";
-    let read = |row: &Row<'_>| -> rusqlite::Result<(Uuid, IncarnationNo, u64, String, i64)> {
-        Ok((Uuid::from_bytes(row.get(0)?), row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-    };
-    let bytes = mutation.0.as_bytes().as_slice();
-    let mut found: Vec<_> = connection
-        .prepare_cached(BY_ID)
-        .and_then(|mut statement| statement.query_map(named_params! { ":id": bytes }, read)?.collect())
-        .map_err(sqlite_error)?;
-    if found.is_empty() {
-        let text = mutation.to_string();
-        found = connection
-            .prepare_cached(BY_RECEIPT)
-            .and_then(|mut statement| statement.query_map(named_params! { ":text": text }, read)?.collect())
-            .map_err(sqlite_error)?;
+impl Traced {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.settled.is_empty() && self.verdicts.is_empty() && self.records.is_empty()
     }
+}
+
+/// What [`receipts`] reads: `incarnation, body, at_ms, seq`; no seq where the receipt itself must tell.
+const BY_ID: &str = "SELECT receipt_batch.incarnation, receipt_batch.body, receipt_batch.at_ms, mutation.seq
+    FROM mutation JOIN receipt_batch ON receipt_batch.number = mutation.batch WHERE mutation.id = ?1";
+
+/// An id that came with two payloads is settled under another one; only the receipt says so.
+const BY_RECEIPT: &str = "SELECT incarnation, body, at_ms, NULL FROM receipt_batch WHERE instr(body, ?1) > 0";
+
+const BY_POSITION: &str = "SELECT incarnation, body, at_ms, NULL FROM receipt_batch
+    WHERE incarnation = ?2 AND instr(body, ?1) > 0";
+
+/// The receipts that these batches have and that are meant.
+fn receipts(
+    connection: &Connection,
+    sql: &'static str,
+    parameters: &[&dyn ToSql],
+    is_meant: impl Fn(&Receipt, Option<u64>) -> bool,
+) -> Result<Vec<TracedSettled>, StoreError> {
+    let mut statement = connection.prepare_cached(sql).map_err(sqlite_error)?;
+    let mut rows = statement.query(parameters).map_err(sqlite_error)?;
     let mut settled = Vec::new();
-    for (settled_as, incarnation, seq, body, at_ms) in found {
-        let receipts = parse_receipts(&body)?;
-        let of = |receipt: &Receipt| receipt.seq.0 == seq && (receipt.id == mutation || settled_as == mutation.0);
-        let Some(receipt) = receipts.into_iter().find(of) else { continue };
+    while let Some(row) = rows.next().map_err(sqlite_error)? {
+        let read = || -> rusqlite::Result<(IncarnationNo, String, i64, Option<u64>)> {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        };
+        let (incarnation, body, at_ms, seq) = read().map_err(sqlite_error)?;
         let by = device_of(connection, incarnation)?;
-        settled.push(TracedSettled { by, settled_as: MutationId(settled_as), receipt, at_ms });
+        let meant = parse_receipts(&body)?.into_iter().filter(|receipt| is_meant(receipt, seq));
+        settled.extend(meant.map(|receipt| TracedSettled { by: by.clone(), receipt, at_ms }));
     }
     Ok(settled)
 }
@@ -169,7 +187,12 @@ enum RecordBy<'a> {
     Position(Position),
 }
 
-fn records(connection: &Connection, channel: Option<&str>, by: RecordBy<'_>) -> Result<Vec<RecordTrace>, StoreError> {
+/// Records, each with the histories that wrote it last.
+fn records(
+    connection: &Connection,
+    channel: Option<&str>,
+    by: RecordBy<'_>,
+) -> Result<Vec<(RecordTrace, BTreeSet<IncarnationNo>)>, StoreError> {
     const BY_ID: &str = "SELECT channel.name, log.id, position, log.at_ms, life, hash IS NULL, length(scopes) / 8,
             writers, channel.number
         FROM channel JOIN log ON log.channel = channel.number AND log.id = :id
@@ -179,7 +202,7 @@ fn records(connection: &Connection, channel: Option<&str>, by: RecordBy<'_>) -> 
             writers, channel.number
         FROM log JOIN channel ON channel.number = log.channel
         WHERE position = :id AND (:channel IS NULL OR channel.name = :channel)";
-    let (sql, parameter): (&str, &dyn rusqlite::ToSql) = match &by {
+    let (sql, parameter): (&str, &dyn ToSql) = match &by {
         RecordBy::Id(id) => (BY_ID, id),
         RecordBy::Position(position) => (BY_POSITION, &position.0.cast_signed()),
     };
@@ -203,11 +226,13 @@ fn records(connection: &Connection, channel: Option<&str>, by: RecordBy<'_>) -> 
         };
         let (mut record, writers, number) = read().map_err(sqlite_error)?;
         record.key = key_of(connection, number, record.record.as_str())?;
+        let mut histories = BTreeSet::new();
         for (field, incarnation) in Writers::from_text(writers.as_deref())?.0 {
+            histories.insert(IncarnationNo(incarnation));
             let by = device_of(connection, IncarnationNo(incarnation))?;
             record.writers.push(FieldWriter { field, by });
         }
-        records.push(record);
+        records.push((record, histories));
     }
     Ok(records)
 }

@@ -25,8 +25,8 @@ impl Sync {
             events.push(TraceEvent { at_ms, by, what });
         }
         for one in settled {
-            let what = TraceStep::Settled { mutation: one.settled_as, receipt: one.receipt };
-            events.extend(captured(one.settled_as, one.by.clone()));
+            events.extend(captured(one.receipt.id, one.by.clone()));
+            let what = TraceStep::Settled { mutation: one.receipt.id, receipt: one.receipt };
             events.push(TraceEvent { at_ms: one.at_ms, by: one.by, what });
         }
         for kept in verdicts {

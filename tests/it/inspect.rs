@@ -65,6 +65,8 @@ async fn a_write_is_traced_from_its_device_to_its_place_and_what_is_not_there_is
     assert_eq!((text(&found["channel"]), &found["deleted"], &found["life"]), ("notes", &json!(false), &json!(1)));
     assert_eq!(text(&found["writers"][0]["by"]["email"]), "ana@example.com");
     assert!(steps(&traced).contains(&"journaled".to_owned()));
+    let settled = traced["events"].as_array().unwrap().iter().find(|event| event["step"] == "settled").unwrap();
+    assert!(ids.contains(&text(&settled["mutation"]).to_owned()), "which write made it so: {traced}");
 
     for words in [&["sync", "trace", "nothing-here"][..], &["sync", "trace", &record, "--channel", "own"]] {
         let (code, unknown) = ask(&world, words).await;

@@ -192,7 +192,7 @@ pub enum TraceStep {
     },
     /// It has its receipt.
     Settled {
-        /// The id it is settled under.
+        /// The mutation.
         mutation: MutationId,
         /// The receipt.
         receipt: Receipt,
