@@ -31,7 +31,7 @@ impl Admin {
     /// Makes an account.
     ///
     /// # Errors
-    /// As [`Identity::create_account`].
+    /// As [`crate::identity::Identity::create_account`].
     pub async fn create_account(&self, new: AccountNew) -> Result<AccountView, AdminError> {
         let AccountNew { email, role, claims, password } = new;
         let row = self
@@ -45,7 +45,7 @@ impl Admin {
     /// Changes an account; its live sessions hear of it.
     ///
     /// # Errors
-    /// As [`Identity::change_account`].
+    /// As [`crate::identity::Identity::change_account`].
     pub async fn change_account(&self, email: &str, patch: AccountPatch) -> Result<AccountView, AdminError> {
         let password = match patch.password {
             None => PasswordChange::Keep,
@@ -65,7 +65,7 @@ impl Admin {
     /// Makes an activation code.
     ///
     /// # Errors
-    /// As [`Identity::create_code`].
+    /// As [`crate::identity::Identity::create_code`].
     pub async fn create_code(&self, email: &str) -> Result<CodeView, AdminError> {
         let made = self.identity.create_code(email).await;
         let (code, expires_ms) = self.named(made).await?;
