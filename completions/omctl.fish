@@ -35,9 +35,11 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every m
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make, change and list accounts'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Simulate devices'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "sync" -d 'Look at writes of devices that were rejected or lost'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save and restore the server\'s store: accounts, devices, state log'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Look at devices, activate and revoke them, simulate fleets of them'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "sync" -d 'Look at how sync stands, and at what became of devices\' writes'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "logs" -d 'Show the running server\'s newest log events; -f goes on with what comes'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save, restore, seed and reset the server\'s store: accounts, devices, state log'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "backup" -d 'Save the store in a file of your choice and examine it; a server may be running'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -85,15 +87,21 @@ complete -c omctl -n "__fish_omctl_using_subcommand serve" -l json -d 'Print JSO
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "add" -d 'Make an account'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "set" -d 'Change an account\'s role and claims; its connected devices see the difference at once'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "list" -d 'List accounts'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add set list code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "add" -d 'Make an account'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "list" -d 'List accounts'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "show" -d 'Show one account with its devices'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "set" -d 'Change an account\'s role and claims; its connected devices see the difference at once'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "disable" -d 'Let an account do nothing until it is enabled again; its connected devices are out within 5 seconds'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "enable" -d 'Let a disabled account act again, with the devices it has'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "passwd" -d 'Give an account a password, or take it away; its devices stay as they are'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "remove" -d 'Remove an account for good and revoke its devices'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "import" -d 'Add and change accounts from a CSV file: all of them, or none'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l role -d 'Its role, as `write:` and `scope:` of channels name it' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
@@ -105,6 +113,22 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l role -d 'Its role from now on' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l claim -d 'A claim that it has from now on: `name=text`, or `name=[text,text]`; repeatable' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l remove-claim -d 'A claim that is taken away; repeatable' -r
@@ -117,14 +141,51 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l password-stdin -d 'Read it from stdin'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l generate -d 'Make one and show it, this once'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l none -d 'Take it away: devices are activated by codes alone'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l dry-run -d 'Show what would be added and changed, and change nothing'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l codes -d 'Make an activation code for each account that is added; codes end after ten minutes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l env -d 'Whose overlay of `env:` names the data directory' -r
@@ -191,12 +252,16 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate" -f -a "simulate" -d 'Run a fleet of real device clients against the running server and prove that they converge'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "simulate" -d 'Run a fleet of real device clients against the running server and prove that they converge'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "list" -d 'List devices, the latest seen first'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "show" -d 'Show one device: its account, its outbox as the server knows it, what waits'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "activate" -d 'Make a file on this machine a device of an account, and sync it'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "revoke" -d 'Take a device out of service for good; a connected one is out within 5 seconds'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l devices -d 'How many devices' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l account -d 'Whose devices they are, in turn; without it all enabled accounts' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l duration -d 'For how long they write' -r
@@ -216,13 +281,68 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -f -a "rejected" -d 'List mutations that were not applied, the newest first; --json shows their values'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from rejected conflicts" -f -a "conflicts" -d 'List mutations of which a value lost, the newest first; --json shows their values'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l account -d 'Of this account only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l account -d 'Whom the device acts for' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l store -d 'The device\'s file' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l name -d 'What the device is called; else as its file' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "inspect" -d 'Show how channels and devices stand: records, what waits, what is held or paused'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "trace" -d 'Tell what became of one mutation or record, in the order of time; --json shows values'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "rejected" -d 'List mutations that were not applied, the newest first; --json shows their values'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "conflicts" -d 'List mutations of which a value lost, the newest first; --json shows their values'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l channel -d 'Records of this channel only' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l channel -d 'Of this channel only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l account -d 'Of this account\'s devices only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l limit -d 'At most so many' -r
@@ -245,14 +365,31 @@ complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcom
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "snapshot" -d 'Save the store in one file; a server may be running'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "restore" -d 'Put a snapshot in the store\'s place; the server must be stopped'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list" -f -a "list" -d 'List the snapshots of the data directory'
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l level -d 'Only this level and what is more serious' -r -f -a "error\t''
+warn\t''
+info\t''
+debug\t''
+trace\t''"
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -s n -l last -d 'Begin with at most so many recent ones' -r
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -s f -l follow -d 'Go on with what comes, until interrupted'
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -f -a "snapshot" -d 'Save the store in one file; a server may be running'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -f -a "restore" -d 'Put a snapshot in the store\'s place; the server must be stopped'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -f -a "list" -d 'List the snapshots of the data directory'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -f -a "seed" -d 'Put the project\'s seed files into the running server\'s store again'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and not __fish_seen_subcommand_from snapshot restore list seed reset" -f -a "reset" -d 'Delete the store, so that the next start begins a fresh one; the server must be stopped'
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l data-dir -d 'The data directory' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from snapshot" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -274,6 +411,29 @@ complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcomma
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l force -d 'Overwrite records that look otherwise'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from reset" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -l data-dir -d 'The data directory' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

@@ -8,6 +8,12 @@ pub const BODY_BYTES_MAX: usize = 8 << 20;
 /// Largest body of a request that is not a batch of frames, in bytes: activation, tokens, administration.
 pub const API_BODY_BYTES_MAX: usize = 256 << 10;
 
+/// Largest body of an import of accounts or of seeds, in bytes: what comes from a file that somebody has written.
+pub const IMPORT_BODY_BYTES_MAX: usize = 8 << 20;
+
+/// Most accounts of one import: they are one transaction, and other writes wait for it.
+pub const IMPORT_ACCOUNTS_MAX: usize = 10_000;
+
 /// How long a request's head may take (attack C25).
 pub const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -118,6 +124,18 @@ pub const MISSING_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// Most rejected mutations or conflicts that one request lists.
 pub const VERDICTS_MAX: usize = 1_000;
+
+/// Events of the log that a server keeps in memory for `omctl logs`: at most some MB.
+pub const LOG_EVENTS_KEPT: usize = 2_000;
+
+/// Longest text of such an event, in bytes: its sentence, or one field.
+pub const LOG_TEXT_BYTES_MAX: usize = 1_024;
+
+/// Events that a reader of the log gets at a time.
+pub const LOG_EVENTS_AT_ONCE: usize = 256;
+
+/// Most readers who follow the log at the same time: each is an open connection.
+pub const LOG_READERS_MAX: usize = 16;
 
 /// Life of an access token.
 pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(3600);

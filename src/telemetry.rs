@@ -1,11 +1,18 @@
-//! What the process says about itself: the log on stderr, and counters.
+//! What the process says about itself: the log on stderr, its newest events in memory, and counters.
 //!
 //! *Invariant:* bodies, tokens, passwords and record values are never logged or counted.
+
+mod recent;
 
 use std::io::IsTerminal as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use self::recent::RecentLayer;
+pub use self::recent::{Following, Keep, Piece, Recent};
 
 /// The filter where none is given: our lifecycle, and what others warn of.
 pub const DEFAULT_FILTER: &str = "warn,omctl=info";
@@ -33,26 +40,29 @@ pub enum TelemetryError {
     },
 }
 
-/// Begins the log on stderr. Where one was begun before (in tests), that one stays.
+/// Begins the log on stderr and in [`RECENT`]. Where one was begun before (in tests), that one stays.
 ///
 /// # Errors
 /// [`TelemetryError::Filter`].
-pub fn start(filter: Option<&str>, format: LogFormat, colour: bool) -> Result<(), TelemetryError> {
+pub fn start(filter: Option<&str>, format: LogFormat, colour: bool, keep: Keep) -> Result<(), TelemetryError> {
     let text = filter.unwrap_or(DEFAULT_FILTER);
     let filter = EnvFilter::try_new(text)
         .map_err(|error| TelemetryError::Filter { filter: text.to_owned(), message: error.to_string() })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(colour && std::io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(filter).with(RecentLayer { recent: &RECENT, keep });
     // A second start finds the first one in place, which is what its caller wants too.
     let _already = match format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+        LogFormat::Text => log.with(stderr).try_init(),
+        LogFormat::Json => log.with(stderr.json()).try_init(),
     };
     Ok(())
 }
+
+/// The newest events of this process's log.
+pub static RECENT: Recent = Recent::new();
 
 /// The counters of this process.
 pub static COUNTERS: Counters = Counters::new();

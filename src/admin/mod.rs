@@ -5,19 +5,23 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
+mod accounts;
+mod inspect;
+mod seed;
 mod verdicts;
 
 use omctl_protocol::admin::{
-    AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView,
-    CodeView, DeviceView,
+    AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView, DeviceView,
 };
 use omctl_protocol::{ChannelName, DeviceId, Value};
 
 use crate::backend::Delivery;
-use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
+use crate::catalog::near;
+use crate::identity::{Identity, IdentityError};
 use crate::live::{Home, LiveChannel, LiveHandle};
+use crate::push::Push;
 use crate::rule::Subject;
-use crate::store::{AccountRow, Store, StoreError};
+use crate::store::{AccountRow, DeviceRow, Store, StoreError};
 use crate::sync::{ChannelHealth, Release, Sync, SyncError, ViewRow};
 
 /// Why an action was not done.
@@ -26,10 +30,12 @@ pub enum AdminError {
     /// The thing is not there.
     #[error("no {what} `{name}`")]
     NotFound {
-        /// `device`, `channel`
+        /// `account`, `device`, `channel`, …
         what: &'static str,
         /// What it was called.
         name: String,
+        /// What may have been meant, or how to see what there is.
+        hint: Option<String>,
     },
     /// More deletes are held by now than the operator was shown.
     #[error("{held} deletes of `{channel}` are held by now")]
@@ -68,84 +74,13 @@ pub struct Admin {
     identity: Identity,
     live: LiveHandle,
     sync: Sync,
+    push: Push,
 }
 
 impl Admin {
     /// Over these rooms.
-    pub fn new(store: Store, identity: Identity, live: LiveHandle, sync: Sync) -> Self {
-        Self { store, identity, live, sync }
-    }
-
-    /// All accounts in the order of their addresses.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn accounts(&self) -> Result<Vec<AccountView>, AdminError> {
-        Ok(self.identity.accounts().await?.into_iter().map(account_view).collect())
-    }
-
-    /// One account.
-    ///
-    /// # Errors
-    /// [`IdentityError::NoAccount`], those of the store.
-    pub async fn account(&self, email: &str) -> Result<AccountView, AdminError> {
-        Ok(account_view(self.identity.account(email).await?))
-    }
-
-    /// Makes an account.
-    ///
-    /// # Errors
-    /// As [`Identity::create_account`].
-    pub async fn create_account(&self, new: AccountNew) -> Result<AccountView, AdminError> {
-        let AccountNew { email, role, claims, password } = new;
-        let row = self
-            .identity
-            .create_account(NewAccount { email, role, claims, password: password.map(Into::into) })
-            .await?;
-        tracing::info!(account = %row.email, "created account `{}`", row.email);
-        Ok(account_view(row))
-    }
-
-    /// Changes an account; its live sessions hear of it.
-    ///
-    /// # Errors
-    /// As [`Identity::change_account`].
-    pub async fn change_account(&self, email: &str, patch: AccountPatch) -> Result<AccountView, AdminError> {
-        let password = match patch.password {
-            None => PasswordChange::Keep,
-            Some(None) => PasswordChange::Remove,
-            Some(Some(new)) => PasswordChange::Set(new.into()),
-        };
-        let row = self.identity.change_account(email, patch.role, patch.claims, patch.disabled, password).await?;
-        tracing::info!(account = %row.email, "changed account `{}`", row.email);
-        Ok(account_view(row))
-    }
-
-    /// Makes an activation code.
-    ///
-    /// # Errors
-    /// As [`Identity::create_code`].
-    pub async fn create_code(&self, email: &str) -> Result<CodeView, AdminError> {
-        let (code, expires_ms) = self.identity.create_code(email).await?;
-        Ok(CodeView { email: email.to_lowercase(), code, expires_ms })
-    }
-
-    /// All devices, the latest seen first.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn devices(&self) -> Result<Vec<DeviceView>, AdminError> {
-        let devices = self.store.devices().await?;
-        let view = |(device, account): (crate::store::DeviceRow, AccountRow)| DeviceView {
-            id: device.id,
-            email: account.email,
-            name: device.name,
-            platform: device.platform,
-            state: device.state.word().to_owned(),
-            created_ms: device.created_ms,
-            seen_ms: device.seen_ms,
-        };
-        Ok(devices.into_iter().map(view).collect())
+    pub fn new(store: Store, identity: Identity, live: LiveHandle, sync: Sync, push: Push) -> Self {
+        Self { store, identity, live, sync, push }
     }
 
     /// Every channel as it is live.
@@ -161,8 +96,10 @@ impl Admin {
     /// [`AdminError::NotFound`].
     pub fn channel(&self, name: &str) -> Result<ChannelView, AdminError> {
         let live = self.live.current();
-        let channel = live.channels.get(&ChannelName::from(name));
-        let channel = channel.ok_or_else(|| AdminError::NotFound { what: "channel", name: name.to_owned() })?;
+        let channel = live.channels.get(&ChannelName::from(name)).ok_or_else(|| {
+            let hint = near::hint(name, live.channels.keys().map(ChannelName::as_str));
+            AdminError::NotFound { what: "channel", name: name.to_owned(), hint }
+        })?;
         Ok(channel_view(channel, self.sync.health().get(channel.name())))
     }
 
@@ -204,12 +141,17 @@ impl Admin {
     /// [`AdminError::NotFound`], those of the store.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), AdminError> {
         self.store.revoke_device(device).await.map_err(|error| match error {
-            StoreError::NotFound(_) => AdminError::NotFound { what: "device", name: device.to_string() },
+            StoreError::NotFound(_) => no_device(device),
             other => other.into(),
         })?;
         tracing::info!(%device, "revoked device {device}");
         Ok(())
     }
+}
+
+fn no_device(device: DeviceId) -> AdminError {
+    let hint = Some("see them: omctl device list".to_owned());
+    AdminError::NotFound { what: "device", name: device.to_string(), hint }
 }
 
 fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> ChannelView {
@@ -234,15 +176,14 @@ fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> Channe
     }
 }
 
-fn account_view(row: AccountRow) -> AccountView {
-    AccountView {
-        id: row.id,
-        email: row.email,
-        role: row.role,
-        claims: row.claims,
-        has_password: row.password.is_some(),
-        disabled: row.disabled,
-        devices: row.devices,
-        created_ms: row.created_ms,
+fn device_view(device: DeviceRow, account: AccountRow) -> DeviceView {
+    DeviceView {
+        id: device.id,
+        email: account.email,
+        name: device.name,
+        platform: device.platform,
+        state: device.state.word().to_owned(),
+        created_ms: device.created_ms,
+        seen_ms: device.seen_ms,
     }
 }

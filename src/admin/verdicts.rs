@@ -14,8 +14,7 @@ impl Admin {
     /// Mutations that were not applied, newest first.
     ///
     /// # Errors
-    /// [`AdminError::BadValue`], [`crate::identity::IdentityError::NoAccount`], [`AdminError::NotFound`]; those of the
-    /// store.
+    /// [`AdminError::BadValue`], [`AdminError::NotFound`]; those of the store.
     pub async fn rejected(&self, query: VerdictQuery) -> Result<Vec<VerdictView>, AdminError> {
         self.verdicts(Losing::Rejected, query).await
     }
@@ -36,10 +35,15 @@ impl Admin {
         }
         // A misspelt name must not look like "nothing was rejected". A channel that is no longer declared may have some.
         let email = match query.account {
-            Some(email) => Some(self.identity.account(&email).await?.email),
+            Some(email) => Some(self.account(&email).await?.email),
             None => None,
         };
         let channel = query.channel.map(omctl_protocol::ChannelName::from);
+        if let Some(channel) = &channel
+            && !self.store.has_verdicts_of(channel.clone()).await?
+        {
+            self.channel(channel.as_str())?;
+        }
         let filter = VerdictFilter { channel, email, limit: limit as usize, ..VerdictFilter::default() };
         Ok(self.sync.verdicts(what, filter).await?)
     }

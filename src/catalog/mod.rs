@@ -12,7 +12,7 @@ mod edit;
 mod field;
 mod load;
 mod model;
-mod near;
+pub mod near;
 mod project;
 mod read;
 mod scope;

@@ -1,19 +1,32 @@
 //! "Did you mean": the known word nearest to an unknown one.
 
 /// The nearest of `known`, if it is near enough to be a slip of the fingers.
-pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
-    let folded = word.to_lowercase();
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let near = known.into_iter().filter_map(|one| Some((slip(word, one)?, one)));
+    near.min_by_key(|(distance, _)| *distance).map(|(_, one)| one)
+}
+
+/// The nearest e-mail address. The parts before and behind the `@` are compared alone: most addresses of an
+/// organisation share the second one, and two short names in front of a long domain are no slip.
+pub fn nearest_address<'k>(address: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    let (local, domain) = address.split_once('@').unwrap_or((address, ""));
+    let near = known.into_iter().filter_map(|one| {
+        let (its_local, its_domain) = one.split_once('@')?;
+        // Whoever forgets the domain, or has only one, means it.
+        let domains = if domain.is_empty() { 0 } else { slip(domain, its_domain)? };
+        Some((slip(local, its_local)? + domains, one))
+    });
+    near.min_by_key(|(distance, _)| *distance).map(|(_, one)| one)
+}
+
+/// How far two words are apart, if that may be a slip of the fingers.
+fn slip(word: &str, known: &str) -> Option<usize> {
     let allowed = (word.chars().count() / 3).clamp(1, 3);
-    known
-        .into_iter()
-        .map(|one| (distance(&folded, &one.to_lowercase()), one))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, one)| one)
+    Some(distance(&word.to_lowercase(), &known.to_lowercase())).filter(|distance| *distance <= allowed)
 }
 
 /// The sentence, followed by all that is known where nothing is near and the list is short.
-pub(super) fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
+pub fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
     if let Some(one) = nearest(word, known.clone()) {
         return Some(format!("did you mean `{one}`?"));
     }
@@ -55,5 +68,15 @@ mod tests {
         assert_eq!(nearest("Type", known), Some("type"));
         assert_eq!(nearest("readonly", known), Some("read_only"));
         assert_eq!(nearest("colour", known), None);
+    }
+
+    #[test]
+    fn slips_in_addresses_are_found_and_other_people_are_not() {
+        let known = ["ana@example.com", "bo@example.com", "office@example.org"];
+        assert_eq!(nearest_address("anna@example.com", known), Some("ana@example.com"));
+        assert_eq!(nearest_address("ana@exmaple.con", known), Some("ana@example.com"));
+        assert_eq!(nearest_address("Office", known), Some("office@example.org"));
+        assert_eq!(nearest_address("cy@example.com", known), None);
+        assert_eq!(nearest_address("ana@elsewhere.net", known), None);
     }
 }

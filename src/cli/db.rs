@@ -1,16 +1,17 @@
-//! `omctl db`: the server's own store in one file, and back. It works on the data directory, without a server.
+//! `omctl db`: the server's own store in one file, and back. It works on the data directory, without a server; only
+//! `seed` (in `db_seed.rs`) asks a running one.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::remote::Place;
-use super::{Cli, CliError, Exit, agree, columns};
+use super::{Cli, CliError, Exit, agree, columns, db_seed};
 use crate::clock::Clock;
 use crate::server::DataDirError;
-use crate::server::snapshots::{self, Before, EXTENSION, Listed, Restoring, SnapshotError};
+use crate::server::snapshots::{self, Before, EXTENSION, Listed, Resetting, Restoring, SnapshotError};
 
-/// Save and restore the server's store: accounts, devices, state log
+/// Save, restore, seed and reset the server's store: accounts, devices, state log
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -22,6 +23,8 @@ enum What {
     Snapshot(SnapshotArgs),
     Restore(RestoreArgs),
     List(ListArgs),
+    Seed(db_seed::SeedArgs),
+    Reset(ResetArgs),
 }
 
 /// Save the store in one file; a server may be running
@@ -44,6 +47,16 @@ struct RestoreArgs {
     place: Place,
 }
 
+/// Delete the store, so that the next start begins a fresh one; the server must be stopped
+///
+/// Accounts, devices and the records of managed channels go; other backends keep theirs. A snapshot is taken first.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  omctl db reset --yes")]
+struct ResetArgs {
+    #[command(flatten)]
+    place: Place,
+}
+
 /// List the snapshots of the data directory
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  omctl db list")]
@@ -57,6 +70,8 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         What::Snapshot(args) => snapshot(cli, &args),
         What::Restore(args) => restore(cli, &args),
         What::List(args) => list(cli, &args),
+        What::Seed(args) => db_seed::run(cli, &args),
+        What::Reset(args) => reset(cli, &args),
     }
 }
 
@@ -91,18 +106,7 @@ fn restore(cli: &Cli, args: &RestoreArgs) -> Result<Exit, CliError> {
     let holds = format!("{} records, {} accounts", contents.records, contents.accounts);
     agree(cli, &format!("replace the store in `{to}` by `{from}` ({holds})"), "say --yes")?;
     let before = restoring.finish(&project, Clock::System.now_ms())?;
-    let (saved, undo) = match before {
-        Before::Nothing => (None, None),
-        Before::Saved(path) => {
-            let path = absolute(path);
-            let undo = command(cli, &args.place, &path);
-            (Some(path), Some(undo))
-        }
-        Before::Damaged(path) => {
-            cli.ui.warn(format!("the store that was there cannot be read; its bytes are in `{}`", path.display()));
-            (Some(absolute(path)), None)
-        }
-    };
+    let (saved, undo) = undo_of(cli, &args.place, before);
     let text =
         format!("restored {} records and {} accounts from {}", contents.records, contents.accounts, file.display());
     cli.ui.result(text, || {
@@ -119,6 +123,50 @@ fn restore(cli: &Cli, args: &RestoreArgs) -> Result<Exit, CliError> {
             "accounts, roles, claims and revoked devices are those of the snapshot again; devices that were activated since \
              must be activated again, and bring their changes then",
         );
+    }
+    cli.ui.next("omctl serve");
+    Ok(Exit::Ok)
+}
+
+/// Where the store that was there is now, and the command that brings it back.
+fn undo_of(cli: &Cli, place: &Place, before: Before) -> (Option<PathBuf>, Option<String>) {
+    match before {
+        Before::Nothing => (None, None),
+        Before::Saved(path) => {
+            let path = absolute(path);
+            let undo = command(cli, place, &path);
+            (Some(path), Some(undo))
+        }
+        Before::Damaged(path) => {
+            cli.ui.warn(format!("the store that was there cannot be read; its bytes are in `{}`", path.display()));
+            (Some(absolute(path)), None)
+        }
+    }
+}
+
+fn reset(cli: &Cli, args: &ResetArgs) -> Result<Exit, CliError> {
+    let (data_dir, project) = args.place.resolve(cli)?;
+    let resetting = Resetting::begin(&data_dir)?;
+    let contents = resetting.contents();
+    let holds = contents.map_or("it cannot be read".to_owned(), |contents| {
+        format!("{} records, {} accounts", contents.records, contents.accounts)
+    });
+    agree(
+        cli,
+        &format!("delete the store in `{}` ({holds})", data_dir.display()),
+        "say --yes; a snapshot is taken first",
+    )?;
+    let before = resetting.finish(&project, Clock::System.now_ms())?;
+    let (saved, undo) = undo_of(cli, &args.place, before);
+    cli.ui.result(format!("deleted the store in {} ({holds})", data_dir.display()), || {
+        json!({
+            "type": "result", "schema": "omctl.db.reset/1", "data_dir": data_dir.display().to_string(),
+            "records": contents.map(|contents| contents.records), "accounts": contents.map(|contents| contents.accounts),
+            "before": saved.as_ref().map(|path| path.display().to_string()), "undo": undo,
+        })
+    });
+    if let (Some(undo), false) = (&undo, cli.ui.is_json()) {
+        cli.ui.note(format!("undo: {undo}"));
     }
     cli.ui.next("omctl serve");
     Ok(Exit::Ok)
@@ -191,13 +239,18 @@ fn find(data_dir: &Path, given: &Path) -> PathBuf {
 }
 
 /// The command that puts a snapshot back, as it is typed.
-fn command(cli: &Cli, place: &Place, snapshot: &Path) -> String {
+pub(super) fn command(cli: &Cli, place: &Place, snapshot: &Path) -> String {
+    restoring(cli, snapshot, place.flags())
+}
+
+/// The command that puts a snapshot back into the place that these flags name.
+pub(super) fn restoring(cli: &Cli, snapshot: &Path, flags: Vec<String>) -> String {
     let mut words = vec!["omctl".to_owned()];
     if let Some(project) = &cli.globals.project {
         words.extend(["-C".to_owned(), project.display().to_string()]);
     }
     words.extend(["db".to_owned(), "restore".to_owned(), snapshot.display().to_string()]);
-    words.extend(place.flags());
+    words.extend(flags);
     words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ")
 }
 
@@ -211,11 +264,11 @@ fn quoted(word: &str) -> String {
     }
 }
 
-fn absolute(path: PathBuf) -> PathBuf {
+pub(super) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }
 
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),
@@ -229,7 +282,7 @@ impl From<SnapshotError> for CliError {
         match error {
             SnapshotError::DataDir(DataDirError::Locked { pid, .. }) => {
                 let stop = pid.map_or("stop the server".to_owned(), |pid| format!("stop the server: kill {pid}"));
-                let locked = Self::new(Exit::Exists, "locked", text).hint(format!("{stop}, then restore again"));
+                let locked = Self::new(Exit::Exists, "locked", text).hint(format!("{stop}, then run this again"));
                 pid.map_or(locked.clone(), |pid| locked.detail("pid", pid))
             }
             SnapshotError::DataDir(DataDirError::Io { .. }) => Self::new(Exit::Failed, "io", text),

@@ -1,4 +1,4 @@
-//! `omctl device`: for now, simulated ones.
+//! `omctl device`: simulated ones here, real ones in `devices.rs`.
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit};
+use super::{Cli, CliError, Exit, devices};
+use crate::catalog::near;
 use crate::client::Client;
 use crate::clock::Entropy;
 use crate::simulate::network::{LOSSY, Profile, WIFI};
@@ -17,7 +18,7 @@ use crate::simulate::{self, Plan, Progress, Report, SimulateError};
 /// Most devices of one fleet: each is a client with threads and a file of its own.
 const DEVICES_MAX: usize = 200;
 
-/// Simulate devices
+/// Look at devices, activate and revoke them, simulate fleets of them
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -27,6 +28,10 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Simulate(SimulateArgs),
+    List(devices::ListArgs),
+    Show(devices::ShowArgs),
+    Activate(devices::ActivateArgs),
+    Revoke(devices::RevokeArgs),
 }
 
 /// Run a fleet of real device clients against the running server and prove that they converge
@@ -91,6 +96,10 @@ impl NetworkArg {
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     match args.what {
         What::Simulate(args) => simulate(cli, &args),
+        What::List(args) => devices::list(cli, &args),
+        What::Show(args) => devices::show(cli, &args),
+        What::Activate(args) => devices::activate(cli, &args),
+        What::Revoke(args) => devices::revoke(cli, &args),
     }
 }
 
@@ -124,7 +133,9 @@ async fn plan(args: &SimulateArgs, client: &Client) -> Result<Plan, CliError> {
     for email in &args.accounts {
         if !enabled.iter().any(|known| known.eq_ignore_ascii_case(email)) {
             let text = format!("no enabled account `{email}`");
-            return Err(CliError::new(Exit::NotFound, "not_found", text).hint(format!("omctl account add {email}")));
+            let near = near::nearest_address(email, enabled.iter().map(String::as_str));
+            let hint = near.map_or(format!("omctl account add {email}"), |near| format!("did you mean `{near}`?"));
+            return Err(CliError::new(Exit::NotFound, "not_found", text).hint(hint));
         }
     }
     let accounts = if args.accounts.is_empty() { enabled } else { args.accounts.clone() };

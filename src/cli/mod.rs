@@ -5,22 +5,29 @@
 //! `run(&Cli, Args) -> Result<Exit, CliError>`.
 
 mod account;
+mod account_import;
+mod backup;
 mod channel;
 mod channel_diff;
 mod channel_draft;
 mod check;
 mod completions;
 mod db;
+mod db_seed;
 mod device;
+mod devices;
 mod error;
 mod exit;
 mod keys;
+mod logs;
 mod new;
 mod new_channel;
+mod password;
 mod reloads;
 mod remote;
 mod serve;
 mod sync;
+mod sync_inspect;
 mod ui;
 mod version;
 
@@ -76,7 +83,9 @@ enum Command {
     Channel(channel::Args),
     Device(device::Args),
     Sync(sync::Args),
+    Logs(logs::Args),
     Db(db::Args),
+    Backup(backup::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -90,7 +99,9 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Channel(args) => channel::run(cli, args),
         Command::Device(args) => device::run(cli, args),
         Command::Sync(args) => sync::run(cli, args),
+        Command::Logs(args) => logs::run(cli, &args),
         Command::Db(args) => db::run(cli, args),
+        Command::Backup(args) => backup::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
@@ -249,6 +260,11 @@ fn agree(cli: &Cli, what: &str, hint: &str) -> Result<(), CliError> {
         true => Ok(()),
         false => Err(CliError::new(Exit::NotAllowed, "declined", "nothing was changed")),
     }
+}
+
+/// What a device sends must neither drive the terminal nor look like another row.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A moment for people: to the second, in UTC.

@@ -38,6 +38,38 @@ impl Remote {
         if let Some(dir) = &self.data_dir {
             return Ok(Client::of_data_dir(dir)?);
         }
+        let (data_dir, mistakes) = self.dir_of_project(cli)?;
+        match Client::of_data_dir(&data_dir) {
+            // Then the mistakes are what to tell.
+            Err(ClientError::NoServer { .. }) if mistakes => {
+                cli.load(&cli.root()?, self.env_name.as_deref())?;
+                Err(ClientError::NoServer { data_dir }.into())
+            }
+            found => Ok(found?),
+        }
+    }
+
+    /// The data directory, where the server is on this machine.
+    pub(super) fn local_dir(&self, cli: &Cli) -> Result<Option<PathBuf>, CliError> {
+        match (&self.server, &self.data_dir) {
+            (Some(_), _) => Ok(None),
+            (None, Some(dir)) => Ok(Some(dir.clone())),
+            (None, None) => Ok(Some(self.dir_of_project(cli)?.0)),
+        }
+    }
+
+    /// Whose overlay of `env:` is meant.
+    pub(super) fn env_name(&self) -> Option<&str> {
+        self.env_name.as_deref()
+    }
+
+    /// The flags that name the data directory again.
+    pub(super) fn flags(&self) -> Vec<String> {
+        Place { data_dir: self.data_dir.clone(), env_name: self.env_name.clone() }.flags()
+    }
+
+    /// The data directory of the project, and whether the project has mistakes.
+    fn dir_of_project(&self, cli: &Cli) -> Result<(PathBuf, bool), CliError> {
         let root = cli.root()?;
         let chosen = config::env_name(&environment, self.env_name.as_deref()).value;
         // A project with mistakes may still have a server that runs on its last good definitions.
@@ -47,14 +79,7 @@ impl Remote {
         };
         let flags = FromFlags { env_name: self.env_name.clone(), ..FromFlags::default() };
         let settings = Settings::resolve(&root, from_project(declared), &environment, flags)?;
-        match Client::of_data_dir(&settings.data_dir.value) {
-            // Then the mistakes are what to tell.
-            Err(ClientError::NoServer { .. }) if mistakes => {
-                cli.load(&root, self.env_name.as_deref())?;
-                Err(ClientError::NoServer { data_dir: settings.data_dir.value }.into())
-            }
-            found => Ok(found?),
-        }
+        Ok((settings.data_dir.value, mistakes))
     }
 }
 

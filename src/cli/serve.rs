@@ -16,9 +16,10 @@ use crate::backend::Delivery;
 use crate::catalog::MANAGED;
 use crate::clock::{Clock, Entropy};
 use crate::config::{self, FromFlags, Settings};
+use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
 use crate::server::{self, DataDirError, ProjectFiles, Running, ServerError, ServerSettings};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, Keep, LogFormat};
 
 /// How long the announcement waits for backends that are slow to say what they promise.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
@@ -56,7 +57,12 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     let flags = FromFlags { addr, data_dir, env_name, log };
     let settings = Settings::resolve(&root, from_project(catalog.server.clone()), &environment, flags)?;
     let format = if cli.ui.is_json() { LogFormat::Json } else { LogFormat::Text };
-    telemetry::start(Some(&settings.log.value), format, cli.ui.has_colour()).map_err(|error| {
+    let keep = Keep {
+        events: limits::LOG_EVENTS_KEPT,
+        text_bytes: limits::LOG_TEXT_BYTES_MAX,
+        now_ms: || Clock::System.now_ms(),
+    };
+    telemetry::start(Some(&settings.log.value), format, cli.ui.has_colour(), keep).map_err(|error| {
         CliError::new(Exit::Invalid, "bad_log", error.to_string()).hint("for example --log warn,omctl=debug")
     })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

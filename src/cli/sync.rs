@@ -1,12 +1,13 @@
-//! `omctl sync`: what became of devices' writes, as the server keeps it.
+//! `omctl sync`: how everything stands, and what became of devices' writes, as the server keeps it.
 
 use omctl_protocol::admin::{VerdictQuery, VerdictView};
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit, columns, utc};
+use super::sync_inspect::{self, InspectArgs, TraceArgs};
+use super::{Cli, CliError, Exit, columns, one_line, utc};
 
-/// Look at writes of devices that were rejected or lost
+/// Look at how sync stands, and at what became of devices' writes
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -15,6 +16,8 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
+    Inspect(InspectArgs),
+    Trace(TraceArgs),
     Rejected(RejectedArgs),
     Conflicts(ConflictsArgs),
 }
@@ -61,6 +64,8 @@ impl Wanted {
 
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     match args.what {
+        What::Inspect(args) => sync_inspect::inspect(cli, &args),
+        What::Trace(args) => sync_inspect::trace(cli, &args),
         What::Rejected(args) => rejected(cli, args),
         What::Conflicts(args) => conflicts(cli, args),
     }
@@ -109,11 +114,6 @@ fn table(found: &[VerdictView]) -> String {
 fn lost(one: &VerdictView) -> String {
     let fields: Vec<&str> = one.losing.keys().map(String::as_str).collect();
     if fields.is_empty() { "-".to_owned() } else { format!("lost: {}", fields.join(", ")) }
-}
-
-/// What a device sends must neither drive the terminal nor look like another row.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

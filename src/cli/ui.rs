@@ -58,6 +58,12 @@ impl Ui {
         ignore_closed(writeln!(std::io::stdout().lock(), "{line}"));
     }
 
+    /// As [`Ui::out`], for what has no end of its own. Returns whether anybody still reads.
+    pub fn out_while_read(self, line: &str) -> bool {
+        let mut stdout = std::io::stdout().lock();
+        writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_ok()
+    }
+
     /// A line on stderr, unless `--quiet`.
     pub fn note(self, line: impl AsRef<str>) {
         if !self.quiet {
@@ -89,6 +95,15 @@ impl Ui {
         let mut answer = String::new();
         ignore_closed(write!(std::io::stderr().lock(), "{question} [y/N] "));
         std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+
+    /// Asks for something that is not shown while it is typed. Ask only where [`Ui::can_ask`].
+    ///
+    /// # Errors
+    /// Those of the terminal.
+    pub fn ask_hidden(self, question: &str) -> std::io::Result<String> {
+        ignore_closed(write!(std::io::stderr().lock(), "{question}"));
+        console::Term::stderr().read_secure_line()
     }
 
     /// The failure: the last thing on stderr.

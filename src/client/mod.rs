@@ -5,10 +5,13 @@
 //!
 //! *Invariant:* prints nothing and reads no environment. The token is never in an error.
 
+mod operator;
+
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode, header};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -23,6 +26,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub use self::operator::LogLines;
 use crate::limits;
 
 /// Why there is no answer.
@@ -280,6 +284,16 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
+        let asked = async {
+            let body = self.open(method, path, body).await?;
+            self.whole(body).await
+        };
+        let timed_out = |_| ClientError::TimedOut { url: self.url.clone() };
+        tokio::time::timeout(limits::ANSWER_WITHIN, asked).await.map_err(timed_out)?
+    }
+
+    /// Asks, and hands back the body of a good answer as it comes.
+    async fn open(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Incoming, ClientError> {
         let unreachable = |error: &dyn std::error::Error| {
             let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
             ClientError::Unreachable { url: self.url.clone(), message }
@@ -294,30 +308,32 @@ impl Client {
         let request = request
             .body(Full::from(body.unwrap_or_default()))
             .map_err(|error| ClientError::BadUrl { url: self.url.clone(), message: error.to_string() })?;
-        let asked = async {
-            let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), limits::ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|_| self.bad("it is cut off, or too large"))?.to_bytes();
-            Ok((status, body))
-        };
-        let (status, body) = tokio::time::timeout(limits::ANSWER_WITHIN, asked)
-            .await
-            .map_err(|_| ClientError::TimedOut { url: self.url.clone() })??;
+        let response = self.http.request(request).await.map_err(|error| unreachable(&error))?;
+        let status = response.status();
         if status.is_success() {
-            return Ok(body);
+            return Ok(response.into_body());
         }
+        let body = self.whole(response.into_body()).await?;
         Err(match serde_json::from_slice::<Problem>(&body) {
             Ok(problem) => ClientError::Refused(Box::new(problem)),
             Err(_) => self.bad(&format!("status {}", StatusCode::as_u16(&status))),
         })
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let body = Limited::new(body, limits::ANSWER_BYTES_MAX).collect().await;
+        Ok(body.map_err(|_| self.bad("it is cut off, or too large"))?.to_bytes())
     }
 }
 
 /// The query of a list of verdicts, with its `?`.
 fn question(query: &VerdictQuery) -> String {
     let VerdictQuery { channel, account, limit } = query;
-    let given = [("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))];
+    query_of([("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))])
+}
+
+/// A query of what is given, with its `?`.
+fn query_of<const N: usize>(given: [(&str, Option<String>); N]) -> String {
     let parts = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(&value?))));
     let text = parts.collect::<Vec<_>>().join("&");
     if text.is_empty() { text } else { format!("?{text}") }

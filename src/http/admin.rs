@@ -6,10 +6,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
-    AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, ConflictList, DeviceList, RejectedList, VerdictQuery,
+    AccountImport, AccountList, AccountNew, AccountPatch, AccountRemoved, AccountView, BackendReply, ChannelList,
+    ChannelResume, ChannelResumed, ChannelView, ConflictList, DeviceList, DeviceQuery, ImportReply, RejectedList,
+    SeedReply, SeedRequest, VerdictQuery,
 };
+use omctl_protocol::inspect::{DeviceDetail, SyncView, Trace, TraceQuery};
 
+use super::json::LargeJson;
 use super::{ApiError, AppState, Json, created};
 
 pub(super) async fn list_accounts(State(state): State<AppState>) -> Result<axum::Json<AccountList>, ApiError> {
@@ -38,6 +41,20 @@ pub(super) async fn change_account(
     Ok(axum::Json(state.admin.change_account(&email, patch).await?))
 }
 
+pub(super) async fn remove_account(
+    State(state): State<AppState>,
+    Path(email): Path<String>,
+) -> Result<axum::Json<AccountRemoved>, ApiError> {
+    Ok(axum::Json(state.admin.remove_account(&email).await?))
+}
+
+pub(super) async fn import_accounts(
+    State(state): State<AppState>,
+    LargeJson(import): LargeJson<AccountImport>,
+) -> Result<axum::Json<ImportReply>, ApiError> {
+    Ok(axum::Json(state.admin.import_accounts(import).await?))
+}
+
 pub(super) async fn create_code(
     State(state): State<AppState>,
     Path(email): Path<String>,
@@ -45,8 +62,19 @@ pub(super) async fn create_code(
     Ok(created(state.admin.create_code(&email).await?))
 }
 
-pub(super) async fn list_devices(State(state): State<AppState>) -> Result<axum::Json<DeviceList>, ApiError> {
-    Ok(axum::Json(DeviceList { devices: state.admin.devices().await? }))
+pub(super) async fn list_devices(
+    State(state): State<AppState>,
+    query: Result<Query<DeviceQuery>, QueryRejection>,
+) -> Result<axum::Json<DeviceList>, ApiError> {
+    Ok(axum::Json(DeviceList { devices: state.admin.devices(asked(query, "`account`")?).await? }))
+}
+
+pub(super) async fn show_device(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+) -> Result<axum::Json<DeviceDetail>, ApiError> {
+    let id: DeviceId = id.parse().map_err(|_| ApiError::not_found())?;
+    Ok(axum::Json(state.admin.device(id).await?))
 }
 
 pub(super) async fn revoke_device(
@@ -93,24 +121,45 @@ pub(super) async fn resume_channel(
     Ok(axum::Json(state.admin.resume_channel(&name, resume).await?))
 }
 
+pub(super) async fn seed(
+    State(state): State<AppState>,
+    LargeJson(request): LargeJson<SeedRequest>,
+) -> Result<axum::Json<SeedReply>, ApiError> {
+    Ok(axum::Json(state.admin.seed(request).await?))
+}
+
+pub(super) async fn sync_view(State(state): State<AppState>) -> Result<axum::Json<SyncView>, ApiError> {
+    Ok(axum::Json(state.admin.sync_view().await?))
+}
+
+pub(super) async fn trace(
+    State(state): State<AppState>,
+    query: Result<Query<TraceQuery>, QueryRejection>,
+) -> Result<axum::Json<Trace>, ApiError> {
+    Ok(axum::Json(state.admin.trace(asked(query, "`id` and `channel`")?).await?))
+}
+
 pub(super) async fn rejected(
     State(state): State<AppState>,
     query: Result<Query<VerdictQuery>, QueryRejection>,
 ) -> Result<axum::Json<RejectedList>, ApiError> {
-    Ok(axum::Json(RejectedList { rejected: state.admin.rejected(asked(query)?).await? }))
+    Ok(axum::Json(RejectedList { rejected: state.admin.rejected(asked(query, VERDICTS)?).await? }))
 }
 
 pub(super) async fn conflicts(
     State(state): State<AppState>,
     query: Result<Query<VerdictQuery>, QueryRejection>,
 ) -> Result<axum::Json<ConflictList>, ApiError> {
-    Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query)?).await? }))
+    Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query, VERDICTS)?).await? }))
 }
 
+/// What the query of a list of verdicts may have.
+const VERDICTS: &str = "`channel`, `account` and `limit`";
+
 /// A query that cannot be read is a problem document like any other.
-fn asked(query: Result<Query<VerdictQuery>, QueryRejection>) -> Result<VerdictQuery, ApiError> {
+pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>, may_have: &str) -> Result<T, ApiError> {
     query.map(|Query(query)| query).map_err(|_| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", "the query cannot be read")
-            .hint("it may have `channel`, `account` and `limit`")
+            .hint(format!("it may have {may_have}"))
     })
 }

@@ -176,7 +176,11 @@ impl From<IdentityError> for ApiError {
 impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         match error {
-            AdminError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            AdminError::NotFound { ref hint, .. } => {
+                let mut known = Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string());
+                known.more.hint.clone_from(hint);
+                known
+            }
             AdminError::MoreHeld { .. } => {
                 Self::new(StatusCode::CONFLICT, "changed", error.to_string()).hint("look again: `omctl channel show`")
             }

@@ -24,10 +24,25 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        check_content_type(request.headers())?;
-        let body = read_body(request, limits::API_BODY_BYTES_MAX).await?;
-        parse(&body).map(Self)
+        read(request, limits::API_BODY_BYTES_MAX).await.map(Self)
     }
+}
+
+/// A body of this type that may be large: it comes from a file that somebody has written.
+#[derive(Clone, Debug)]
+pub(super) struct LargeJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for LargeJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        read(request, limits::IMPORT_BODY_BYTES_MAX).await.map(Self)
+    }
+}
+
+async fn read<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<T, ApiError> {
+    check_content_type(request.headers())?;
+    parse(&read_body(request, bytes_max).await?)
 }
 
 /// Reads a body of at most this many bytes, in time.

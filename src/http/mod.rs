@@ -14,6 +14,7 @@ mod guard;
 mod health;
 mod json;
 mod live;
+mod logs;
 mod proxies;
 mod serve;
 
@@ -95,6 +96,14 @@ impl Route {
         Self { method: Method::POST, path, action, answer: axum::routing::post(handler) }
     }
 
+    fn delete<H: axum::handler::Handler<T, AppState>, T: 'static>(
+        path: &'static str,
+        action: Action,
+        handler: H,
+    ) -> Self {
+        Self { method: Method::DELETE, path, action, answer: axum::routing::delete(handler) }
+    }
+
     fn patch<H: axum::handler::Handler<T, AppState>, T: 'static>(
         path: &'static str,
         action: Action,
@@ -116,15 +125,22 @@ pub fn routes() -> Vec<Route> {
         Route::post("/v1/sync", Action::Sync, live::sync),
         Route::get("/v1/admin/accounts", Action::Administrate, admin::list_accounts),
         Route::post("/v1/admin/accounts", Action::ChangeAccounts, admin::create_account),
+        Route::post("/v1/admin/accounts/import", Action::ChangeAccounts, admin::import_accounts),
         Route::get("/v1/admin/accounts/{email}", Action::Administrate, admin::show_account),
         Route::patch("/v1/admin/accounts/{email}", Action::ChangeAccounts, admin::change_account),
+        Route::delete("/v1/admin/accounts/{email}", Action::ChangeAccounts, admin::remove_account),
         Route::post("/v1/admin/accounts/{email}/codes", Action::ChangeAccounts, admin::create_code),
         Route::get("/v1/admin/devices", Action::Administrate, admin::list_devices),
+        Route::get("/v1/admin/devices/{id}", Action::Administrate, admin::show_device),
         Route::post("/v1/admin/devices/{id}/revoke", Action::ChangeAccounts, admin::revoke_device),
         Route::get("/v1/admin/channels", Action::Administrate, admin::list_channels),
         Route::get("/v1/admin/channels/{channel}", Action::Administrate, admin::show_channel),
         Route::get("/v1/admin/channels/{channel}/backend", Action::ReadAnyRecord, admin::backend_view),
         Route::post("/v1/admin/channels/{channel}/resume", Action::ResumeChannels, admin::resume_channel),
+        Route::post("/v1/admin/seed", Action::WriteAnyRecord, admin::seed),
+        Route::get("/v1/admin/sync", Action::Administrate, admin::sync_view),
+        Route::get("/v1/admin/trace", Action::ReadVerdicts, admin::trace),
+        Route::get("/v1/admin/logs", Action::ReadLog, logs::logs),
         Route::get("/v1/admin/rejected", Action::ReadVerdicts, admin::rejected),
         Route::get("/v1/admin/conflicts", Action::ReadVerdicts, admin::conflicts),
     ]

@@ -29,11 +29,12 @@ impl Edge {
         let live = LiveHandle::new(Live::build(1, &Catalog::default(), Vec::new(), &BTreeMap::new()).unwrap());
         let tasks = Tasks::new();
         let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.unwrap();
+        let push = Push::new();
         let state = AppState {
-            admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
+            admin: Admin::new(store, identity.clone(), live.clone(), sync.clone(), push.clone()),
             live,
             sync,
-            push: Push::new(),
+            push,
             identity,
             hosts: Arc::new(Hosts::new([])),
             proxies: Arc::default(),
@@ -109,6 +110,48 @@ async fn accounts_are_made_listed_changed_and_given_codes() {
     assert_eq!((status, &problem["code"]), (StatusCode::NOT_FOUND, &"not_found".into()));
     let (status, _) = edge.as_admin(Method::POST, "/v1/admin/devices/nonsense/revoke", "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn what_operators_ask_for_is_named_when_it_is_wrong() {
+    let edge = Edge::new().await;
+    let made = edge.as_admin(Method::POST, "/v1/admin/accounts", r#"{"email":"ana@example.com"}"#).await;
+    assert_eq!(made.0, StatusCode::CREATED);
+    for path in ["/v1/admin/accounts/anna@example.com", "/v1/admin/devices?account=anna@example.com"] {
+        let (status, problem) = edge.as_admin(Method::GET, path, "").await;
+        assert_eq!((status, &problem["hint"]), (StatusCode::NOT_FOUND, &"did you mean `ana@example.com`?".into()));
+    }
+    for path in ["/v1/admin/logs?level=loud", "/v1/admin/logs?lines=3", "/v1/admin/trace", "/v1/admin/devices?who=x"] {
+        let (status, problem) = edge.as_admin(Method::GET, path, "").await;
+        assert_eq!((status, &problem["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &"bad_value".into()), "{path}");
+        assert!(problem["hint"].is_string(), "{path}");
+    }
+    let (status, _) = edge.as_admin(Method::GET, "/v1/admin/devices/0197a1b2-0000-7000-8000-000000000001", "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let seed = r#"{"channels":[{"channel":"tickets","records":[]}]}"#;
+    assert_eq!(edge.as_admin(Method::POST, "/v1/admin/seed", seed).await.0, StatusCode::NOT_FOUND);
+    let (status, log) = edge.as_admin(Method::GET, "/v1/admin/logs?last=0", "").await;
+    assert_eq!((status, log), (StatusCode::OK, serde_json::Value::Null), "a log may be empty");
+}
+
+#[tokio::test]
+async fn an_import_may_be_larger_than_other_bodies_and_has_its_own_limits() {
+    let edge = Edge::new().await;
+    let rows = |number: usize| -> String {
+        let rows = (0..number).map(|n| format!(r#"{{"line":{n},"email":"u{n}@example.com"}}"#));
+        format!(r#"{{"dry_run":true,"rows":[{}]}}"#, rows.collect::<Vec<_>>().join(","))
+    };
+    let (large, too_many) = (rows(crate::limits::IMPORT_ACCOUNTS_MAX), rows(crate::limits::IMPORT_ACCOUNTS_MAX + 1));
+    assert!(large.len() > crate::limits::API_BODY_BYTES_MAX);
+    let (status, reply) = edge.as_admin(Method::POST, "/v1/admin/accounts/import", &large).await;
+    assert_eq!(
+        (status, &reply["done"], &reply["rows"][0]["outcome"]),
+        (StatusCode::OK, &false.into(), &"added".into())
+    );
+    let (status, problem) = edge.as_admin(Method::POST, "/v1/admin/accounts/import", &too_many).await;
+    assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &"rows".into()));
+    let (_, list) = edge.as_admin(Method::GET, "/v1/admin/accounts", "").await;
+    assert_eq!(list["accounts"], serde_json::json!([]), "what is tried is not done");
 }
 
 #[tokio::test]

@@ -111,6 +111,18 @@ impl Identity {
         })
     }
 
+    /// Removes an account; its devices are taken out of service. Returns it as it was.
+    ///
+    /// # Errors
+    /// [`IdentityError::NoAccount`], those of the store.
+    pub async fn remove_account(&self, email: &str) -> Result<AccountRow, IdentityError> {
+        let email = email.to_lowercase();
+        self.inner.store.remove_account(&email).await.map_err(|error| match error {
+            StoreError::NotFound(_) => IdentityError::NoAccount(email),
+            other => other.into(),
+        })
+    }
+
     /// Makes an activation code for an account, for people to read and type. Returned once; only its hash is kept.
     ///
     /// # Errors
@@ -143,7 +155,7 @@ pub fn normal_email(text: &str) -> Result<String, IdentityError> {
     }
 }
 
-fn check_role(role: Option<&str>) -> Result<(), IdentityError> {
+pub(super) fn check_role(role: Option<&str>) -> Result<(), IdentityError> {
     let sound = |role: &str| {
         !role.is_empty()
             && role.len() <= ROLE_BYTES_MAX
@@ -159,7 +171,7 @@ fn check_role(role: Option<&str>) -> Result<(), IdentityError> {
     }
 }
 
-fn check_claims(claims: &Map<String, Value>) -> Result<(), IdentityError> {
+pub(super) fn check_claims(claims: &Map<String, Value>) -> Result<(), IdentityError> {
     let scalar = |value: &Value| matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_));
     let sound = claims.iter().all(|(name, value)| {
         !name.is_empty()

@@ -36,6 +36,10 @@ pub enum Action {
     ChangeAccounts,
     /// Read any record, past membership.
     ReadAnyRecord,
+    /// Write any record of a managed channel, past its rules: seeds.
+    WriteAnyRecord,
+    /// Read the server's log.
+    ReadLog,
     /// Read what devices wrote and what became of it: mutations with their values.
     ReadVerdicts,
     /// Let a channel go on: held deletes go through.
@@ -44,7 +48,7 @@ pub enum Action {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ReadHealth,
         Self::Activate,
         Self::RefreshTokens,
@@ -53,6 +57,8 @@ impl Action {
         Self::Administrate,
         Self::ChangeAccounts,
         Self::ReadAnyRecord,
+        Self::WriteAnyRecord,
+        Self::ReadLog,
         Self::ReadVerdicts,
         Self::ResumeChannels,
     ];
@@ -68,7 +74,8 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
         (_, Action::ReadHealth | Action::Activate | Action::RefreshTokens) => true,
         (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
         (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts) => true,
-        (Actor::Admin, Action::ReadAnyRecord | Action::ReadVerdicts | Action::ResumeChannels) => true,
+        (Actor::Admin, Action::ReadAnyRecord | Action::WriteAnyRecord | Action::ResumeChannels) => true,
+        (Actor::Admin, Action::ReadVerdicts | Action::ReadLog) => true,
         _ => false,
     };
     match actor {

@@ -143,6 +143,11 @@ impl Push {
         self.index.lock().expect("nobody panics while dispatching").sessions.len()
     }
 
+    /// Whether a session of this device is live.
+    pub fn is_connected(&self, device: DeviceNo) -> bool {
+        self.index.lock().expect("nobody panics while dispatching").by_device.contains_key(&device)
+    }
+
     fn dispatch(&self, committed: &Committed) {
         let index = self.index.lock().expect("nobody panics while dispatching");
         let mut mail: BTreeMap<u64, (Vec<Arc<Frame>>, Vec<Receipt>)> = BTreeMap::new();

@@ -208,7 +208,7 @@ async fn compose(
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
     let state = AppState {
-        admin: Admin::new(store, identity.clone(), live.clone(), sync.clone()),
+        admin: Admin::new(store, identity.clone(), live.clone(), sync.clone(), push.clone()),
         identity: identity.clone(),
         live: live.clone(),
         sync: sync.clone(),

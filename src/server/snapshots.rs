@@ -121,6 +121,28 @@ pub fn take(data_dir: &Path, project: &str, name: Option<&str>, now_ms: i64) -> 
     unreachable!("there are more numbers than files")
 }
 
+/// Saves the store of a data directory in a file anywhere, and examines what was written. A server may be running.
+///
+/// # Errors
+/// As [`take`]; [`SnapshotError::NotASnapshot`] where the disk did not keep what was written: then there is no file.
+pub fn backup(data_dir: &Path, to: &Path) -> Result<Contents, SnapshotError> {
+    let store = data_dir.join(STORE_FILE);
+    if !store.exists() {
+        return Err(SnapshotError::NoStore { data_dir: data_dir.to_owned() });
+    }
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        let message = "there is no such folder".to_owned();
+        return Err(DataDirError::Io { path: folder.to_owned(), message }.into());
+    }
+    snapshot::snapshot(&store, to).map_err(SnapshotError::of(to))?;
+    snapshot::examine(to).map_err(|error| {
+        // Nobody must take it for a backup. That it cannot be removed changes nothing about the error.
+        drop(std::fs::remove_file(to));
+        SnapshotError::of(to)(error)
+    })
+}
+
 /// The snapshots of a data directory, the newest first.
 ///
 /// # Errors
@@ -186,18 +208,57 @@ impl Restoring {
     /// # Errors
     /// Those of saving and of the file system; the store is then as it was.
     pub fn finish(self, project: &str, now_ms: i64) -> Result<Before, SnapshotError> {
-        let data_dir = self.data_dir.path();
-        let before = match take(data_dir, project, None, now_ms) {
-            Ok(path) => Before::Saved(path),
-            Err(SnapshotError::NoStore { .. }) => Before::Nothing,
-            // Whoever restores because the store is broken must be able to.
-            Err(SnapshotError::Store(StoreError::Damaged(_) | StoreError::Sqlite(_))) => {
-                Before::Damaged(keep_damaged(data_dir, project, now_ms)?)
-            }
-            Err(other) => return Err(other),
-        };
+        let before = save(self.data_dir.path(), project, now_ms)?;
         self.staged.put_in_place().map_err(SnapshotError::Store)?;
         Ok(before)
+    }
+}
+
+/// A store that waits for a yes to its end. Dropping this changes nothing.
+#[derive(Debug)]
+pub struct Resetting {
+    data_dir: DataDir,
+}
+
+impl Resetting {
+    /// Locks the data directory.
+    ///
+    /// # Errors
+    /// [`DataDirError::Locked`] while a server runs; [`SnapshotError::NoStore`].
+    pub fn begin(data_dir: &Path) -> Result<Self, SnapshotError> {
+        // A directory is not made to find nothing in it.
+        if !data_dir.join(STORE_FILE).exists() {
+            return Err(SnapshotError::NoStore { data_dir: data_dir.to_owned() });
+        }
+        Ok(Self { data_dir: DataDir::lock(data_dir)? })
+    }
+
+    /// What the store holds; `None` where it cannot be read.
+    pub fn contents(&self) -> Option<Contents> {
+        snapshot::contents_of_store(&self.data_dir.path().join(STORE_FILE)).ok()
+    }
+
+    /// Saves what is there and deletes it: the next start makes a fresh store.
+    ///
+    /// # Errors
+    /// Those of saving and of the file system.
+    pub fn finish(self, project: &str, now_ms: i64) -> Result<Before, SnapshotError> {
+        let before = save(self.data_dir.path(), project, now_ms)?;
+        snapshot::discard(&self.data_dir.path().join(STORE_FILE)).map_err(SnapshotError::Store)?;
+        Ok(before)
+    }
+}
+
+/// Saves what is there before something else takes its place.
+fn save(data_dir: &Path, project: &str, now_ms: i64) -> Result<Before, SnapshotError> {
+    match take(data_dir, project, None, now_ms) {
+        Ok(path) => Ok(Before::Saved(path)),
+        Err(SnapshotError::NoStore { .. }) => Ok(Before::Nothing),
+        // Whoever restores or resets because the store is broken must be able to.
+        Err(SnapshotError::Store(StoreError::Damaged(_) | StoreError::Sqlite(_))) => {
+            Ok(Before::Damaged(keep_damaged(data_dir, project, now_ms)?))
+        }
+        Err(other) => Err(other),
     }
 }
 
@@ -208,8 +269,8 @@ fn keep_damaged(data_dir: &Path, project: &str, now_ms: i64) -> Result<PathBuf, 
     Ok(to)
 }
 
-/// `fieldwork-20260701-120005`, in UTC.
-fn automatic(project: &str, now_ms: i64, number: u32) -> String {
+/// `fieldwork-20260701-120005`, in UTC; the number tells two of one second apart.
+pub fn automatic(project: &str, now_ms: i64, number: u32) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '-' };
     let project: String = project.chars().map(safe).take(64).collect();
     let at = jiff::Timestamp::from_millisecond(now_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);

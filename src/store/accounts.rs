@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::feed::Notice;
+use super::removal::REMOVED;
+use super::state::WriterState;
 use super::{AccountNo, DeviceNo, Store, StoreError, sqlite_error};
 
 /// One account.
@@ -133,27 +135,7 @@ impl Store {
     /// [`StoreError::Exists`] if the address is taken; those of writing.
     pub async fn create_account(&self, new: NewAccount) -> Result<AccountRow, StoreError> {
         let id = self.entropy.uuid_v7(&self.clock);
-        self.writer
-            .run(move |state, connection| {
-                const INSERT: &str = "INSERT INTO account (id, email, role, claims, password, created_ms)
-                    VALUES (:id, :email, :role, :claims, :password, :now) ON CONFLICT (email) DO NOTHING";
-                let made = connection
-                    .execute(
-                        INSERT,
-                        named_params! {
-                            ":id": id.as_bytes().as_slice(), ":email": new.email, ":role": new.role,
-                            ":claims": claims_text(&new.claims), ":password": new.password,
-                            ":now": state.clock.now_ms(),
-                        },
-                    )
-                    .map_err(sqlite_error)?;
-                if made == 0 {
-                    return Err(StoreError::Exists("account"));
-                }
-                account_by_number(connection, AccountNo(connection.last_insert_rowid() as u64))?
-                    .ok_or(StoreError::NotFound("account"))
-            })
-            .await
+        self.writer.run(move |state, connection| insert_account(state, connection, &new, id)).await
     }
 
     /// All accounts in the order of their addresses.
@@ -162,9 +144,9 @@ impl Store {
     /// Those of reading.
     pub async fn accounts(&self) -> Result<Vec<AccountRow>, StoreError> {
         self.read(|connection| {
-            let sql = format!("{ACCOUNT} ORDER BY email");
+            let sql = format!("{ACCOUNT} WHERE email NOT LIKE ?1 || '%' ORDER BY email");
             let mut statement = connection.prepare_cached(&sql).map_err(sqlite_error)?;
-            let mut rows = statement.query([]).map_err(sqlite_error)?;
+            let mut rows = statement.query([REMOVED]).map_err(sqlite_error)?;
             let mut accounts = Vec::new();
             while let Some(row) = rows.next().map_err(sqlite_error)? {
                 accounts.push(account_of(row)?);
@@ -189,29 +171,7 @@ impl Store {
     /// [`StoreError::NotFound`]; those of writing.
     pub async fn change_account(&self, email: &str, change: AccountChange) -> Result<AccountRow, StoreError> {
         let email = email.to_owned();
-        self.writer
-            .run(move |state, connection| {
-                const UPDATE: &str = "UPDATE account
-                    SET role = :role, claims = :claims, password = :password, disabled = :disabled
-                    WHERE number = :number";
-                let mut account = account_by_email(connection, &email)?.ok_or(StoreError::NotFound("account"))?;
-                account.role = change.role.unwrap_or(account.role);
-                account.claims = change.claims.unwrap_or(account.claims);
-                account.password = change.password.unwrap_or(account.password);
-                account.disabled = change.disabled.unwrap_or(account.disabled);
-                connection
-                    .execute(
-                        UPDATE,
-                        named_params! {
-                            ":role": account.role, ":claims": claims_text(&account.claims),
-                            ":password": account.password, ":disabled": account.disabled, ":number": account.number,
-                        },
-                    )
-                    .map_err(sqlite_error)?;
-                state.publish_notice(Notice::Account(account.number));
-                Ok(account)
-            })
-            .await
+        self.writer.run(move |state, connection| update_account(state, connection, &email, change)).await
     }
 
     /// All devices with their accounts, the latest seen first.
@@ -272,6 +232,58 @@ impl Store {
     }
 }
 
+/// Adds an account within the caller's transaction.
+pub(super) fn insert_account(
+    state: &WriterState,
+    connection: &Connection,
+    new: &NewAccount,
+    id: Uuid,
+) -> Result<AccountRow, StoreError> {
+    const INSERT: &str = "INSERT INTO account (id, email, role, claims, password, created_ms)
+        VALUES (:id, :email, :role, :claims, :password, :now) ON CONFLICT (email) DO NOTHING";
+    let made = connection
+        .execute(
+            INSERT,
+            named_params! {
+                ":id": id.as_bytes().as_slice(), ":email": new.email, ":role": new.role,
+                ":claims": claims_text(&new.claims), ":password": new.password, ":now": state.clock.now_ms(),
+            },
+        )
+        .map_err(sqlite_error)?;
+    if made == 0 {
+        return Err(StoreError::Exists("account"));
+    }
+    account_by_number(connection, AccountNo(connection.last_insert_rowid() as u64))?
+        .ok_or(StoreError::NotFound("account"))
+}
+
+/// Changes an account within the caller's transaction and tells its live sessions.
+pub(super) fn update_account(
+    state: &mut WriterState,
+    connection: &Connection,
+    email: &str,
+    change: AccountChange,
+) -> Result<AccountRow, StoreError> {
+    const UPDATE: &str = "UPDATE account
+        SET role = :role, claims = :claims, password = :password, disabled = :disabled WHERE number = :number";
+    let mut account = account_by_email(connection, email)?.ok_or(StoreError::NotFound("account"))?;
+    account.role = change.role.unwrap_or(account.role);
+    account.claims = change.claims.unwrap_or(account.claims);
+    account.password = change.password.unwrap_or(account.password);
+    account.disabled = change.disabled.unwrap_or(account.disabled);
+    connection
+        .execute(
+            UPDATE,
+            named_params! {
+                ":role": account.role, ":claims": claims_text(&account.claims), ":password": account.password,
+                ":disabled": account.disabled, ":number": account.number,
+            },
+        )
+        .map_err(sqlite_error)?;
+    state.publish_notice(Notice::Account(account.number));
+    Ok(account)
+}
+
 /// Adds a device within the caller's transaction.
 pub(super) fn insert_device(
     connection: &Connection,
@@ -297,7 +309,11 @@ pub(super) fn account_by_number(connection: &Connection, number: AccountNo) -> R
     one_account(connection, &format!("{ACCOUNT} WHERE number = ?1"), number)
 }
 
-fn account_by_email(connection: &Connection, email: &str) -> Result<Option<AccountRow>, StoreError> {
+/// A removed account has no address any more.
+pub(super) fn account_by_email(connection: &Connection, email: &str) -> Result<Option<AccountRow>, StoreError> {
+    if email.starts_with(REMOVED) {
+        return Ok(None);
+    }
     one_account(connection, &format!("{ACCOUNT} WHERE email = ?1"), email)
 }
 

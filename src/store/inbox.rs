@@ -347,6 +347,6 @@ fn known_mutation(connection: &Connection, id: MutationId) -> Result<Option<Acce
     Ok(Some(Accepted { digest, incarnation, seq: Seq(seq), receipt }))
 }
 
-fn parse_receipts(body: &str) -> Result<Vec<Receipt>, StoreError> {
+pub(super) fn parse_receipts(body: &str) -> Result<Vec<Receipt>, StoreError> {
     serde_json::from_str(body).map_err(|error| StoreError::Damaged(format!("receipts: {error}")))
 }

@@ -228,7 +228,7 @@ impl Writers {
         (!self.0.is_empty()).then(|| serde_json::to_string(&self.0).expect("numbers by name have a JSON form"))
     }
 
-    fn from_text(text: Option<&str>) -> Result<Self, StoreError> {
+    pub(super) fn from_text(text: Option<&str>) -> Result<Self, StoreError> {
         let Some(text) = text else { return Ok(Self::default()) };
         serde_json::from_str(text).map(Self).map_err(|error| StoreError::Damaged(format!("writers: {error}")))
     }

@@ -17,16 +17,20 @@ mod brake;
 mod catch_up;
 mod channels;
 mod grants;
+mod import;
 mod inbox;
+mod inspect;
 mod journal;
 mod leases;
 mod log;
 mod names;
 mod prune;
 mod read;
+mod removal;
 pub mod snapshot;
 mod state;
 mod tokens;
+mod trace;
 mod verdicts;
 mod writer;
 
@@ -45,7 +49,9 @@ pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
 use self::feed::Committed;
 pub use self::feed::Notice;
+pub use self::import::{ImportAccount, Imported};
 pub use self::inbox::{Accept, Accepted, InboxEntry, IncarnationState, NewMutation};
+pub use self::inspect::{ChannelCount, Standing};
 pub use self::log::{
     Aside, Batch, Body, Committing, Head, Journal, JournalChange, LinkKey, Offered, PendingReceipt, Place, Placer,
     Settled, Verdict, Writers,
@@ -54,6 +60,7 @@ pub use self::names::IdMapping;
 use self::read::Readers;
 use self::state::WriterState;
 pub use self::tokens::{CodeUse, Rotation, SecretHash, TokenHashes};
+pub use self::trace::{Traced, TracedSettled, TracedWaiting};
 pub use self::verdicts::{KeptVerdict, VerdictFilter};
 pub use self::writer::Step;
 use self::writer::{Inline, Writer};

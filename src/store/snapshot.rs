@@ -65,6 +65,40 @@ pub fn contents(file: &Path) -> Result<Contents, StoreError> {
     describe(&connection, file)
 }
 
+/// As [`contents`], and every page of the file is read and found whole.
+///
+/// # Errors
+/// As [`stage`].
+pub fn examine(file: &Path) -> Result<Contents, StoreError> {
+    let found = contents(file)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags).map_err(|error| not_a_snapshot(file, &error))?;
+    is_whole(&connection, file)?;
+    Ok(found)
+}
+
+/// What a store itself holds, by reading only. The caller holds the data directory's lock.
+///
+/// # Errors
+/// As [`stage`].
+pub fn contents_of_store(store: &Path) -> Result<Contents, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(store, flags).map_err(|error| not_a_snapshot(store, &error))?;
+    describe(&connection, store)
+}
+
+/// Deletes a store, so that the next start makes a fresh one. What was there must have been saved before; the caller
+/// holds the data directory's lock.
+///
+/// # Errors
+/// Those of the file system.
+pub fn discard(store: &Path) -> Result<(), StoreError> {
+    // The log first: what it held is in the database, and beside a fresh one it would be replayed into that.
+    remove_all(&sidecars(store));
+    fs::remove_file(store).map_err(|error| file_error(store, &error))?;
+    sync_folder(store)
+}
+
 /// A snapshot that was copied beside the store and found whole. Dropping it leaves the store as it was.
 #[derive(Debug)]
 pub struct Staged {
@@ -223,7 +257,7 @@ fn describe(connection: &Connection, file: &Path) -> Result<Contents, StoreError
         schema,
         position: super::catch_up::newest(connection).map_err(|error| no_store(file, &error.to_string()))?,
         records: count("SELECT count(*) FROM log WHERE hash IS NOT NULL")?,
-        accounts: count("SELECT count(*) FROM account")?,
+        accounts: count("SELECT count(*) FROM account WHERE email NOT LIKE 'removed:%'")?,
     })
 }
 

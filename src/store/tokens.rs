@@ -70,17 +70,9 @@ impl Store {
             .run(move |state, connection| {
                 // Codes that can no longer be used are kept a while, so that they are answered as what they are.
                 const PRUNE: &str = "DELETE FROM activation_code WHERE expires_ms < :long_ago";
-                const INSERT: &str =
-                    "INSERT INTO activation_code (hash, account, expires_ms) VALUES (:hash, :account, :expires)";
                 let long_ago = state.clock.now_ms() - 24 * 3_600_000;
                 connection.execute(PRUNE, named_params! { ":long_ago": long_ago }).map_err(sqlite_error)?;
-                connection
-                    .execute(
-                        INSERT,
-                        named_params! { ":hash": hash.as_slice(), ":account": account, ":expires": expires_ms },
-                    )
-                    .map(drop)
-                    .map_err(sqlite_error)
+                insert_code(connection, account, hash, expires_ms)
             })
             .await
     }
@@ -250,6 +242,20 @@ impl Store {
             })
             .await
     }
+}
+
+/// Adds a code within the caller's transaction.
+pub(super) fn insert_code(
+    connection: &Connection,
+    account: AccountNo,
+    hash: SecretHash,
+    expires_ms: i64,
+) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO activation_code (hash, account, expires_ms) VALUES (:hash, :account, :expires)";
+    connection
+        .execute(INSERT, named_params! { ":hash": hash.as_slice(), ":account": account, ":expires": expires_ms })
+        .map(drop)
+        .map_err(sqlite_error)
 }
 
 fn activate(

@@ -34,23 +34,39 @@ pub struct KeptVerdict {
     pub email: String,
 }
 
+/// What [`read_kept`] reads.
+pub(super) const KEPT: &str = "SELECT verdict.mutation, verdict.device, verdict.channel, verdict.id,
+        verdict.outcome, verdict.code, verdict.detail, verdict.at_ms, device.id, device.name, account.email
+    FROM verdict
+    JOIN device ON device.number = verdict.device
+    JOIN account ON account.number = device.account";
+
 impl Store {
+    /// Whether anything was ever kept of this channel.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn has_verdicts_of(&self, channel: ChannelName) -> Result<bool, StoreError> {
+        self.read(move |connection| {
+            const SELECT: &str = "SELECT EXISTS (SELECT 1 FROM verdict WHERE channel = ?1)";
+            connection.query_row(SELECT, [channel.as_str()], |row| row.get(0)).map_err(sqlite_error)
+        })
+        .await
+    }
+
     /// What lost in conflicts or what was rejected, newest first.
     ///
     /// # Errors
     /// Those of reading.
     pub async fn verdicts(&self, filter: VerdictFilter) -> Result<Vec<KeptVerdict>, StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT verdict.mutation, verdict.device, verdict.channel, verdict.id,
-                    verdict.outcome, verdict.code, verdict.detail, verdict.at_ms, device.id, device.name, account.email
-                FROM verdict
-                JOIN device ON device.number = verdict.device
-                JOIN account ON account.number = device.account
-                WHERE verdict.outcome = :outcome
+            let sql = format!(
+                "{KEPT} WHERE verdict.outcome = :outcome
                     AND (:channel IS NULL OR verdict.channel = :channel)
                     AND (:email IS NULL OR account.email = :email)
-                ORDER BY verdict.number DESC LIMIT :limit";
-            let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
+                ORDER BY verdict.number DESC LIMIT :limit"
+            );
+            let mut statement = connection.prepare_cached(&sql).map_err(sqlite_error)?;
             let named = named_params! {
                 ":outcome": filter.outcome, ":channel": filter.channel.as_ref().map(ChannelName::as_str),
                 ":email": filter.email, ":limit": filter.limit as i64,
@@ -62,7 +78,7 @@ impl Store {
     }
 }
 
-fn read_kept(row: &Row<'_>) -> rusqlite::Result<KeptVerdict> {
+pub(super) fn read_kept(row: &Row<'_>) -> rusqlite::Result<KeptVerdict> {
     Ok(KeptVerdict {
         verdict: Verdict {
             mutation: MutationId(Uuid::from_bytes(row.get(0)?)),

@@ -14,7 +14,7 @@ use super::plan::{Current, Plan, Rejection, Wish, plan};
 use super::settle::{Item, subject};
 use super::sight::Sight;
 use super::{Sync, SyncError};
-use crate::catalog::{Roles, SeedFile};
+use crate::catalog::Roles;
 use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
@@ -115,31 +115,6 @@ impl Sync {
             add_receipt(&mut batch, who, item, &answer, journal);
         }
         Ok(batch)
-    }
-
-    /// Fills managed channels with the project's seed, if the log has never had a record.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn seed(&self, seed: &[SeedFile]) -> Result<u64, SyncError> {
-        let mut written = 0;
-        if self.inner.store.newest_position().await? > Position(0) {
-            return Ok(written);
-        }
-        let live = self.inner.live.current();
-        let mut batch = Batch::default();
-        for file in seed {
-            let Some(channel) = live.channels.get(&file.channel) else { continue };
-            for record in &file.records {
-                let change = put(&live, channel, &record.id, &record.values, Aside::default());
-                let (channel, id) = (ChannelNo(channel.number), record.id.clone());
-                batch.journal.push(Journal { channel, id, as_of: Position(0), change });
-                written += 1;
-            }
-        }
-        // One commit: a start that is cut off leaves a fresh store, and the next one fills it.
-        self.commit(&live, batch).await?;
-        Ok(written)
     }
 
     /// Which records that these mutations name were to be made by a create that was rejected.

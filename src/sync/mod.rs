@@ -31,6 +31,7 @@ mod place;
 mod plan;
 mod run;
 mod schema;
+mod seed;
 mod session;
 mod settle;
 mod sight;
@@ -46,6 +47,7 @@ mod tests_offers;
 mod tests_schema;
 #[cfg(test)]
 mod tests_scopes;
+mod trace;
 mod verdicts;
 mod view;
 
@@ -57,6 +59,7 @@ use omctl_protocol::ChannelName;
 pub use self::brake::Release;
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
+pub use self::seed::SeedError;
 pub use self::session::{Passed, Session, SessionEnd, Step};
 pub use self::verdicts::Losing;
 pub use self::view::{BackendView, ViewRow};
@@ -137,13 +140,22 @@ impl Sync {
     /// Those of the store.
     pub async fn start(&self) -> Result<(), SyncError> {
         self.place_all(&self.inner.live.current()).await?;
+        self.settle_waiting().await?;
+        self.watch_backends();
+        let sync = self.clone();
+        self.inner.tasks.start("prune", async move { sync.prune_now_and_then().await });
+        Ok(())
+    }
+
+    /// Takes up what was accepted and is not settled: after a start, and once an account may act again.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn settle_waiting(&self) -> Result<(), SyncError> {
         for (device, backend, waiting) in self.inner.store.inbox_backlog().await? {
             tracing::info!(waiting, backend = %backend, "settling what was accepted before");
             self.kick(device, &backend);
         }
-        self.watch_backends();
-        let sync = self.clone();
-        self.inner.tasks.start("prune", async move { sync.prune_now_and_then().await });
         Ok(())
     }
 

@@ -36,7 +36,7 @@ impl Sync {
     }
 }
 
-fn view(kept: KeptVerdict) -> Result<VerdictView, SyncError> {
+pub(super) fn view(kept: KeptVerdict) -> Result<VerdictView, SyncError> {
     let KeptVerdict { verdict, at_ms, device, device_name, email } = kept;
     // Never the text itself: it holds values of records.
     let Detail { answer, mutation } = serde_json::from_str(&verdict.detail)

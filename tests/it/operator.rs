@@ -11,7 +11,7 @@ use crate::serve::{Project, omctl};
 use crate::wire::{catalog, create, mutation};
 
 /// A project with one channel over a database that somebody else owns, looked at every second.
-fn project() -> (Project, rusqlite::Connection) {
+pub(crate) fn project() -> (Project, rusqlite::Connection) {
     let project = Project::new();
     let database = rusqlite::Connection::open(project.root.join("crm.db")).unwrap();
     database
@@ -30,7 +30,7 @@ fn project() -> (Project, rusqlite::Connection) {
 }
 
 /// Asks until the answer is as wanted: a running server has its own pace.
-fn wait_for(project: &Project, args: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
+pub(crate) fn wait_for(project: &Project, args: &[&str], wanted: impl Fn(&Value) -> bool) -> Value {
     let until = Instant::now() + Duration::from_secs(30);
     loop {
         let (code, answer) = project.json(args);

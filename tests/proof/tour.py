@@ -62,21 +62,21 @@ def main():
     first.until("ready> ", 10)
     for line in first_block:
         first.type(line)
-        first.until("is live at http" if "serve" in line else "\nready> ", 30)
+        first.until(r"is live at http" if "serve" in line else r"[\r\n]ready> ", 30)
     second = Terminal(folder, path)
     second.until("ready> ", 10)
     # "In another terminal, in the same folder"
     second.type("cd " + re.search(r"cd (\S+)", " ".join(first_block)).group(1))
-    second.until("\nready> ", 10)
+    second.until(r"[\r\n]ready> ", 10)
     closing = ""
     for line in second_block:
         second.type(line)
-        shown = second.until("\nready> ", 120)
+        shown = second.until(r"[\r\n]ready> ", 120)
         lines = [one.strip() for one in shown.splitlines() if re.search(r"converged|lost \d", one)]
         closing = lines[-1] if lines else closing
     seconds = time.monotonic() - began
     first.type("q")
-    first.until("\nready> ", 30)
+    first.until(r"[\r\n]ready> ", 30)
     typed = first_block + second_block
     print(json.dumps({"commands": typed, "closing": closing, "seconds": round(seconds, 1)}))
 

@@ -72,6 +72,88 @@ pub struct AccountPatch {
     pub disabled: Option<bool>,
 }
 
+/// `DELETE /v1/admin/accounts/{email}`: what went.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountRemoved {
+    /// The account as it was.
+    pub account: AccountView,
+    /// How many devices were taken out of service with it.
+    pub revoked: u64,
+}
+
+/// `POST /v1/admin/accounts/import`: many accounts, all of them or none.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountImport {
+    /// The accounts.
+    pub rows: Vec<ImportRow>,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Make an activation code for each account that is added.
+    #[serde(default)]
+    pub codes: bool,
+}
+
+/// One account to import: it is added, or changed in what is named here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImportRow {
+    /// Where it stands in the file that it comes from.
+    pub line: u64,
+    /// Its e-mail address.
+    pub email: String,
+    /// The role; `null` takes it away.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub role: Option<Option<String>>,
+    /// Claims by name; `null` takes one away.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub claims: Map<String, Value>,
+    /// Whether claims that are not named are taken away too.
+    #[serde(default)]
+    pub all_claims: bool,
+}
+
+/// Answers [`AccountImport`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportReply {
+    /// Whether it was done. It is not where a row is refused, or was to be tried only.
+    pub done: bool,
+    /// One for each row, in their order.
+    pub rows: Vec<ImportedRow>,
+}
+
+/// What becomes of one row of an import.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImportedRow {
+    /// Where it stands in its file.
+    pub line: u64,
+    /// Its e-mail address, as it is kept.
+    pub email: String,
+    /// What becomes of the account.
+    pub outcome: ImportOutcome,
+    /// Why it is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Its activation code: the only time that it is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+}
+
+/// What becomes of an account that is imported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImportOutcome {
+    /// It is new.
+    Added,
+    /// Its role or its claims change.
+    Changed,
+    /// It is so already.
+    Unchanged,
+    /// It cannot be.
+    Refused,
+}
+
 /// `POST /v1/admin/accounts/{email}/codes`: the only time that the code is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CodeView {
@@ -102,11 +184,20 @@ pub struct DeviceView {
     pub seen_ms: i64,
 }
 
-/// `GET /v1/admin/devices`
+/// `GET /v1/admin/devices?account=EMAIL`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceList {
     /// The latest seen first.
     pub devices: Vec<DeviceView>,
+}
+
+/// Which devices are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeviceQuery {
+    /// Of this account only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
 }
 
 /// One channel as it is live.
@@ -241,6 +332,52 @@ pub struct BackendReply {
     pub rows: Vec<(RecordId, Vec<Value>)>,
     /// Whether the answer stands: nothing of the channel is paused, held or not yet read.
     pub settled: bool,
+}
+
+/// `POST /v1/admin/seed`: puts records into managed channels again, all in one commit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedRequest {
+    /// What to put where.
+    pub channels: Vec<SeedChannel>,
+    /// Also over records that are there and look otherwise; without it they are kept.
+    #[serde(default)]
+    pub force: bool,
+    /// Only say what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Records for one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SeedChannel {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Each record's id and fields, in their JSON forms. A field that is not named has its default.
+    pub records: Vec<(RecordId, Fields)>,
+}
+
+/// Answers [`SeedRequest`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeedReply {
+    /// In the order of their names.
+    pub channels: Vec<SeededChannel>,
+}
+
+/// What became of the records for one channel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SeededChannel {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Records that were missing, or deleted.
+    pub added: u64,
+    /// Records that were overwritten.
+    pub changed: u64,
+    /// Records that look otherwise and were kept.
+    pub kept: u64,
+    /// Records that look so already.
+    pub unchanged: u64,
 }
 
 /// `GET /readyz` and `GET /healthz`

@@ -2,8 +2,8 @@
 //!
 //! This crate holds what both sides must agree on, and nothing else: identifiers ([`ids`]), the closed list of field
 //! types and their canonical values ([`value`]), the schema of a channel as a device sees it ([`schema`]), mutations and
-//! receipts ([`mutation`]), the frames of a session ([`frame`]), the HTTP bodies around it ([`api`], [`admin`]) and the row hash
-//! ([`hash`]).
+//! receipts ([`mutation`]), the frames of a session ([`frame`]), the HTTP bodies around it ([`api`], [`admin`],
+//! [`inspect`]) and the row hash ([`hash`]).
 //!
 //! *Invariant:* no I/O, no clock, no randomness. `docs/protocol.md` is the specification for people who write a client
 //! in another language; `crates/protocol/vectors/` has golden vectors for them, and `tests/vectors.rs` keeps them true.
@@ -13,6 +13,7 @@ pub mod api;
 pub mod frame;
 pub mod hash;
 pub mod ids;
+pub mod inspect;
 mod json_text;
 pub mod mutation;
 pub mod schema;
