@@ -2,6 +2,7 @@
 //!
 //! *Invariant:* bodies, tokens, passwords and record values are never logged or counted.
 
+mod lines;
 mod recent;
 
 use std::io::IsTerminal as _;
@@ -11,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::lines::Lines;
 use self::recent::RecentLayer;
 pub use self::recent::{Following, Keep, Piece, Recent};
 
@@ -52,10 +54,11 @@ pub fn start(filter: Option<&str>, format: LogFormat, colour: bool, keep: Keep) 
         .with_writer(std::io::stderr)
         .with_target(false)
         .with_ansi(colour && std::io::stderr().is_terminal());
+    let now_ms = keep.now_ms;
     let log = tracing_subscriber::registry().with(filter).with(RecentLayer { recent: &RECENT, keep });
     // A second start finds the first one in place, which is what its caller wants too.
     let _already = match format {
-        LogFormat::Text => log.with(stderr).try_init(),
+        LogFormat::Text => log.with(stderr.event_format(Lines { now_ms })).try_init(),
         LogFormat::Json => log.with(stderr.json()).try_init(),
     };
     Ok(())

@@ -1,6 +1,7 @@
 //! What `omctl serve` says of changes of the project's files.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -8,6 +9,35 @@ use tokio::sync::mpsc;
 use super::{Cli, diagnostic_json};
 use crate::catalog::Severity;
 use crate::server::{self, ProjectFiles, Reload, Running};
+use crate::telemetry;
+
+/// Keeps a mistake in sight: what the log says meanwhile would push it off the screen.
+#[derive(Debug, Default)]
+pub(super) struct Reminder {
+    /// The newest event of the log when it was shown last.
+    shown_at: u64,
+}
+
+impl Reminder {
+    /// How often it is looked whether something was said since.
+    pub(super) const EVERY: Duration = Duration::from_secs(5);
+
+    /// Notes that it was shown just now.
+    pub(super) fn shown(&mut self) {
+        self.shown_at = telemetry::RECENT.newest();
+    }
+
+    /// Shows it again, if it still stands and something was said since.
+    pub(super) fn remind(&mut self, cli: &Cli, running: &Running) {
+        let trouble = running.live.trouble();
+        let Some(first) = trouble.iter().find(|one| one.severity == Severity::Error) else { return };
+        if telemetry::RECENT.newest() == self.shown_at || !cli.ui.can_ask() {
+            return;
+        }
+        cli.ui.warn(format!("still not live: {}: {}", first.place, first.message));
+        self.shown();
+    }
+}
 
 /// Watches the files. A system that does not tell of changes is no reason not to serve.
 pub(super) fn watch(cli: &Cli, files: &ProjectFiles, running: &Running) -> Option<mpsc::UnboundedReceiver<Reload>> {

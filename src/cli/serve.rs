@@ -10,6 +10,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::keys::{self, Key};
+use super::reloads::Reminder;
 use super::remote::from_project;
 use super::{Cli, CliError, Exit, environment, reloads};
 use crate::backend::Delivery;
@@ -140,11 +141,16 @@ async fn deliveries(live: &Live) -> BTreeMap<ChannelName, Delivery> {
 async fn go_on(cli: &Cli, files: &ProjectFiles, running: Running, mut signal: Signals, watched: bool) -> Exit {
     let mut reloads = if watched { reloads::watch(cli, files, &running) } else { None };
     let mut keys = keys::listen(cli);
+    let (mut reminder, mut remind) = (Reminder::default(), tokio::time::interval(Reminder::EVERY));
     let first = loop {
         // All arms are cancel-safe.
         tokio::select! {
             first = signal.next() => break first,
-            reload = next(&mut reloads) => reloads::say(cli, &files.root, &reload),
+            reload = next(&mut reloads) => {
+                reloads::say(cli, &files.root, &reload);
+                reminder.shown();
+            }
+            _ = remind.tick() => reminder.remind(cli, &running),
             key = next(&mut keys) => match key {
                 Key::Quit => break Exit::Ok,
                 Key::Reload => reloads::say(cli, &files.root, &running.reloader.reload(files).await),

@@ -70,6 +70,11 @@ impl Recent {
         Piece { lost: gone.saturating_sub(number), events }
     }
 
+    /// The number of the newest event.
+    pub fn newest(&self) -> u64 {
+        self.ring.lock().expect("nobody panics while keeping the log").newest
+    }
+
     /// The number before the oldest event that is kept: to begin with all of them.
     pub fn oldest(&self) -> u64 {
         let ring = self.ring.lock().expect("nobody panics while keeping the log");
