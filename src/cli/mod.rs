@@ -9,10 +9,15 @@ mod channel;
 mod channel_draft;
 mod check;
 mod completions;
+mod config;
 mod db;
 mod device;
+mod doctor;
 mod error;
 mod exit;
+mod explain;
+mod holder;
+mod man;
 mod new;
 mod new_channel;
 mod remote;
@@ -33,7 +38,7 @@ pub use exit::Exit;
 pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
-use crate::config::{self, FromFlags, FromProject, Settings};
+use crate::config::{FromFlags, FromProject, Settings, env_name as chosen_env};
 use crate::live;
 
 /// Offline-first mobile sync with the systems a company already has.
@@ -74,7 +79,11 @@ enum Command {
     Device(device::Args),
     Sync(sync::Args),
     Db(db::Args),
+    Config(config::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
     Completions(completions::Args),
+    Man(man::Args),
     Version(version::Args),
 }
 
@@ -88,7 +97,11 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Device(args) => device::run(cli, args),
         Command::Sync(args) => sync::run(cli, args),
         Command::Db(args) => db::run(cli, args),
+        Command::Config(args) => config::run(cli, args),
+        Command::Doctor(args) => doctor::run(cli, &args),
+        Command::Explain(args) => explain::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
+        Command::Man(args) => man::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
 }
@@ -150,7 +163,7 @@ impl Cli {
 
     /// As [`Cli::load`], but the warnings are handed back unprinted.
     fn diagnose(&self, root: &Path, env_name: Option<&str>) -> Result<(Catalog, Vec<Diagnostic>), CliError> {
-        let chosen = config::env_name(&environment, env_name).value;
+        let chosen = chosen_env(&environment, env_name).value;
         let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, found)| {
             let of_rules = live::diagnose(&catalog);
             judge(catalog, found, of_rules)

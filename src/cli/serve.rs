@@ -1,12 +1,14 @@
 //! `omctl serve`: the server, until it is told to end.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use omctl_protocol::ChannelName;
 use serde_json::json;
 
+use super::holder::{Holder, holder_of};
 use super::remote::from_project;
 use super::{Cli, CliError, Exit, environment};
 use crate::backend::Delivery;
@@ -44,6 +46,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     let Args { addr, data_dir, env_name, log } = args;
     let flags = FromFlags { addr, data_dir, env_name, log };
     let settings = Settings::resolve(&root, from_project(catalog.server.clone()), &environment, flags)?;
+    settings.may_be_plain()?;
     let format = if cli.ui.is_json() { LogFormat::Json } else { LogFormat::Text };
     telemetry::start(Some(&settings.log.value), format, cli.ui.has_colour()).map_err(|error| {
         CliError::new(Exit::Invalid, "bad_log", error.to_string()).hint("for example --log warn,omctl=debug")
@@ -173,6 +176,19 @@ impl Signals {
     }
 }
 
+/// Names whoever has the port, where the system tells.
+fn port_taken(addr: SocketAddr) -> CliError {
+    let taken = |message| CliError::new(Exit::Failed, "port_taken", message);
+    let other = "choose another port: omctl serve --addr 127.0.0.1:0 takes a free one";
+    match holder_of(addr) {
+        Some(Holder { pid, program }) => taken(format!("{addr} is taken by `{program}` (pid {pid})"))
+            .hint(format!("stop it: kill {pid}; or {other}"))
+            .detail("pid", pid)
+            .detail("program", program),
+        None => taken(format!("another program listens on {addr}")).hint(other),
+    }
+}
+
 fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
     let text = error.to_string();
     match error {
@@ -184,10 +200,7 @@ fn refused(cli: &Cli, root: &std::path::Path, error: ServerError) -> CliError {
             pid.map_or(locked.clone(), |pid| locked.detail("pid", pid))
         }
         ServerError::DataDir(DataDirError::Io { .. }) => CliError::new(Exit::Failed, "io", text),
-        ServerError::Listen { addr, taken: true, .. } => {
-            CliError::new(Exit::Failed, "port_taken", format!("another program listens on {addr}"))
-                .hint("choose another port: omctl serve --addr 127.0.0.1:0 takes a free one")
-        }
+        ServerError::Listen { addr, taken: true, .. } => port_taken(addr),
         ServerError::Listen { .. } => CliError::new(Exit::Failed, "cannot_listen", text),
         ServerError::BadProxy(_) => CliError::new(Exit::Invalid, "bad_proxy", text)
             .hint("for example server: { trusted_proxies: [10.0.0.0/8] }"),

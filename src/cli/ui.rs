@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::explain;
 use crate::catalog::{Diagnostic, Severity};
 
 /// How this process talks.
@@ -25,6 +26,7 @@ enum Ink {
     Yellow,
     Blue,
     Bold,
+    Dim,
 }
 
 impl Ui {
@@ -97,8 +99,13 @@ impl Ui {
             return err(&error.to_json().to_string());
         }
         err(&format!("{} {}", self.ink(Ink::Red, "error:"), printable(&error.message)));
-        if let Some(hint) = &error.hint {
-            err(&format!("{} {hint}", self.ink(Ink::Blue, "hint:")));
+        match &error.hint {
+            Some(hint) => err(&format!("{} {}", self.ink(Ink::Blue, "hint:"), printable(hint))),
+            // Beside a hint it would be noise, and so it is in a log.
+            None if std::io::stderr().is_terminal() && explain::is_known(error.explained_by()) => {
+                err(&self.ink(Ink::Dim, &format!("more: omctl explain {}", error.explained_by())));
+            }
+            None => {}
         }
     }
 
@@ -137,6 +144,7 @@ impl Ui {
             Ink::Yellow => "1;33",
             Ink::Blue => "34",
             Ink::Bold => "1",
+            Ink::Dim => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }

@@ -97,17 +97,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoServer`], [`ClientError::ServerFile`].
     pub fn of_data_dir(data_dir: &Path) -> Result<Self, ClientError> {
-        let path = data_dir.join(SERVER_FILE);
-        let wrong = |message: String| ClientError::ServerFile { path: path.clone(), message };
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ClientError::NoServer { data_dir: data_dir.to_owned() });
-            }
-            Err(error) => return Err(wrong(error.to_string())),
-        };
-        let file: ServerFile =
-            serde_json::from_slice(&text).map_err(|error| wrong(format!("line {}", error.line())))?;
+        let file = server_file(data_dir)?;
         Self::of_url(&format!("http://{}", file.addr), file.token.into())
     }
 
@@ -312,6 +302,23 @@ impl Client {
             Err(_) => self.bad(&format!("status {}", StatusCode::as_u16(&status))),
         })
     }
+}
+
+/// What the server that runs on this data directory says of itself.
+///
+/// # Errors
+/// [`ClientError::NoServer`], [`ClientError::ServerFile`].
+pub fn server_file(data_dir: &Path) -> Result<ServerFile, ClientError> {
+    let path = data_dir.join(SERVER_FILE);
+    let wrong = |message: String| ClientError::ServerFile { path: path.clone(), message };
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ClientError::NoServer { data_dir: data_dir.to_owned() });
+        }
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    serde_json::from_slice(&text).map_err(|error| wrong(format!("line {}", error.line())))
 }
 
 /// The query of a list of verdicts, with its `?`.

@@ -7,6 +7,7 @@
 //! *Invariant:* no decision about requests or records is taken here.
 
 mod data_dir;
+pub mod health;
 pub mod snapshots;
 
 use std::collections::BTreeMap;

@@ -3,7 +3,10 @@
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
 mod bad_input;
+mod config;
 mod db;
+mod doctor;
+mod explain;
 mod fleet;
 mod keys;
 mod operator;
