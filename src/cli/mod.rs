@@ -17,6 +17,7 @@ mod error;
 mod exit;
 mod explain;
 mod holder;
+mod lan;
 mod man;
 mod new;
 mod new_channel;

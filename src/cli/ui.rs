@@ -40,6 +40,11 @@ impl Ui {
         self.json
     }
 
+    /// Whether somebody sees stderr.
+    pub fn is_terminal(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
+    }
+
     /// Whether stderr shows colours.
     pub fn has_colour(self) -> bool {
         self.colour
@@ -76,6 +81,13 @@ impl Ui {
     pub fn detail(self, text: &str) {
         if !self.json {
             err(printable(text).trim_end());
+        }
+    }
+
+    /// As [`Ui::detail`], for what draws with control characters of our own.
+    pub fn detail_as_is(self, text: &str) {
+        if !self.json {
+            err(text);
         }
     }
 

@@ -6,18 +6,22 @@
 //! *Invariant:* prints nothing and reads no environment. The token is never in an error.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{Method, Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use omctl_device::tls;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
     ChannelView, CodeView, ConflictList, DeviceList, Health, RejectedList, SERVER_FILE, ServerFile, VerdictQuery,
 };
 use omctl_protocol::api::Problem;
+use omctl_protocol::pin::{Pin, server_url, split_pin};
 use omctl_protocol::{ChannelName, DeviceId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -82,7 +86,8 @@ pub enum ClientError {
 pub struct Client {
     url: String,
     token: SecretString,
-    http: Http<HttpConnector, Full<Bytes>>,
+    pin: Option<Pin>,
+    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -98,31 +103,38 @@ impl Client {
     /// [`ClientError::NoServer`], [`ClientError::ServerFile`].
     pub fn of_data_dir(data_dir: &Path) -> Result<Self, ClientError> {
         let file = server_file(data_dir)?;
-        Self::of_url(&format!("http://{}", file.addr), file.token.into())
+        Self::of_url(&server_url(&file.addr, file.pin.as_ref()), file.token.into())
     }
 
-    /// The server at this URL.
+    /// The server at this URL; one with https needs its pin, as `omctl serve --lan` prints it.
     ///
     /// # Errors
     /// [`ClientError::BadUrl`].
     pub fn of_url(url: &str, token: SecretString) -> Result<Self, ClientError> {
         let wrong = |message: &str| ClientError::BadUrl { url: url.to_owned(), message: message.to_owned() };
-        let uri: hyper::Uri = url.parse().map_err(|_| wrong("it cannot be read"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("this version speaks http only; use a tunnel")),
-            _ => return Err(wrong("it does not begin with http://")),
+        let (address, pin) = split_pin(url).map_err(|_| wrong("its fragment is not pin=sha256/…"))?;
+        let uri: hyper::Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
+        match (uri.scheme_str(), pin) {
+            (Some("http"), None) | (Some("https"), Some(_)) => {}
+            (Some("http"), Some(_)) => return Err(wrong("only https has a pin")),
+            (Some("https"), None) => return Err(wrong("it needs its pin behind it: #pin=sha256/…")),
+            _ => return Err(wrong("it does not begin with http:// or https://")),
         }
         if uri.host().is_none_or(str::is_empty) || uri.path() != "/" || uri.query().is_some() {
             return Err(wrong("it must name a host and no path"));
         }
-        let http = Http::builder(TokioExecutor::new()).build_http();
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, http })
+        let http = Http::builder(TokioExecutor::new()).build(connector(pin));
+        Ok(Self { url: address.trim_end_matches('/').to_owned(), token, pin, http })
     }
 
-    /// Where the server is.
+    /// Where the server is, without its pin.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The pin of the server's key, where it speaks TLS.
+    pub fn pin(&self) -> Option<&Pin> {
+        self.pin.as_ref()
     }
 
     /// Whether it takes work.
@@ -302,6 +314,19 @@ impl Client {
             Err(_) => self.bad(&format!("status {}", StatusCode::as_u16(&status))),
         })
     }
+}
+
+/// Connects plainly, or by TLS to whoever has the pinned key. Without a pin, no certificate is good enough.
+fn connector(pin: Option<Pin>) -> HttpsConnector<HttpConnector> {
+    let tls = match pin {
+        Some(pin) => tls::client_config(pin),
+        None => rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("this provider has the suites of TLS 1.3")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth(),
+    };
+    HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build()
 }
 
 /// What the server that runs on this data directory says of itself.

@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod fleet;
 mod keys;
+mod lan;
 mod operator;
 mod serve;
 mod source;

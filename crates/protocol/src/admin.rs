@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::ids::{AccountId, ChannelName, DeviceId, RecordId};
 use crate::mutation::{Fields, Mutation};
+use crate::pin::Pin;
 use crate::schema::ChannelSchema;
 
 /// One account.
@@ -257,6 +258,12 @@ pub struct Health {
 pub struct ServerFile {
     /// Where it listens: `127.0.0.1:7400`.
     pub addr: String,
+    /// `http` or `https`.
+    #[serde(default = "plain")]
+    pub scheme: String,
+    /// The pin of its key, where it speaks TLS with a certificate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
     /// Its process.
     pub pid: u32,
     /// The admin token of this start.
@@ -267,6 +274,10 @@ pub struct ServerFile {
 
 /// The name of [`ServerFile`] in the data directory.
 pub const SERVER_FILE: &str = "server.json";
+
+fn plain() -> String {
+    "http".to_owned()
+}
 
 /// Tells `null` apart from an absent member.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

@@ -15,6 +15,7 @@ pub mod hash;
 pub mod ids;
 mod json_text;
 pub mod mutation;
+pub mod pin;
 pub mod schema;
 pub mod value;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::holder::holder_of;
 use super::super::remote::from_project;
+use super::super::serve::stopping;
 use super::super::{Cli, environment};
 use super::Check;
 use crate::backend::{Backend, Delivery};
@@ -141,7 +142,7 @@ fn port(settings: &Settings, checks: &mut Vec<Check>) {
             Some(holder) => Check::fail(
                 "port",
                 format!("{addr} is taken by `{}` (pid {})", holder.program, holder.pid),
-                format!("stop it: kill {}; or {other}", holder.pid),
+                stopping(holder.pid, &holder.program, other),
             ),
             None => Check::fail("port", format!("{addr} is taken by another program"), other),
         },

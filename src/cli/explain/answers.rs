@@ -158,14 +158,14 @@ pub(super) const ENTRIES: &[Entry] = &[
         "the session must begin with hello",
         "another frame came first",
         "a bug of the client: say hello first",
-        "docs/protocol.md, section 6",
+        "docs/protocol.md, section 4",
     ),
     entry(
         "hello_timeout",
         "no hello came within ten seconds",
         "the client connected and said nothing",
         "a bug of the client, or a very bad network: connect again",
-        "docs/protocol.md, section 6",
+        "docs/protocol.md, section 4",
     ),
     entry(
         "internal",
@@ -193,7 +193,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "the signature is not right",
         "the device's key is another one, or the nonce is too old or already used",
         "ask for a new nonce, once; then activate again",
-        "docs/protocol.md, section 4",
+        "docs/protocol.md, section 3",
     ),
     entry(
         "invalid_token",
@@ -229,7 +229,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "the device must prove that it holds its key",
         "the request had no proof, or an old one",
         "sign the nonce of this answer and send the request again; libraries do so by themselves",
-        "docs/protocol.md, section 4",
+        "docs/protocol.md, section 3",
     ),
     entry(
         "not_found",
@@ -285,7 +285,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "the token is past its end",
         "access tokens live an hour, unused refresh tokens 90 days",
         "renew it by POST /v1/token; libraries do so by themselves",
-        "docs/protocol.md, section 3",
+        "docs/protocol.md, section 2",
     ),
     entry(
         "token_reused",

@@ -217,6 +217,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl new channel --from 'sqlite:crm.db#Report' --key Year,Region",
     ),
     entry(
+        "no_lan",
+        "the address of this machine in its network is not known",
+        "there is no network, or no route out of it",
+        "connect to the network, or name the address yourself",
+        "omctl serve --lan --addr 192.168.1.20:7400",
+    ),
+    entry(
         "no_project",
         "there is no project here",
         "neither this folder nor one above it has an openmobster.yaml",
@@ -299,6 +306,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "it is overloaded, hangs on a backend, or the network is slow",
         "look at its log, and try again",
         "omctl doctor",
+    ),
+    entry(
+        "tls",
+        "the server cannot speak TLS",
+        "its key in the data directory cannot be read or written",
+        "remove the key to get a new one: devices then need the new pin",
+        "omctl serve --lan",
     ),
     entry(
         "unhealthy",
