@@ -5,15 +5,17 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
+mod records;
 mod verdicts;
 
 use omctl_protocol::admin::{
     AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView,
-    CodeView, DeviceView,
+    CodeView, DeviceView, RecordQuery,
 };
 use omctl_protocol::{ChannelName, DeviceId, Value};
 
 use crate::backend::Delivery;
+use crate::catalog::near_hint;
 use crate::identity::{Identity, IdentityError, NewAccount, PasswordChange};
 use crate::live::{Home, LiveChannel, LiveHandle};
 use crate::rule::Subject;
@@ -30,6 +32,8 @@ pub enum AdminError {
         what: &'static str,
         /// What it was called.
         name: String,
+        /// What may have been meant, or where to look.
+        hint: String,
     },
     /// More deletes are held by now than the operator was shown.
     #[error("{held} deletes of `{channel}` are held by now")]
@@ -162,18 +166,23 @@ impl Admin {
     pub fn channel(&self, name: &str) -> Result<ChannelView, AdminError> {
         let live = self.live.current();
         let channel = live.channels.get(&ChannelName::from(name));
-        let channel = channel.ok_or_else(|| AdminError::NotFound { what: "channel", name: name.to_owned() })?;
+        let channel = channel.ok_or_else(|| {
+            let hint = near_hint(name, live.channels.keys().map(ChannelName::as_str));
+            let hint = hint.unwrap_or_else(|| "`omctl channel list` shows them".to_owned());
+            AdminError::NotFound { what: "channel", name: name.to_owned(), hint }
+        })?;
         Ok(channel_view(channel, self.sync.health().get(channel.name())))
     }
 
     /// What an account should see of a channel (all of it, where none is named), past log, membership and compiled keys: for
-    /// the convergence checker.
+    /// the convergence checker, and for people who look at records.
     ///
     /// # Errors
-    /// [`AdminError::NotFound`]; those of the backend.
-    pub async fn backend_view(&self, name: &str, email: Option<&str>) -> Result<BackendReply, AdminError> {
-        self.channel(name)?;
-        let subject = match email {
+    /// [`AdminError::NotFound`], [`AdminError::BadValue`]; those of the backend.
+    pub async fn backend_view(&self, name: &str, query: RecordQuery) -> Result<BackendReply, AdminError> {
+        let fields = self.channel(name)?.schema.fields;
+        let wanted = records::Wanted::read(&fields, &query)?;
+        let subject = match &query.email {
             Some(email) => {
                 let AccountView { email, role, claims, .. } = self.account(email).await?;
                 Some(Subject { email, role, claims })
@@ -181,8 +190,13 @@ impl Admin {
             None => None,
         };
         let view = self.sync.backend_view(&ChannelName::from(name), subject.as_ref()).await?;
+        let mut rows = view.rows;
+        rows.retain(|row| wanted.takes(row));
+        let total = rows.len() as u64;
+        rows.truncate(wanted.limit);
         let json = |row: ViewRow| (row.id, row.values.iter().map(Value::to_json).collect());
-        Ok(BackendReply { fields: view.fields, rows: view.rows.into_iter().map(json).collect(), settled: view.settled })
+        let rows = rows.into_iter().map(json).collect();
+        Ok(BackendReply { fields: view.fields, rows, settled: view.settled, total })
     }
 
     /// Lets the held deletes of a channel through.
@@ -204,7 +218,11 @@ impl Admin {
     /// [`AdminError::NotFound`], those of the store.
     pub async fn revoke_device(&self, device: DeviceId) -> Result<(), AdminError> {
         self.store.revoke_device(device).await.map_err(|error| match error {
-            StoreError::NotFound(_) => AdminError::NotFound { what: "device", name: device.to_string() },
+            StoreError::NotFound(_) => AdminError::NotFound {
+                what: "device",
+                name: device.to_string(),
+                hint: "`omctl device list` shows them".to_owned(),
+            },
             other => other.into(),
         })?;
         tracing::info!(%device, "revoked device {device}");

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use omctl_protocol::ChannelName;
 use omctl_protocol::admin::ChannelView;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit, agree};
+use super::{Cli, CliError, Exit, agree, channel_read};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
-use crate::catalog::{Catalog, Channel, MANAGED};
+use crate::catalog::{Catalog, Channel, MANAGED, near_hint};
 use crate::{live, server};
 
 /// Look at channels and prepare their backends
@@ -23,6 +24,7 @@ pub(super) struct Args {
 enum What {
     List(ListArgs),
     Show(ShowArgs),
+    Read(channel_read::Args),
     Probe(ProbeArgs),
     Install(InstallArgs),
     Resume(ResumeArgs),
@@ -99,6 +101,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     match args.what {
         What::List(args) => list(cli, &args),
         What::Show(args) => show(cli, &args),
+        What::Read(args) => channel_read::run(cli, &args),
         What::Probe(args) => probe(cli, &args),
         What::Install(args) => install(cli, &args),
         What::Resume(args) => resume(cli, &args),
@@ -218,11 +221,9 @@ impl Local {
         let channels: Vec<Arc<Channel>> = match &chosen.name {
             None => catalog.channels.values().cloned().collect(),
             Some(name) => vec![catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
-                let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
-                let near = known.iter().find(|known| known.eq_ignore_ascii_case(name));
-                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`")).hint(
-                    near.map_or(format!("it has: {}", known.join(", ")), |near| format!("did you mean `{near}`?")),
-                )
+                let hint = near_hint(name, catalog.channels.keys().map(ChannelName::as_str));
+                CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`"))
+                    .hint(hint.unwrap_or_else(|| "see them: omctl check".to_owned()))
             })?],
         };
         // A backend that is not asked about need not answer.

@@ -7,6 +7,7 @@
 mod account;
 mod channel;
 mod channel_draft;
+mod channel_read;
 mod check;
 mod completions;
 mod config;
@@ -266,6 +267,11 @@ fn agree(cli: &Cli, what: &str, hint: &str) -> Result<(), CliError> {
 fn utc(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// What a device sends must neither drive the terminal nor look like another row.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A table for people: columns as wide as their widest cell, the last one as it is.

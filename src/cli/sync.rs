@@ -4,7 +4,7 @@ use omctl_protocol::admin::{VerdictQuery, VerdictView};
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit, columns, utc};
+use super::{Cli, CliError, Exit, columns, one_line, utc};
 
 /// Look at writes of devices that were rejected or lost
 #[derive(Debug, clap::Args)]
@@ -109,11 +109,6 @@ fn table(found: &[VerdictView]) -> String {
 fn lost(one: &VerdictView) -> String {
     let fields: Vec<&str> = one.losing.keys().map(String::as_str).collect();
     if fields.is_empty() { "-".to_owned() } else { format!("lost: {}", fields.join(", ")) }
-}
-
-/// What a device sends must neither drive the terminal nor look like another row.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use omctl_device::tls;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, CodeView, ConflictList, DeviceList, Health, RejectedList, SERVER_FILE, ServerFile, VerdictQuery,
+    ChannelView, CodeView, ConflictList, DeviceList, Health, RecordQuery, RejectedList, SERVER_FILE, ServerFile,
+    VerdictQuery,
 };
 use omctl_protocol::api::Problem;
 use omctl_protocol::pin::{Pin, server_url, split_pin};
@@ -247,8 +248,18 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn backend_view(&self, channel: &ChannelName, email: Option<&str>) -> Result<BackendReply, ClientError> {
-        let question = email.map_or_else(String::new, |email| format!("?as={}", segment(email)));
-        self.get(&format!("/v1/admin/channels/{}/backend{question}", segment(channel.as_str()))).await
+        let query = RecordQuery { email: email.map(str::to_owned), ..RecordQuery::default() };
+        self.records(channel.as_str(), &query).await
+    }
+
+    /// Some records of a channel, as the backend has them now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn records(&self, channel: &str, query: &RecordQuery) -> Result<BackendReply, ClientError> {
+        let RecordQuery { email, id, filter, limit } = query.clone();
+        let given = [("as", email), ("id", id), ("where", filter), ("limit", limit.map(|n| n.to_string()))];
+        self.get(&format!("/v1/admin/channels/{}/backend{}", segment(channel), asked(given))).await
     }
 
     /// Any path of the server that answers with JSON: for commands whose answer only they know.
@@ -349,7 +360,11 @@ pub fn server_file(data_dir: &Path) -> Result<ServerFile, ClientError> {
 /// The query of a list of verdicts, with its `?`.
 fn question(query: &VerdictQuery) -> String {
     let VerdictQuery { channel, account, limit } = query;
-    let given = [("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))];
+    asked([("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))])
+}
+
+/// A query of the members that are given.
+fn asked<const N: usize>(given: [(&str, Option<String>); N]) -> String {
     let parts = given.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", segment(&value?))));
     let text = parts.collect::<Vec<_>>().join("&");
     if text.is_empty() { text } else { format!("?{text}") }

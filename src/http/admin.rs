@@ -7,10 +7,13 @@ use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, ConflictList, DeviceList, RejectedList, VerdictQuery,
+    ChannelView, ConflictList, DeviceList, RecordQuery, RejectedList, VerdictQuery,
 };
 
 use super::{ApiError, AppState, Json, created};
+
+/// What the query of a list of verdicts may have.
+const VERDICTS: &str = "`channel`, `account` and `limit`";
 
 pub(super) async fn list_accounts(State(state): State<AppState>) -> Result<axum::Json<AccountList>, ApiError> {
     Ok(axum::Json(AccountList { accounts: state.admin.accounts().await? }))
@@ -59,19 +62,13 @@ pub(super) async fn revoke_device(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whose eyes to look through; without them everything is seen.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct As {
-    r#as: Option<String>,
-}
-
 pub(super) async fn backend_view(
     State(state): State<AppState>,
     Path(name): Path<String>,
-    Query(As { r#as: email }): Query<As>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
 ) -> Result<axum::Json<BackendReply>, ApiError> {
-    Ok(axum::Json(state.admin.backend_view(&name, email.as_deref()).await?))
+    let query = asked(query, "`as`, `id`, `where` and `limit`")?;
+    Ok(axum::Json(state.admin.backend_view(&name, query).await?))
 }
 
 pub(super) async fn list_channels(State(state): State<AppState>) -> axum::Json<ChannelList> {
@@ -97,20 +94,20 @@ pub(super) async fn rejected(
     State(state): State<AppState>,
     query: Result<Query<VerdictQuery>, QueryRejection>,
 ) -> Result<axum::Json<RejectedList>, ApiError> {
-    Ok(axum::Json(RejectedList { rejected: state.admin.rejected(asked(query)?).await? }))
+    Ok(axum::Json(RejectedList { rejected: state.admin.rejected(asked(query, VERDICTS)?).await? }))
 }
 
 pub(super) async fn conflicts(
     State(state): State<AppState>,
     query: Result<Query<VerdictQuery>, QueryRejection>,
 ) -> Result<axum::Json<ConflictList>, ApiError> {
-    Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query)?).await? }))
+    Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query, VERDICTS)?).await? }))
 }
 
 /// A query that cannot be read is a problem document like any other.
-fn asked(query: Result<Query<VerdictQuery>, QueryRejection>) -> Result<VerdictQuery, ApiError> {
+fn asked<T>(query: Result<Query<T>, QueryRejection>, members: &str) -> Result<T, ApiError> {
     query.map(|Query(query)| query).map_err(|_| {
         ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", "the query cannot be read")
-            .hint("it may have `channel`, `account` and `limit`")
+            .hint(format!("it may have {members}"))
     })
 }

@@ -157,7 +157,8 @@ impl From<IdentityError> for ApiError {
             E::NonceRequired { .. } => Some("send the same request with a proof over this nonce"),
             E::TokenExpired => Some("bring new tokens by `POST /v1/token`"),
             E::TokenReused => Some("activate the device again"),
-            E::AccountExists(_) => Some("`omctl account list` shows it"),
+            E::AccountExists(_) => Some("change it: `omctl account set EMAIL`"),
+            E::NoAccount(_) => Some("`omctl account list` shows them; make one: `omctl account add EMAIL`"),
             E::Store(_) => Some("free space on the server's disk; nothing was written"),
             _ => None,
         };
@@ -176,7 +177,10 @@ impl From<IdentityError> for ApiError {
 impl From<AdminError> for ApiError {
     fn from(error: AdminError) -> Self {
         match error {
-            AdminError::NotFound { .. } => Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()),
+            AdminError::NotFound { ref hint, .. } => {
+                let hint = hint.clone();
+                Self::new(StatusCode::NOT_FOUND, "not_found", error.to_string()).hint(hint)
+            }
             AdminError::MoreHeld { .. } => {
                 Self::new(StatusCode::CONFLICT, "changed", error.to_string()).hint("look again: `omctl channel show`")
             }

@@ -11,6 +11,7 @@ mod fleet;
 mod keys;
 mod lan;
 mod operator;
+mod read;
 mod serve;
 mod source;
 mod survive;

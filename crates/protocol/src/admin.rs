@@ -232,8 +232,26 @@ pub struct VerdictQuery {
     pub limit: Option<u64>,
 }
 
+/// Which records of a channel are wanted: the query of `GET /v1/admin/channels/{channel}/backend`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordQuery {
+    /// What this account should see; all of it, if absent.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// This record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Only records whose fields hold these texts, as a JSON object; an empty one means NULL too.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
 /// `GET /v1/admin/channels/{channel}/backend?as=EMAIL`: what the account should see, by the backend's own scan and the
-/// scope rule interpreted row by row; all of it, without `as`.
+/// scope rule interpreted row by row; all of it, without `as`. [`RecordQuery`] narrows it down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendReply {
     /// The names of the values, in their order.
@@ -242,6 +260,9 @@ pub struct BackendReply {
     pub rows: Vec<(RecordId, Vec<Value>)>,
     /// Whether the answer stands: nothing of the channel is paused, held or not yet read.
     pub settled: bool,
+    /// How many there are, those beyond the limit too.
+    #[serde(default)]
+    pub total: u64,
 }
 
 /// `GET /readyz` and `GET /healthz`

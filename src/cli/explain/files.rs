@@ -32,7 +32,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "a seed record's id cannot be one",
         "it is empty, too long, or not of the key's type",
         "write an id as the channel's key wants it",
-        "- { id: 0197a1b2-0000-7000-8000-000000000001, name: Acme }",
+        "- { id: customer-mill, fields: { name: Mill Bakery } }",
     ),
     entry(
         "bad_key",
@@ -123,7 +123,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "a seed record lacks a field that is required",
         "the channel declares it `required` and without a default",
         "add the field to the record",
-        "- { id: 1, name: Acme }",
+        "- { id: customer-mill, fields: { name: Mill Bakery } }",
     ),
     entry(
         "missing_file",
