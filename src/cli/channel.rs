@@ -13,7 +13,7 @@ use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
 use crate::catalog::{Catalog, Channel, MANAGED, near_hint};
 use crate::{live, server};
 
-/// Look at channels and prepare their backends
+/// Look at channels and their records, and prepare their backends
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -311,7 +311,7 @@ fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, CliError> {
         }
         for (backend, collections) in work {
             let tables: Vec<&str> = collections.iter().map(|collection| collection.table.as_str()).collect();
-            consent(cli, backend.name(), &tables, args.remove)?;
+            consent(cli, backend.name(), &tables, args)?;
             match args.remove {
                 true => backend.remove(&collections).await?,
                 false => backend.install(&collections).await?,
@@ -335,17 +335,27 @@ fn print_sql(cli: &Cli, local: &Local) -> Result<Exit, CliError> {
 }
 
 /// Somebody's database is changed only with somebody's yes.
-fn consent(cli: &Cli, backend: &str, tables: &[&str], remove: bool) -> Result<(), CliError> {
-    let (verb, undo) = match remove {
-        true => ("remove om_applied, om_changes and their triggers from", "omctl channel install --all"),
-        false => ("create om_applied, om_changes and triggers in", "omctl channel install --all --remove"),
+fn consent(cli: &Cli, backend: &str, tables: &[&str], args: &InstallArgs) -> Result<(), CliError> {
+    let chosen = args.chosen.name.as_deref().unwrap_or("--all");
+    let (verb, undo, hint) = match args.remove {
+        true => (
+            "remove om_applied, om_changes and their triggers from",
+            format!("omctl channel install {chosen}"),
+            "without them delivery is best_effort; if that is meant, say --yes",
+        ),
+        false => (
+            "create om_applied, om_changes and triggers in",
+            format!("omctl channel install {chosen} --remove"),
+            "look at it with --print-sql, then say --yes",
+        ),
     };
-    let what = format!("{verb} backend `{backend}` (tables {})", tables.join(", "));
+    let noun = if tables.len() == 1 { "table" } else { "tables" };
+    let what = format!("{verb} backend `{backend}` ({noun} {})", tables.join(", "));
     if cli.globals.yes {
         cli.ui.note(format!("{what}; undo: {undo}"));
         return Ok(());
     }
-    agree(cli, &what, "look at it with --print-sql, then say --yes")
+    agree(cli, &what, hint)
 }
 
 impl From<BackendError> for CliError {

@@ -28,6 +28,10 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         let path = path.display().to_string();
         move |error: std::io::Error| CliError::new(Exit::Failed, "io", format!("cannot write `{path}`: {error}"))
     };
+    if dir.exists() && !dir.is_dir() {
+        return Err(CliError::new(Exit::Usage, "usage", format!("`{}` is not a folder", dir.display()))
+            .hint("name a folder, for example --dir ~/.local/share/man/man1"));
+    }
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     for (name, page) in &pages {
         let path = dir.join(name);

@@ -139,7 +139,10 @@ impl From<ClientError> for CliError {
                         refused = refused.detail(name, value.as_str());
                     }
                 }
-                if let Some(field) = &problem.field {
+                // Some sentences name the field themselves.
+                if let Some(field) =
+                    problem.field.as_ref().filter(|field| !refused.message.contains(&format!("`{field}`")))
+                {
                     refused.message = format!("{}: {}", field, refused.message);
                 }
                 refused

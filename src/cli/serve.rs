@@ -26,7 +26,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve the project to devices
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  omctl serve --addr 127.0.0.1:7400")]
+#[command(after_help = "Examples:\n  omctl serve --addr 127.0.0.1:7400\n  omctl serve --lan")]
 pub(super) struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDR:PORT")]

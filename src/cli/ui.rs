@@ -19,6 +19,17 @@ pub struct Ui {
     colour: bool,
 }
 
+/// When stderr is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// `NO_COLOR` is set to anything (<https://no-color.org>); it is the stronger one.
+    Never,
+    /// Unless something is said.
+    OnTerminal,
+    /// `CLICOLOR_FORCE` is set to anything but 0 (<https://bixense.com/clicolors>): for logs that show colours.
+    Always,
+}
+
 /// The colours that stderr knows; meaning never hangs on them alone.
 #[derive(Clone, Copy, Debug)]
 enum Ink {
@@ -30,9 +41,14 @@ enum Ink {
 }
 
 impl Ui {
-    /// `no_colour`: whether `NO_COLOR` is set to anything (<https://no-color.org>).
-    pub fn new(json: bool, quiet: bool, no_colour: bool) -> Self {
-        Self { json, quiet, colour: !no_colour && std::io::stderr().is_terminal() }
+    /// Talks to people, or with `json` to scripts.
+    pub fn new(json: bool, quiet: bool, colour: Colour) -> Self {
+        let colour = match colour {
+            Colour::Never => false,
+            Colour::Always => true,
+            Colour::OnTerminal => std::io::stderr().is_terminal(),
+        };
+        Self { json, quiet, colour }
     }
 
     /// Whether output is for scripts.

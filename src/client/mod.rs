@@ -293,9 +293,9 @@ impl Client {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Bytes, ClientError> {
-        let unreachable = |error: &dyn std::error::Error| {
-            let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            ClientError::Unreachable { url: self.url.clone(), message }
+        let unreachable = |error: &(dyn std::error::Error + 'static)| ClientError::Unreachable {
+            url: self.url.clone(),
+            message: reason(error),
         };
         let mut request = Request::builder()
             .method(method)
@@ -361,6 +361,17 @@ pub fn server_file(data_dir: &Path) -> Result<ServerFile, ClientError> {
 fn question(query: &VerdictQuery) -> String {
     let VerdictQuery { channel, account, limit } = query;
     asked([("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))])
+}
+
+/// Why there is no connection: what is at the bottom of the chain says most.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let io = chain.clone().filter_map(|error| error.downcast_ref::<std::io::Error>()).last();
+    match io {
+        Some(io) if tls::is_other_key(io) => "it has another key than the pinned one".to_owned(),
+        Some(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        _ => chain.last().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 /// A query of the members that are given.

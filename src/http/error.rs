@@ -159,6 +159,7 @@ impl From<IdentityError> for ApiError {
             E::TokenReused => Some("activate the device again"),
             E::AccountExists(_) => Some("change it: `omctl account set EMAIL`"),
             E::NoAccount(_) => Some("`omctl account list` shows them; make one: `omctl account add EMAIL`"),
+            E::BadValue { field: "email", .. } => Some("for example ana@example.com"),
             E::Store(_) => Some("free space on the server's disk; nothing was written"),
             _ => None,
         };

@@ -10,6 +10,7 @@ mod explain;
 mod fleet;
 mod keys;
 mod lan;
+mod manners;
 mod operator;
 mod read;
 mod serve;
