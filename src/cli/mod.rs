@@ -37,7 +37,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 pub use error::CliError;
 pub use exit::Exit;
-pub use ui::{Colour, Ui, diagnostic_json};
+pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
 use crate::config::{FromFlags, FromProject, Settings, env_name as chosen_env};
@@ -198,13 +198,12 @@ fn judge(
 /// Parses and runs one command line; the arguments include the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let colour = colour();
     let arguments = match Arguments::try_parse_from(&args) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error, &args, colour).into(),
+        Err(error) => return usage(&error, &args).into(),
     };
     let globals = arguments.globals;
-    let cli = Cli { ui: Ui::new(globals.json, globals.quiet, colour), globals };
+    let cli = Cli { ui: talk(globals.json, globals.quiet), globals };
     // A panic is our bug, and even then a script gets its JSON error.
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(&cli, arguments.command)));
     let result = ended.unwrap_or_else(|_| {
@@ -222,7 +221,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Help is a result; everything else that clap says is a wrong command line.
-fn usage(error: &clap::Error, args: &[OsString], colour: Colour) -> Exit {
+fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
     if !error.use_stderr() {
         // The reader may be gone (`omctl --help | head -1`).
         drop(error.print());
@@ -231,22 +230,19 @@ fn usage(error: &clap::Error, args: &[OsString], colour: Colour) -> Exit {
     if args.iter().any(|arg| arg == "--json") {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Ui::new(true, false, colour)
-            .error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
+        talk(true, false).error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
     } else {
         drop(error.print());
     }
     Exit::Usage
 }
 
-/// When to colour, by the environment.
-fn colour() -> Colour {
-    let set = |name: &str| environment(name).filter(|value| !value.is_empty());
-    match (set("NO_COLOR"), set("CLICOLOR_FORCE").filter(|value| value != "0")) {
-        (Some(_), _) => Colour::Never,
-        (None, Some(_)) => Colour::Always,
-        (None, None) => Colour::OnTerminal,
-    }
+/// How to talk, by flags and environment: `NO_COLOR` is stronger than `CLICOLOR_FORCE`.
+fn talk(json: bool, quiet: bool) -> Ui {
+    let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+    let forced = set("CLICOLOR_FORCE") && environment("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let ui = Ui::new(json, quiet, set("NO_COLOR"));
+    if forced && !set("NO_COLOR") { ui.coloured() } else { ui }
 }
 
 /// One variable of the process's environment.

@@ -19,17 +19,6 @@ pub struct Ui {
     colour: bool,
 }
 
-/// When stderr is coloured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Colour {
-    /// `NO_COLOR` is set to anything (<https://no-color.org>); it is the stronger one.
-    Never,
-    /// Unless something is said.
-    OnTerminal,
-    /// `CLICOLOR_FORCE` is set to anything but 0 (<https://bixense.com/clicolors>): for logs that show colours.
-    Always,
-}
-
 /// The colours that stderr knows; meaning never hangs on them alone.
 #[derive(Clone, Copy, Debug)]
 enum Ink {
@@ -41,14 +30,15 @@ enum Ink {
 }
 
 impl Ui {
-    /// Talks to people, or with `json` to scripts.
-    pub fn new(json: bool, quiet: bool, colour: Colour) -> Self {
-        let colour = match colour {
-            Colour::Never => false,
-            Colour::Always => true,
-            Colour::OnTerminal => std::io::stderr().is_terminal(),
-        };
-        Self { json, quiet, colour }
+    /// `no_colour`: whether `NO_COLOR` is set to anything (<https://no-color.org>).
+    pub fn new(json: bool, quiet: bool, no_colour: bool) -> Self {
+        Self { json, quiet, colour: !no_colour && std::io::stderr().is_terminal() }
+    }
+
+    /// In colour, whatever stderr is: `CLICOLOR_FORCE` (<https://bixense.com/clicolors>), for logs that show colours.
+    #[must_use]
+    pub fn coloured(self) -> Self {
+        Self { colour: true, ..self }
     }
 
     /// Whether output is for scripts.

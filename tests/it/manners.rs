@@ -28,8 +28,11 @@ enum At {
     Served,
 }
 
+/// One command line, and where it is typed.
+type Line = (At, &'static [&'static str]);
+
 /// What is typed, group by group; each group is a snapshot.
-const TYPED: &[(&str, &[(At, &[&str])])] = &[
+const TYPED: &[(&str, &[Line])] = &[
     (
         "general",
         &[
