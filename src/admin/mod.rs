@@ -5,6 +5,7 @@
 //! *Invariant:* callers were authorized before; this room knows nothing of HTTP and prints nothing. Secrets that it
 //! makes (codes) are returned once and never logged.
 
+mod orders;
 mod records;
 mod verdicts;
 
@@ -43,6 +44,9 @@ pub enum AdminError {
         /// How many.
         held: u64,
     },
+    /// It is accepted, and its backend has not answered yet.
+    #[error("the write is accepted and waits for its backend")]
+    NotSettled,
     /// A part of the question is not as it should be.
     #[error("`{field}` {message}")]
     BadValue {

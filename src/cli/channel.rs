@@ -8,7 +8,7 @@ use omctl_protocol::admin::ChannelView;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit, agree, channel_read};
+use super::{Cli, CliError, Exit, agree, channel_read, channel_write};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
 use crate::catalog::{Catalog, Channel, MANAGED, near_hint};
 use crate::{live, server};
@@ -25,6 +25,9 @@ enum What {
     List(ListArgs),
     Show(ShowArgs),
     Read(channel_read::Args),
+    Create(channel_write::CreateArgs),
+    Update(channel_write::UpdateArgs),
+    Delete(channel_write::DeleteArgs),
     Probe(ProbeArgs),
     Install(InstallArgs),
     Resume(ResumeArgs),
@@ -102,6 +105,9 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         What::List(args) => list(cli, &args),
         What::Show(args) => show(cli, &args),
         What::Read(args) => channel_read::run(cli, &args),
+        What::Create(args) => channel_write::create(cli, args),
+        What::Update(args) => channel_write::update(cli, args),
+        What::Delete(args) => channel_write::delete(cli, args),
         What::Probe(args) => probe(cli, &args),
         What::Install(args) => install(cli, &args),
         What::Resume(args) => resume(cli, &args),

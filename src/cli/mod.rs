@@ -8,6 +8,7 @@ mod account;
 mod channel;
 mod channel_draft;
 mod channel_read;
+mod channel_write;
 mod check;
 mod completions;
 mod config;

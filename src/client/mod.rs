@@ -18,8 +18,8 @@ use hyper_util::rt::TokioExecutor;
 use omctl_device::tls;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, CodeView, ConflictList, DeviceList, Health, RecordQuery, RejectedList, SERVER_FILE, ServerFile,
-    VerdictQuery,
+    ChannelView, CodeView, ConflictList, DeviceList, Health, RecordQuery, RecordWrite, RecordWritten, RejectedList,
+    SERVER_FILE, ServerFile, VerdictQuery,
 };
 use omctl_protocol::api::Problem;
 use omctl_protocol::pin::{Pin, server_url, split_pin};
@@ -260,6 +260,14 @@ impl Client {
         let RecordQuery { email, id, filter, limit } = query.clone();
         let given = [("as", email), ("id", id), ("where", filter), ("limit", limit.map(|n| n.to_string()))];
         self.get(&format!("/v1/admin/channels/{}/backend{}", segment(channel), asked(given))).await
+    }
+
+    /// Writes a record in the name of an account.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a rejection is none.
+    pub async fn write_record(&self, channel: &str, write: &RecordWrite) -> Result<RecordWritten, ClientError> {
+        self.send(Method::POST, &format!("/v1/admin/channels/{}/records", segment(channel)), write).await
     }
 
     /// Any path of the server that answers with JSON: for commands whose answer only they know.

@@ -7,7 +7,7 @@ use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, ConflictList, DeviceList, RecordQuery, RejectedList, VerdictQuery,
+    ChannelView, ConflictList, DeviceList, RecordQuery, RecordWrite, RecordWritten, RejectedList, VerdictQuery,
 };
 
 use super::{ApiError, AppState, Json, created};
@@ -88,6 +88,14 @@ pub(super) async fn resume_channel(
     Json(resume): Json<ChannelResume>,
 ) -> Result<axum::Json<ChannelResumed>, ApiError> {
     Ok(axum::Json(state.admin.resume_channel(&name, resume).await?))
+}
+
+pub(super) async fn write_record(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Json(write): Json<RecordWrite>,
+) -> Result<axum::Json<RecordWritten>, ApiError> {
+    Ok(axum::Json(state.admin.write_record(&name, write).await?))
 }
 
 pub(super) async fn rejected(

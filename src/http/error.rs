@@ -185,6 +185,8 @@ impl From<AdminError> for ApiError {
             AdminError::MoreHeld { .. } => {
                 Self::new(StatusCode::CONFLICT, "changed", error.to_string()).hint("look again: `omctl channel show`")
             }
+            AdminError::NotSettled => Self::new(StatusCode::GATEWAY_TIMEOUT, "not_settled", error.to_string())
+                .hint("it is done once the backend answers; the same request with the same key asks for its receipt"),
             AdminError::BadValue { field, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", error.to_string()).field(field)
             }

@@ -122,6 +122,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/v1/admin/channels/{channel}", Action::Administrate, admin::show_channel),
         Route::get("/v1/admin/channels/{channel}/backend", Action::ReadAnyRecord, admin::backend_view),
         Route::post("/v1/admin/channels/{channel}/resume", Action::ResumeChannels, admin::resume_channel),
+        Route::post("/v1/admin/channels/{channel}/records", Action::WriteRecords, admin::write_record),
         Route::get("/v1/admin/rejected", Action::ReadVerdicts, admin::rejected),
         Route::get("/v1/admin/conflicts", Action::ReadVerdicts, admin::conflicts),
     ]

@@ -12,6 +12,7 @@ mod keys;
 mod lan;
 mod manners;
 mod operator;
+mod orders;
 mod read;
 mod serve;
 mod source;

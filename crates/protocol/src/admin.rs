@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{AccountId, ChannelName, DeviceId, RecordId};
-use crate::mutation::{Fields, Mutation};
+use crate::mutation::{Fields, Mutation, Operation, Receipt};
 use crate::pin::Pin;
 use crate::schema::ChannelSchema;
 
@@ -263,6 +263,35 @@ pub struct BackendReply {
     /// How many there are, those beyond the limit too.
     #[serde(default)]
     pub total: u64,
+}
+
+/// `POST /v1/admin/channels/{channel}/records`: a write as a device of the account would make it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordWrite {
+    /// The account's address: its role, claims and scopes decide.
+    #[serde(rename = "as")]
+    pub email: String,
+    /// What is done.
+    pub op: Operation,
+    /// The record; a create without one gets a new id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordId>,
+    /// The new values by field.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub set: Fields,
+    /// Names this write: the same one again has the same receipt, and is done once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What [`RecordWrite`] came to; a rejection is a receipt too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordWritten {
+    /// The record.
+    pub record: RecordId,
+    /// The durable answer.
+    pub receipt: Receipt,
 }
 
 /// `GET /readyz` and `GET /healthz`

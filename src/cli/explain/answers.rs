@@ -239,6 +239,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl account list",
     ),
     entry(
+        "not_settled",
+        "the write is accepted and will be done, but its backend has not answered yet",
+        "the backend is slow or down, or the channel is paused",
+        "look at the backend; the same command with the same --key asks for the receipt",
+        "omctl channel update tickets 42 --as ana@example.com --set status=done --key import-7",
+    ),
+    entry(
         "protocol_version",
         "the device speaks another version of the protocol",
         "app and server are of different ages",

@@ -280,6 +280,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl account list --json",
     ),
     entry(
+        "rejected",
+        "the write was judged, and nothing of it was applied",
+        "the channel's rules, a value or the backend forbid it; the receipt has code and field",
+        "correct the value, or write as an account that may",
+        "omctl channel update tickets 42 --set status=done --as ana@example.com",
+    ),
+    entry(
         "server_file",
         "the server's own file in the data directory cannot be read",
         "it is damaged, or of another version",
