@@ -322,6 +322,8 @@ fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, CliError> {
                 true => backend.remove(&collections).await?,
                 false => backend.install(&collections).await?,
             }
+            let (done, at) = if args.remove { ("removed", "from") } else { ("installed", "in") };
+            cli.ui.note(format!("{done} what exactly-once delivery needs, {at} backend `{}`", backend.name()));
         }
         let schema = if args.remove { "omctl.channel.remove/1" } else { "omctl.channel.install/1" };
         report(cli, &local, schema, args.remove).await

@@ -14,7 +14,7 @@ const TOKEN: &str = "OMCTL_TOKEN";
 /// Which server to speak to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Remote {
-    /// A server elsewhere; its token is read from OMCTL_TOKEN
+    /// A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// The data directory of the server on this machine

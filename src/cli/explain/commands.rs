@@ -144,7 +144,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "something of that name is already there",
         "a file differs from what would be written, or a snapshot has that name",
         "look at the difference with --dry-run; --force overwrites files",
-        "omctl new channel tickets --dry-run",
+        "omctl new channel --from 'sqlite:crm.db#Customer' --dry-run",
     ),
     entry(
         "exposed",
@@ -213,8 +213,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         "no_key",
         "the table or view has no key, so its records cannot be told apart",
         "it has no primary key and no unique index without NULL",
-        "name the columns that make a row unique, or give the table a key",
-        "omctl new channel --from 'sqlite:crm.db#Report' --key Year,Region",
+        "give the table a primary key, or a unique index on columns that are NOT NULL",
+        "omctl new channel --from 'sqlite:crm.db#Report'",
     ),
     entry(
         "no_lan",
@@ -263,7 +263,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "a file would be written outside of the project",
         "a name leads out of the folder, by `..` or a link",
         "use a plain name",
-        "omctl new channel tickets",
+        "omctl new fieldwork",
     ),
     entry(
         "port_taken",

@@ -119,6 +119,30 @@ impl Entry {
 mod tests {
     use super::*;
 
+    /// The words of a command line, as a shell splits simple ones.
+    fn words(line: &str) -> Vec<String> {
+        let mut words = vec![String::new()];
+        let mut quoted = false;
+        for letter in line.chars() {
+            match letter {
+                '\'' => quoted = !quoted,
+                ' ' if !quoted => words.push(String::new()),
+                other => words.last_mut().expect("one is there from the start").push(other),
+            }
+        }
+        words
+    }
+
+    #[test]
+    fn every_command_that_an_example_shows_is_one() {
+        for one in entries().filter(|one| one.example.starts_with("omctl ")) {
+            let line = one.example.split([';', '|', '<', '>']).next().unwrap_or_default().trim();
+            let parsed = super::super::command_tree().try_get_matches_from(words(line));
+            let shown = parsed.err().filter(clap::Error::use_stderr).map(|error| error.to_string());
+            assert_eq!(shown, None, "{}: `{line}`", one.code);
+        }
+    }
+
     #[test]
     fn a_code_has_one_meaning_in_one_place_and_each_says_all() {
         let mut seen = std::collections::BTreeSet::new();
