@@ -209,6 +209,7 @@ async fn visible() {
         data_dir: folder.path().join("data"),
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        tls: None,
     };
     let running = server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap();
     let url = format!("http://{}", running.addr);

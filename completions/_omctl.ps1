@@ -35,14 +35,18 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Find every mistake in the project''s files')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Serve the project to devices')
             [CompletionResult]::new('account', 'account', [CompletionResultType]::ParameterValue, 'Make, change and list accounts')
-            [CompletionResult]::new('channel', 'channel', [CompletionResultType]::ParameterValue, 'Look at channels and prepare their backends')
+            [CompletionResult]::new('channel', 'channel', [CompletionResultType]::ParameterValue, 'Look at channels and their records, and prepare their backends')
             [CompletionResult]::new('device', 'device', [CompletionResultType]::ParameterValue, 'Look at devices, activate and revoke them, simulate fleets of them')
             [CompletionResult]::new('sync', 'sync', [CompletionResultType]::ParameterValue, 'Look at how sync stands, and at what became of devices'' writes')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Show the running server''s newest log events; -f goes on with what comes')
             [CompletionResult]::new('db', 'db', [CompletionResultType]::ParameterValue, 'Save, restore, seed and reset the server''s store: accounts, devices, state log')
             [CompletionResult]::new('backup', 'backup', [CompletionResultType]::ParameterValue, 'Save the store in a file of your choice and examine it; a server may be running')
+            [CompletionResult]::new('config', 'config', [CompletionResultType]::ParameterValue, 'Look at the settings that are in force')
+            [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Look at the project and this machine for what would keep a server from working')
+            [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Explain a code that a command, a receipt or the server gave')
             [CompletionResult]::new('completions', 'completions', [CompletionResultType]::ParameterValue, 'Print a script that completes commands in your shell')
-            [CompletionResult]::new('version', 'version', [CompletionResultType]::ParameterValue, 'Print the version')
+            [CompletionResult]::new('man', 'man', [CompletionResultType]::ParameterValue, 'Print the manual page, or write those of all commands into a folder')
+            [CompletionResult]::new('version', 'version', [CompletionResultType]::ParameterValue, 'Print the version; with --json also what it speaks and reads')
             break
         }
         'omctl;new' {
@@ -110,6 +114,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--no-watch', '--no-watch', [CompletionResultType]::ParameterName, 'Do not make changes of the project''s files live')
+            [CompletionResult]::new('--lan', '--lan', [CompletionResultType]::ParameterName, 'Let phones on this network in: TLS with a certificate of its own, whose pin is printed')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
             [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
@@ -142,7 +147,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
         'omctl;account;add' {
             [CompletionResult]::new('--role', '--role', [CompletionResultType]::ParameterName, 'Its role, as `write:` and `scope:` of channels name it')
             [CompletionResult]::new('--claim', '--claim', [CompletionResultType]::ParameterName, 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -157,7 +162,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;list' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -171,7 +176,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;show' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -188,7 +193,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--role', '--role', [CompletionResultType]::ParameterName, 'Its role from now on')
             [CompletionResult]::new('--claim', '--claim', [CompletionResultType]::ParameterName, 'A claim that it has from now on: `name=text`, or `name=[text,text]`; repeatable')
             [CompletionResult]::new('--remove-claim', '--remove-claim', [CompletionResultType]::ParameterName, 'A claim that is taken away; repeatable')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -203,7 +208,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;disable' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -217,7 +222,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;enable' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -231,7 +236,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;passwd' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -248,7 +253,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;remove' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -262,7 +267,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;import' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -278,7 +283,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;account;code' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -302,6 +307,10 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
             [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the channels that a server has live')
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show one live channel with its fields')
+            [CompletionResult]::new('read', 'read', [CompletionResultType]::ParameterValue, 'Show records of a channel, as the backend has them now')
+            [CompletionResult]::new('create', 'create', [CompletionResultType]::ParameterValue, 'Make a record in the name of an account')
+            [CompletionResult]::new('update', 'update', [CompletionResultType]::ParameterValue, 'Change fields of a record in the name of an account')
+            [CompletionResult]::new('delete', 'delete', [CompletionResultType]::ParameterValue, 'Delete a record in the name of an account, on every device')
             [CompletionResult]::new('probe', 'probe', [CompletionResultType]::ParameterValue, 'Look at a channel''s table, by reading only')
             [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Show what a channel''s file says otherwise than its live table')
             [CompletionResult]::new('install', 'install', [CompletionResultType]::ParameterValue, 'Create what exactly-once delivery needs in a channel''s database')
@@ -309,7 +318,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;channel;list' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -323,7 +332,77 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;channel;show' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;read' {
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'Only what this account may see')
+            [CompletionResult]::new('--where', '--where', [CompletionResultType]::ParameterName, 'Only records whose field holds exactly this text; `FIELD=` finds those without a value; repeatable')
+            [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'At most so many')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'All of them')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;create' {
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'A field''s new value; `FIELD=` empties it; repeatable')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'A JSON object of values: `-` reads stdin, `@FILE` a file')
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'In whose name: this account''s role and scopes decide')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'Names this write: the same command with the same key is done once and has the same receipt')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;update' {
+            [CompletionResult]::new('--set', '--set', [CompletionResultType]::ParameterName, 'A field''s new value; `FIELD=` empties it; repeatable')
+            [CompletionResult]::new('--data', '--data', [CompletionResultType]::ParameterName, 'A JSON object of values: `-` reads stdin, `@FILE` a file')
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'In whose name: this account''s role and scopes decide')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'Names this write: the same command with the same key is done once and has the same receipt')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;channel;delete' {
+            [CompletionResult]::new('--as', '--as', [CompletionResultType]::ParameterName, 'In whose name: this account''s role and scopes decide')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'Names this write: the same command with the same key is done once and has the same receipt')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -378,7 +457,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;channel;resume' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -417,7 +496,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--seed', '--seed', [CompletionResultType]::ParameterName, 'Repeats the same choices')
             [CompletionResult]::new('--keep', '--keep', [CompletionResultType]::ParameterName, 'Keep the devices'' files in this folder')
             [CompletionResult]::new('--capture', '--capture', [CompletionResultType]::ParameterName, 'Keep everything that the server sends to each device, byte for byte, in this folder')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -433,7 +512,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
         }
         'omctl;device;list' {
             [CompletionResult]::new('--account', '--account', [CompletionResultType]::ParameterName, 'Of this account only')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -447,7 +526,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;device;show' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -464,7 +543,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--account', '--account', [CompletionResultType]::ParameterName, 'Whom the device acts for')
             [CompletionResult]::new('--store', '--store', [CompletionResultType]::ParameterName, 'The device''s file')
             [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'What the device is called; else as its file')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -478,7 +557,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;device;revoke' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -507,7 +586,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;sync;inspect' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -522,7 +601,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
         }
         'omctl;sync;trace' {
             [CompletionResult]::new('--channel', '--channel', [CompletionResultType]::ParameterName, 'Records of this channel only')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -539,7 +618,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--channel', '--channel', [CompletionResultType]::ParameterName, 'Of this channel only')
             [CompletionResult]::new('--account', '--account', [CompletionResultType]::ParameterName, 'Of this account''s devices only')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'At most so many')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -556,7 +635,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--channel', '--channel', [CompletionResultType]::ParameterName, 'Of this channel only')
             [CompletionResult]::new('--account', '--account', [CompletionResultType]::ParameterName, 'Of this account''s devices only')
             [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'At most so many')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -573,7 +652,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--level', '--level', [CompletionResultType]::ParameterName, 'Only this level and what is more serious')
             [CompletionResult]::new('-n', '-n', [CompletionResultType]::ParameterName, 'Begin with at most so many recent ones')
             [CompletionResult]::new('--last', '--last', [CompletionResultType]::ParameterName, 'Begin with at most so many recent ones')
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -644,7 +723,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             break
         }
         'omctl;db;seed' {
-            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere; its token is read from OMCTL_TOKEN')
+            [CompletionResult]::new('--server', '--server', [CompletionResultType]::ParameterName, 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN')
             [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'The data directory of the server on this machine')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` names the data directory')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
@@ -684,7 +763,70 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'omctl;config' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Show every setting, as `omctl serve` with the same flags would take it')
+            break
+        }
+        'omctl;config;show' {
+            [CompletionResult]::new('--addr', '--addr', [CompletionResultType]::ParameterName, 'As for `omctl serve`')
+            [CompletionResult]::new('--data-dir', '--data-dir', [CompletionResultType]::ParameterName, 'As for `omctl serve`')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('--log', '--log', [CompletionResultType]::ParameterName, 'As for `omctl serve`')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--origin', '--origin', [CompletionResultType]::ParameterName, 'Also say where each value comes from: default, a line of the project file, a variable, a flag')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;doctor' {
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Whose overlay of `env:` to use')
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;explain' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
         'omctl;completions' {
+            [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer every question with yes')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Print results, warnings and errors only')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help')
+            break
+        }
+        'omctl;man' {
+            [CompletionResult]::new('--dir', '--dir', [CompletionResultType]::ParameterName, 'Write a page for each command into this folder')
             [CompletionResult]::new('-C', '-C ', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--project', '--project', [CompletionResultType]::ParameterName, 'The project folder; else the nearest one upwards from here')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON for scripts; implies no questions')

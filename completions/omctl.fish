@@ -34,14 +34,18 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "new" -d 'Make a project
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every mistake in the project\'s files'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make, change and list accounts'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and prepare their backends'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "channel" -d 'Look at channels and their records, and prepare their backends'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "device" -d 'Look at devices, activate and revoke them, simulate fleets of them'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "sync" -d 'Look at how sync stands, and at what became of devices\' writes'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "logs" -d 'Show the running server\'s newest log events; -f goes on with what comes'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save, restore, seed and reset the server\'s store: accounts, devices, state log'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "backup" -d 'Save the store in a file of your choice and examine it; a server may be running'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "config" -d 'Look at the settings that are in force'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "doctor" -d 'Look at the project and this machine for what would keep a server from working'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "explain" -d 'Explain a code that a command, a receipt or the server gave'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "man" -d 'Print the manual page, or write those of all commands into a folder'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version; with --json also what it speaks and reads'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l dry-run -d 'Show what would be written, and write nothing'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l force -d 'Overwrite files that are there with another content'
@@ -83,6 +87,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand serve" -l env -d 'Whose over
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l log -d 'What to log, as `warn,omctl=debug`' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l no-watch -d 'Do not make changes of the project\'s files live'
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l lan -d 'Let phones on this network in: TLS with a certificate of its own, whose pin is printed'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s q -l quiet -d 'Print results, warnings and errors only'
@@ -104,7 +109,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen
 complete -c omctl -n "__fish_omctl_using_subcommand account; and not __fish_seen_subcommand_from add list show set disable enable passwd remove import code" -f -a "code" -d 'Make a code that activates one device within ten minutes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l role -d 'Its role, as `write:` and `scope:` of channels name it' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l claim -d 'A claim for scope rules: `name=text`, or `name=[text,text]`; repeatable' -r
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -113,7 +118,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -121,7 +126,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -132,7 +137,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l role -d 'Its role from now on' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l claim -d 'A claim that it has from now on: `name=text`, or `name=[text,text]`; repeatable' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l remove-claim -d 'A claim that is taken away; repeatable' -r
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -141,7 +146,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -149,7 +154,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from disable" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -157,7 +162,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from enable" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -168,7 +173,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from passwd" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -176,7 +181,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from remove" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -186,7 +191,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from import" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -194,18 +199,22 @@ complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand account; and __fish_seen_subcommand_from code" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "list" -d 'List the channels that a server has live'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "show" -d 'Show one live channel with its fields'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "diff" -d 'Show what a channel\'s file says otherwise than its live table'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show probe diff install resume" -f -a "resume" -d 'Let deletes through that are held because they are suspiciously many'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "list" -d 'List the channels that a server has live'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "show" -d 'Show one live channel with its fields'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "read" -d 'Show records of a channel, as the backend has them now'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "create" -d 'Make a record in the name of an account'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "update" -d 'Change fields of a record in the name of an account'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "delete" -d 'Delete a record in the name of an account, on every device'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "probe" -d 'Look at a channel\'s table, by reading only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "diff" -d 'Show what a channel\'s file says otherwise than its live table'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "install" -d 'Create what exactly-once delivery needs in a channel\'s database'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and not __fish_seen_subcommand_from list show read create update delete probe diff install resume" -f -a "resume" -d 'Let deletes through that are held because they are suspiciously many'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -213,7 +222,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -221,6 +230,52 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l as -d 'Only what this account may see' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l where -d 'Only records whose field holds exactly this text; `FIELD=` finds those without a value; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l limit -d 'At most so many' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l all -d 'All of them'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from read" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l set -d 'A field\'s new value; `FIELD=` empties it; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l data -d 'A JSON object of values: `-` reads stdin, `@FILE` a file' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l as -d 'In whose name: this account\'s role and scopes decide' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l key -d 'Names this write: the same command with the same key is done once and has the same receipt' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from create" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l set -d 'A field\'s new value; `FIELD=` empties it; repeatable' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l data -d 'A JSON object of values: `-` reads stdin, `@FILE` a file' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l as -d 'In whose name: this account\'s role and scopes decide' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l key -d 'Names this write: the same command with the same key is done once and has the same receipt' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from update" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l as -d 'In whose name: this account\'s role and scopes decide' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l key -d 'Names this write: the same command with the same key is done once and has the same receipt' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l env -d 'Whose overlay of `env:` to use' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from probe" -l all -d 'Every channel'
@@ -244,7 +299,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from install" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -272,7 +327,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l seed -d 'Repeats the same choices' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l keep -d 'Keep the devices\' files in this folder' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l capture -d 'Keep everything that the server sends to each device, byte for byte, in this folder' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -282,7 +337,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l account -d 'Of this account only' -r
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -290,7 +345,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -301,7 +356,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l account -d 'Whom the device acts for' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l store -d 'The device\'s file' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l name -d 'What the device is called; else as its file' -r
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -309,7 +364,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from revoke" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -326,7 +381,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_su
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "trace" -d 'Tell what became of one mutation or record, in the order of time; --json shows values'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "rejected" -d 'List mutations that were not applied, the newest first; --json shows their values'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and not __fish_seen_subcommand_from inspect trace rejected conflicts" -f -a "conflicts" -d 'List mutations of which a value lost, the newest first; --json shows their values'
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -335,7 +390,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcom
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from inspect" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l channel -d 'Records of this channel only' -r
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from trace" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -346,7 +401,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcom
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l channel -d 'Of this channel only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l account -d 'Of this account\'s devices only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l limit -d 'At most so many' -r
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from rejected" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -357,7 +412,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcom
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l channel -d 'Of this channel only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l account -d 'Of this account\'s devices only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l limit -d 'At most so many' -r
-complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand sync; and __fish_seen_subcommand_from conflicts" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -371,7 +426,7 @@ info\t''
 debug\t''
 trace\t''"
 complete -c omctl -n "__fish_omctl_using_subcommand logs" -s n -l last -d 'Begin with at most so many recent ones' -r
-complete -c omctl -n "__fish_omctl_using_subcommand logs" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand logs" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand logs" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand logs" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand logs" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -411,7 +466,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcomma
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l server -d 'A server elsewhere; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand db; and __fish_seen_subcommand_from seed" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
@@ -434,11 +489,44 @@ complete -c omctl -n "__fish_omctl_using_subcommand backup" -l json -d 'Print JS
 complete -c omctl -n "__fish_omctl_using_subcommand backup" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand backup" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand backup" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and not __fish_seen_subcommand_from show" -f -a "show" -d 'Show every setting, as `omctl serve` with the same flags would take it'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l addr -d 'As for `omctl serve`' -r
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l data-dir -d 'As for `omctl serve`' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l log -d 'As for `omctl serve`' -r
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l origin -d 'Also say where each value comes from: default, a line of the project file, a variable, a flag'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand config; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand explain" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand explain" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand explain" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand explain" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand explain" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand man" -l dir -d 'Write a page for each command into this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand man" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand man" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand man" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand man" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand man" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand version" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand version" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand version" -l yes -d 'Answer every question with yes'

@@ -161,5 +161,8 @@ pub const NONCE_LIFE: Duration = Duration::from_secs(120);
 /// Time from revocation to closed sockets (attack C17), and the period of the check behind it.
 pub const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long an operator's write waits for its receipt: shorter than the command line waits for an answer.
+pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
+
 /// Drain time at shutdown before what is left is dropped.
 pub const DRAIN: Duration = Duration::from_secs(5);

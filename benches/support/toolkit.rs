@@ -29,6 +29,7 @@ async fn serve(root: &Path) -> Running {
         data_dir: root.join(".openmobster/dev"),
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        tls: None,
     };
     server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap()
 }

@@ -7,11 +7,13 @@
 
 mod accounts;
 mod inspect;
+mod orders;
+mod records;
 mod seed;
 mod verdicts;
 
 use omctl_protocol::admin::{
-    AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView, DeviceView,
+    AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed, ChannelView, DeviceView, RecordQuery,
 };
 use omctl_protocol::{ChannelName, DeviceId, Value};
 
@@ -45,6 +47,9 @@ pub enum AdminError {
         /// How many.
         held: u64,
     },
+    /// It is accepted, and its backend has not answered yet.
+    #[error("the write is accepted and waits for its backend")]
+    NotSettled,
     /// A part of the question is not as it should be.
     #[error("`{field}` {message}")]
     BadValue {
@@ -96,21 +101,24 @@ impl Admin {
     /// [`AdminError::NotFound`].
     pub fn channel(&self, name: &str) -> Result<ChannelView, AdminError> {
         let live = self.live.current();
-        let channel = live.channels.get(&ChannelName::from(name)).ok_or_else(|| {
+        let channel = live.channels.get(&ChannelName::from(name));
+        let channel = channel.ok_or_else(|| {
             let hint = near::hint(name, live.channels.keys().map(ChannelName::as_str));
+            let hint = Some(hint.unwrap_or_else(|| "`omctl channel list` shows them".to_owned()));
             AdminError::NotFound { what: "channel", name: name.to_owned(), hint }
         })?;
         Ok(channel_view(channel, self.sync.health().get(channel.name())))
     }
 
     /// What an account should see of a channel (all of it, where none is named), past log, membership and compiled keys: for
-    /// the convergence checker.
+    /// the convergence checker, and for people who look at records.
     ///
     /// # Errors
-    /// [`AdminError::NotFound`]; those of the backend.
-    pub async fn backend_view(&self, name: &str, email: Option<&str>) -> Result<BackendReply, AdminError> {
-        self.channel(name)?;
-        let subject = match email {
+    /// [`AdminError::NotFound`], [`AdminError::BadValue`]; those of the backend.
+    pub async fn backend_view(&self, name: &str, query: RecordQuery) -> Result<BackendReply, AdminError> {
+        let fields = self.channel(name)?.schema.fields;
+        let wanted = records::Wanted::read(&fields, &query)?;
+        let subject = match &query.email {
             Some(email) => {
                 let AccountView { email, role, claims, .. } = self.account(email).await?;
                 Some(Subject { email, role, claims })
@@ -118,8 +126,13 @@ impl Admin {
             None => None,
         };
         let view = self.sync.backend_view(&ChannelName::from(name), subject.as_ref()).await?;
+        let mut rows = view.rows;
+        rows.retain(|row| wanted.takes(row));
+        let total = rows.len() as u64;
+        rows.truncate(wanted.limit);
         let json = |row: ViewRow| (row.id, row.values.iter().map(Value::to_json).collect());
-        Ok(BackendReply { fields: view.fields, rows: view.rows.into_iter().map(json).collect(), settled: view.settled })
+        let rows = rows.into_iter().map(json).collect();
+        Ok(BackendReply { fields: view.fields, rows, settled: view.settled, total })
     }
 
     /// Lets the held deletes of a channel through.

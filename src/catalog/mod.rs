@@ -20,11 +20,14 @@ mod secret;
 mod seed;
 #[cfg(test)]
 mod tests;
+mod written;
 mod yaml;
 
 pub use edit::{scalar, with_sqlite_backend};
 pub use field::is_field_name;
 pub use load::{CHANNELS_DIR, load};
 pub use model::*;
+pub use near::{hint as near_hint, nearest};
 pub use project::PROJECT_FILE;
 pub use seed::SEED_DIR;
+pub use written::{Written, written};

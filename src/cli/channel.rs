@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use omctl_protocol::ChannelName;
 use omctl_protocol::admin::ChannelView;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, block_on};
-use super::{Cli, CliError, Exit, agree};
+use super::{Cli, CliError, Exit, agree, channel_read, channel_write};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Probe};
-use crate::catalog::{Catalog, Channel, MANAGED};
+use crate::catalog::{Catalog, Channel, MANAGED, near_hint};
 use crate::{live, server};
 
-/// Look at channels and prepare their backends
+/// Look at channels and their records, and prepare their backends
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -23,6 +24,10 @@ pub(super) struct Args {
 enum What {
     List(ListArgs),
     Show(ShowArgs),
+    Read(channel_read::Args),
+    Create(channel_write::CreateArgs),
+    Update(channel_write::UpdateArgs),
+    Delete(channel_write::DeleteArgs),
     Probe(ProbeArgs),
     Diff(DiffArgs),
     Install(InstallArgs),
@@ -111,6 +116,10 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     match args.what {
         What::List(args) => list(cli, &args),
         What::Show(args) => show(cli, &args),
+        What::Read(args) => channel_read::run(cli, &args),
+        What::Create(args) => channel_write::create(cli, args),
+        What::Update(args) => channel_write::update(cli, args),
+        What::Delete(args) => channel_write::delete(cli, args),
         What::Probe(args) => probe(cli, &args),
         What::Diff(args) => diff(cli, &args),
         What::Install(args) => install(cli, &args),
@@ -276,10 +285,9 @@ fn diff(cli: &Cli, args: &DiffArgs) -> Result<Exit, CliError> {
 fn chosen(catalog: &Catalog, chosen: &Chosen) -> Result<Vec<Arc<Channel>>, CliError> {
     let Some(name) = &chosen.name else { return Ok(catalog.channels.values().cloned().collect()) };
     let found = catalog.channels.get(name.as_str()).cloned().ok_or_else(|| {
-        let known: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
-        let near = known.iter().find(|known| known.eq_ignore_ascii_case(name));
+        let hint = near_hint(name, catalog.channels.keys().map(ChannelName::as_str));
         CliError::new(Exit::NotFound, "not_found", format!("the project has no channel `{name}`"))
-            .hint(near.map_or(format!("it has: {}", known.join(", ")), |near| format!("did you mean `{near}`?")))
+            .hint(hint.unwrap_or_else(|| "see them: omctl check".to_owned()))
     })?;
     Ok(vec![found])
 }
@@ -333,11 +341,13 @@ fn install(cli: &Cli, args: &InstallArgs) -> Result<Exit, CliError> {
         }
         for (backend, collections) in work {
             let tables: Vec<&str> = collections.iter().map(|collection| collection.table.as_str()).collect();
-            consent(cli, backend.name(), &tables, args.remove)?;
+            consent(cli, backend.name(), &tables, args)?;
             match args.remove {
                 true => backend.remove(&collections).await?,
                 false => backend.install(&collections).await?,
             }
+            let (done, at) = if args.remove { ("removed", "from") } else { ("installed", "in") };
+            cli.ui.note(format!("{done} what exactly-once delivery needs, {at} backend `{}`", backend.name()));
         }
         let schema = if args.remove { "omctl.channel.remove/1" } else { "omctl.channel.install/1" };
         report(cli, &local, schema, args.remove).await
@@ -357,17 +367,27 @@ fn print_sql(cli: &Cli, local: &Local) -> Result<Exit, CliError> {
 }
 
 /// Somebody's database is changed only with somebody's yes.
-fn consent(cli: &Cli, backend: &str, tables: &[&str], remove: bool) -> Result<(), CliError> {
-    let (verb, undo) = match remove {
-        true => ("remove om_applied, om_changes and their triggers from", "omctl channel install --all"),
-        false => ("create om_applied, om_changes and triggers in", "omctl channel install --all --remove"),
+fn consent(cli: &Cli, backend: &str, tables: &[&str], args: &InstallArgs) -> Result<(), CliError> {
+    let chosen = args.chosen.name.as_deref().unwrap_or("--all");
+    let (verb, undo, hint) = match args.remove {
+        true => (
+            "remove om_applied, om_changes and their triggers from",
+            format!("omctl channel install {chosen}"),
+            "without them delivery is best_effort; if that is meant, say --yes",
+        ),
+        false => (
+            "create om_applied, om_changes and triggers in",
+            format!("omctl channel install {chosen} --remove"),
+            "look at it with --print-sql, then say --yes",
+        ),
     };
-    let what = format!("{verb} backend `{backend}` (tables {})", tables.join(", "));
+    let noun = if tables.len() == 1 { "table" } else { "tables" };
+    let what = format!("{verb} backend `{backend}` ({noun} {})", tables.join(", "));
     if cli.globals.yes {
         cli.ui.note(format!("{what}; undo: {undo}"));
         return Ok(());
     }
-    agree(cli, &what, "look at it with --print-sql, then say --yes")
+    agree(cli, &what, hint)
 }
 
 impl From<BackendError> for CliError {

@@ -41,6 +41,11 @@ impl CliError {
         self
     }
 
+    /// The code that says most: the server's own, where it refused.
+    pub(super) fn explained_by(&self) -> &str {
+        self.details.get("problem").and_then(Value::as_str).unwrap_or(self.code)
+    }
+
     /// The JSON error: one object, the last line of stderr.
     pub fn to_json(&self) -> Value {
         let mut json = json!({
@@ -55,7 +60,11 @@ impl CliError {
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
-        Self::new(Exit::Invalid, error.code(), error.to_string()).hint(error.hint())
+        let exit = match error {
+            ConfigError::BadAddr { .. } => Exit::Invalid,
+            ConfigError::Exposed { .. } => Exit::NotAllowed,
+        };
+        Self::new(exit, error.code(), error.to_string()).hint(error.hint())
     }
 }
 

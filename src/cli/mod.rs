@@ -10,16 +10,24 @@ mod backup;
 mod channel;
 mod channel_diff;
 mod channel_draft;
+mod channel_read;
+mod channel_write;
 mod check;
 mod completions;
+mod config;
 mod db;
 mod db_seed;
 mod device;
 mod devices;
+mod doctor;
 mod error;
 mod exit;
+mod explain;
+mod holder;
 mod keys;
+mod lan;
 mod logs;
+mod man;
 mod new;
 mod new_channel;
 mod password;
@@ -43,7 +51,7 @@ pub use exit::Exit;
 pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
-use crate::config::{self, FromFlags, FromProject, Settings};
+use crate::config::{FromFlags, FromProject, Settings, env_name as chosen_env};
 use crate::live;
 
 /// Offline-first mobile sync with the systems a company already has.
@@ -59,6 +67,7 @@ struct Arguments {
 
 /// Flags that every command has.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Globals {
     /// Print JSON for scripts; implies no questions
     #[arg(long, global = true)]
@@ -86,7 +95,11 @@ enum Command {
     Logs(logs::Args),
     Db(db::Args),
     Backup(backup::Args),
+    Config(config::Args),
+    Doctor(doctor::Args),
+    Explain(explain::Args),
     Completions(completions::Args),
+    Man(man::Args),
     Version(version::Args),
 }
 
@@ -102,7 +115,11 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Logs(args) => logs::run(cli, &args),
         Command::Db(args) => db::run(cli, args),
         Command::Backup(args) => backup::run(cli, &args),
+        Command::Config(args) => config::run(cli, args),
+        Command::Doctor(args) => doctor::run(cli, &args),
+        Command::Explain(args) => explain::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
+        Command::Man(args) => man::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
 }
@@ -164,7 +181,7 @@ impl Cli {
 
     /// As [`Cli::load`], but the warnings are handed back unprinted.
     fn diagnose(&self, root: &Path, env_name: Option<&str>) -> Result<(Catalog, Vec<Diagnostic>), CliError> {
-        let chosen = config::env_name(&environment, env_name).value;
+        let chosen = chosen_env(&environment, env_name).value;
         let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, found)| {
             let of_rules = live::diagnose(&catalog);
             judge(catalog, found, of_rules)
@@ -196,13 +213,12 @@ fn judge(
 /// Parses and runs one command line; the arguments include the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let no_colour = environment("NO_COLOR").is_some_and(|value| !value.is_empty());
     let arguments = match Arguments::try_parse_from(&args) {
         Ok(arguments) => arguments,
-        Err(error) => return usage(&error, &args, no_colour).into(),
+        Err(error) => return usage(&error, &args).into(),
     };
     let globals = arguments.globals;
-    let cli = Cli { ui: Ui::new(globals.json, globals.quiet, no_colour), globals };
+    let cli = Cli { ui: talk(globals.json, globals.quiet), globals };
     // A panic is our bug, and even then a script gets its JSON error.
     let ended = std::panic::catch_unwind(AssertUnwindSafe(|| dispatch(&cli, arguments.command)));
     let result = ended.unwrap_or_else(|_| {
@@ -220,7 +236,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Help is a result; everything else that clap says is a wrong command line.
-fn usage(error: &clap::Error, args: &[OsString], no_colour: bool) -> Exit {
+fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
     if !error.use_stderr() {
         // The reader may be gone (`omctl --help | head -1`).
         drop(error.print());
@@ -229,12 +245,19 @@ fn usage(error: &clap::Error, args: &[OsString], no_colour: bool) -> Exit {
     if args.iter().any(|arg| arg == "--json") {
         let text = error.render().to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        Ui::new(true, false, no_colour)
-            .error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
+        talk(true, false).error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
     } else {
         drop(error.print());
     }
     Exit::Usage
+}
+
+/// How to talk, by flags and environment: `NO_COLOR` is stronger than `CLICOLOR_FORCE`.
+fn talk(json: bool, quiet: bool) -> Ui {
+    let set = |name: &str| environment(name).is_some_and(|value| !value.is_empty());
+    let forced = set("CLICOLOR_FORCE") && environment("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+    let ui = Ui::new(json, quiet, set("NO_COLOR"));
+    if forced && !set("NO_COLOR") { ui.coloured() } else { ui }
 }
 
 /// One variable of the process's environment.
@@ -262,15 +285,15 @@ fn agree(cli: &Cli, what: &str, hint: &str) -> Result<(), CliError> {
     }
 }
 
-/// What a device sends must neither drive the terminal nor look like another row.
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
 /// A moment for people: to the second, in UTC.
 fn utc(ms: i64) -> String {
     let at = jiff::Timestamp::from_millisecond(ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// What a device sends must neither drive the terminal nor look like another row.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// A table for people: columns as wide as their widest cell, the last one as it is.

@@ -14,7 +14,7 @@ const TOKEN: &str = "OMCTL_TOKEN";
 /// Which server to speak to.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Remote {
-    /// A server elsewhere; its token is read from OMCTL_TOKEN
+    /// A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// The data directory of the server on this machine
@@ -164,7 +164,10 @@ impl From<ClientError> for CliError {
                         refused = refused.detail(name, value.as_str());
                     }
                 }
-                if let Some(field) = &problem.field {
+                // Some sentences name the field themselves.
+                if let Some(field) =
+                    problem.field.as_ref().filter(|field| !refused.message.contains(&format!("`{field}`")))
+                {
                     refused.message = format!("{}: {}", field, refused.message);
                 }
                 refused

@@ -1,6 +1,7 @@
 //! `omctl serve`: the server, until it is told to end.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,9 @@ use omctl_protocol::ChannelName;
 use serde_json::json;
 use tokio::sync::mpsc;
 
+use super::holder::{Holder, holder_of};
 use super::keys::{self, Key};
+use super::lan::{Lan, show_code};
 use super::reloads::Reminder;
 use super::remote::from_project;
 use super::{Cli, CliError, Exit, environment, reloads};
@@ -19,6 +22,7 @@ use crate::clock::{Clock, Entropy};
 use crate::config::{self, FromFlags, Settings};
 use crate::limits;
 use crate::live::{Home, Live, LiveChannel};
+use crate::server::tls::TlsError;
 use crate::server::{self, DataDirError, ProjectFiles, Running, ServerError, ServerSettings};
 use crate::telemetry::{self, Keep, LogFormat};
 
@@ -27,7 +31,7 @@ const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Serve the project to devices
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  omctl serve --addr 127.0.0.1:7400")]
+#[command(after_help = "Examples:\n  omctl serve --addr 127.0.0.1:7400\n  omctl serve --lan")]
 pub(super) struct Args {
     /// Where to listen
     #[arg(long, value_name = "ADDR:PORT")]
@@ -41,6 +45,9 @@ pub(super) struct Args {
     /// Do not make changes of the project's files live
     #[arg(long)]
     no_watch: bool,
+    /// Let phones on this network in: TLS with a certificate of its own, whose pin is printed
+    #[arg(long)]
+    lan: bool,
     /// What to log, as `warn,omctl=debug`
     #[arg(long, value_name = "FILTER")]
     log: Option<String>,
@@ -49,7 +56,7 @@ pub(super) struct Args {
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     let root = cli.root()?;
     let catalog = cli.load(&root, args.env_name.as_deref())?;
-    let Args { addr, data_dir, env_name, no_watch, log } = args;
+    let Args { addr, data_dir, env_name, no_watch, lan, log } = args;
     let files = ProjectFiles {
         root: root.clone(),
         env_name: config::env_name(&environment, env_name.as_deref()).value,
@@ -57,6 +64,13 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     };
     let flags = FromFlags { addr, data_dir, env_name, log };
     let settings = Settings::resolve(&root, from_project(catalog.server.clone()), &environment, flags)?;
+    let lan = match lan {
+        true => Some(Lan::choose(&settings)?),
+        false => None,
+    };
+    if lan.is_none() {
+        settings.may_be_plain()?;
+    }
     let format = if cli.ui.is_json() { LogFormat::Json } else { LogFormat::Text };
     let keep = Keep {
         events: limits::LOG_EVENTS_KEPT,
@@ -72,21 +86,28 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         // Before the start, so that a signal during it is not lost.
         let signal = Signals::listen()?;
         let server = ServerSettings {
-            addr: settings.addr.value,
+            addr: lan.map_or(settings.addr.value, |lan| lan.listen),
             data_dir: settings.data_dir.value.clone(),
-            hosts: Vec::new(),
+            hosts: lan.iter().map(|lan| host(lan.shown)).collect(),
             trusted_proxies: settings.trusted_proxies.value.clone(),
+            tls: lan.map(Lan::addresses),
         };
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
-        announce(cli, &catalog.name, &running, &settings).await;
+        announce(cli, &catalog.name, &running, &settings, lan).await;
         Ok(go_on(cli, &files, running, signal, !no_watch).await)
     })
 }
 
 /// What is live, where, what it promises, and what to do next. The server is ready before this looks.
-async fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings) {
-    let (live, url) = (running.live.current(), format!("http://{}", running.addr));
+async fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings, lan: Option<Lan>) {
+    let live = running.live.current();
+    let port = running.addr.port();
+    let phone = lan.zip(running.pin);
+    let url = match &phone {
+        Some((lan, _)) => format!("https://{}", SocketAddr::new(lan.shown, port)),
+        None => format!("http://{}", running.addr),
+    };
     let probed = tokio::time::timeout(PROBE_WITHIN, deliveries(&live)).await.unwrap_or_default();
     let delivery = |channel: &LiveChannel| match channel.backend_name() {
         MANAGED => Some(Delivery::ExactlyOnce),
@@ -101,9 +122,12 @@ async fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings)
         let promise = delivery(channel).map_or("delivery not known yet", Delivery::word);
         text.push_str(&format!("\n  {:<24} {home}, {promise}; {}", channel.name().as_str(), channel.rule));
     }
+    if let Some((lan, pin)) = &phone {
+        text.push_str(&format!("\n{}", lan.text(port, pin)));
+    }
     cli.ui.result(text, || {
         json!({
-            "type": "ready", "schema": "omctl.serve/1", "project": name, "url": url, "pid": std::process::id(),
+            "type": "ready", "lan": phone.as_ref().map(|(lan, pin)| lan.json(port, pin)), "schema": "omctl.serve/1", "project": name, "url": url, "pid": std::process::id(),
             "addr": running.addr.to_string(), "addr_origin": settings.addr.origin.to_string(),
             "data_dir": settings.data_dir.value.display().to_string(), "generation": live.generation,
             "channels": live.channels.values().map(|channel| json!({
@@ -112,6 +136,9 @@ async fn announce(cli: &Cli, name: &str, running: &Running, settings: &Settings)
             })).collect::<Vec<_>>(),
         })
     });
+    if let Some((lan, pin)) = &phone {
+        show_code(cli, &lan.url(port, pin));
+    }
     let weak = live.channels.values().filter(|channel| delivery(channel) == Some(Delivery::BestEffort)).count();
     if weak > 0 && !cli.ui.is_json() {
         cli.ui.warn(format!(
@@ -222,6 +249,32 @@ impl Signals {
     }
 }
 
+/// Only one of ours is known to end well.
+pub(super) fn stopping(pid: u32, program: &str, other: &str) -> String {
+    if program == "omctl" { format!("stop it: kill {pid}; or {other}") } else { other.to_owned() }
+}
+
+/// An address as `Host` names it.
+fn host(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    }
+}
+
+/// Names whoever has the port, where the system tells.
+fn port_taken(addr: SocketAddr) -> CliError {
+    let taken = |message| CliError::new(Exit::Failed, "port_taken", message);
+    let other = "choose another port: omctl serve --addr 127.0.0.1:0 takes a free one";
+    match holder_of(addr) {
+        Some(Holder { pid, program }) => taken(format!("{addr} is taken by `{program}` (pid {pid})"))
+            .hint(stopping(pid, &program, other))
+            .detail("pid", pid)
+            .detail("program", program),
+        None => taken(format!("another program listens on {addr}")).hint(other),
+    }
+}
+
 fn refused(cli: &Cli, root: &Path, error: ServerError) -> CliError {
     let text = error.to_string();
     match error {
@@ -233,11 +286,12 @@ fn refused(cli: &Cli, root: &Path, error: ServerError) -> CliError {
             pid.map_or(locked.clone(), |pid| locked.detail("pid", pid))
         }
         ServerError::DataDir(DataDirError::Io { .. }) => CliError::new(Exit::Failed, "io", text),
-        ServerError::Listen { addr, taken: true, .. } => {
-            CliError::new(Exit::Failed, "port_taken", format!("another program listens on {addr}"))
-                .hint("choose another port: omctl serve --addr 127.0.0.1:0 takes a free one")
-        }
+        ServerError::Listen { addr, taken: true, .. } => port_taken(addr),
         ServerError::Listen { .. } => CliError::new(Exit::Failed, "cannot_listen", text),
+        ServerError::Tls(TlsError::Key { .. }) => {
+            CliError::new(Exit::Failed, "tls", text).hint("remove it to get a new one: phones then need the new pin")
+        }
+        ServerError::Tls(_) => CliError::new(Exit::Bug, "tls", text),
         ServerError::BadProxy(_) => CliError::new(Exit::Invalid, "bad_proxy", text)
             .hint("for example server: { trusted_proxies: [10.0.0.0/8] }"),
         ServerError::Newer(_) => {

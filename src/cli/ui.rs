@@ -8,6 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::error::CliError;
+use super::explain;
 use crate::catalog::{Diagnostic, Severity};
 
 /// How this process talks.
@@ -25,6 +26,7 @@ enum Ink {
     Yellow,
     Blue,
     Bold,
+    Dim,
 }
 
 impl Ui {
@@ -33,9 +35,20 @@ impl Ui {
         Self { json, quiet, colour: !no_colour && std::io::stderr().is_terminal() }
     }
 
+    /// In colour, whatever stderr is: `CLICOLOR_FORCE` (<https://bixense.com/clicolors>), for logs that show colours.
+    #[must_use]
+    pub fn coloured(self) -> Self {
+        Self { colour: true, ..self }
+    }
+
     /// Whether output is for scripts.
     pub fn is_json(self) -> bool {
         self.json
+    }
+
+    /// Whether somebody sees stderr.
+    pub fn is_terminal(self) -> bool {
+        !self.json && std::io::stderr().is_terminal()
     }
 
     /// Whether stderr shows colours.
@@ -83,6 +96,13 @@ impl Ui {
         }
     }
 
+    /// As [`Ui::detail`], for what draws with control characters of our own.
+    pub fn detail_as_is(self, text: &str) {
+        if !self.json {
+            err(text);
+        }
+    }
+
     /// The next command to type.
     pub fn next(self, command: impl AsRef<str>) {
         if !self.json {
@@ -112,8 +132,13 @@ impl Ui {
             return err(&error.to_json().to_string());
         }
         err(&format!("{} {}", self.ink(Ink::Red, "error:"), printable(&error.message)));
-        if let Some(hint) = &error.hint {
-            err(&format!("{} {hint}", self.ink(Ink::Blue, "hint:")));
+        match &error.hint {
+            Some(hint) => err(&format!("{} {}", self.ink(Ink::Blue, "hint:"), printable(hint))),
+            // Beside a hint it would be noise, and so it is in a log.
+            None if std::io::stderr().is_terminal() && explain::is_known(error.explained_by()) => {
+                err(&self.ink(Ink::Dim, &format!("more: omctl explain {}", error.explained_by())));
+            }
+            None => {}
         }
     }
 
@@ -152,6 +177,7 @@ impl Ui {
             Ink::Yellow => "1;33",
             Ink::Blue => "34",
             Ink::Bold => "1",
+            Ink::Dim => "2",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }

@@ -8,19 +8,24 @@
 mod operator;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode, header};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Http;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use omctl_device::tls;
 use omctl_protocol::admin::{
     AccountList, AccountNew, AccountPatch, AccountView, BackendReply, ChannelList, ChannelResume, ChannelResumed,
-    ChannelView, CodeView, ConflictList, DeviceList, Health, RejectedList, SERVER_FILE, ServerFile, VerdictQuery,
+    ChannelView, CodeView, ConflictList, DeviceList, Health, RecordQuery, RecordWrite, RecordWritten, RejectedList,
+    SERVER_FILE, ServerFile, VerdictQuery,
 };
 use omctl_protocol::api::Problem;
+use omctl_protocol::pin::{Pin, server_url, split_pin};
 use omctl_protocol::{ChannelName, DeviceId};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -86,7 +91,8 @@ pub enum ClientError {
 pub struct Client {
     url: String,
     token: SecretString,
-    http: Http<HttpConnector, Full<Bytes>>,
+    pin: Option<Pin>,
+    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
 impl std::fmt::Debug for Client {
@@ -101,42 +107,39 @@ impl Client {
     /// # Errors
     /// [`ClientError::NoServer`], [`ClientError::ServerFile`].
     pub fn of_data_dir(data_dir: &Path) -> Result<Self, ClientError> {
-        let path = data_dir.join(SERVER_FILE);
-        let wrong = |message: String| ClientError::ServerFile { path: path.clone(), message };
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(ClientError::NoServer { data_dir: data_dir.to_owned() });
-            }
-            Err(error) => return Err(wrong(error.to_string())),
-        };
-        let file: ServerFile =
-            serde_json::from_slice(&text).map_err(|error| wrong(format!("line {}", error.line())))?;
-        Self::of_url(&format!("http://{}", file.addr), file.token.into())
+        let file = server_file(data_dir)?;
+        Self::of_url(&server_url(&file.addr, file.pin.as_ref()), file.token.into())
     }
 
-    /// The server at this URL.
+    /// The server at this URL; one with https needs its pin, as `omctl serve --lan` prints it.
     ///
     /// # Errors
     /// [`ClientError::BadUrl`].
     pub fn of_url(url: &str, token: SecretString) -> Result<Self, ClientError> {
         let wrong = |message: &str| ClientError::BadUrl { url: url.to_owned(), message: message.to_owned() };
-        let uri: hyper::Uri = url.parse().map_err(|_| wrong("it cannot be read"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => return Err(wrong("this version speaks http only; use a tunnel")),
-            _ => return Err(wrong("it does not begin with http://")),
+        let (address, pin) = split_pin(url).map_err(|_| wrong("its fragment is not pin=sha256/…"))?;
+        let uri: hyper::Uri = address.parse().map_err(|_| wrong("it cannot be read"))?;
+        match (uri.scheme_str(), pin) {
+            (Some("http"), None) | (Some("https"), Some(_)) => {}
+            (Some("http"), Some(_)) => return Err(wrong("only https has a pin")),
+            (Some("https"), None) => return Err(wrong("it needs its pin behind it: #pin=sha256/…")),
+            _ => return Err(wrong("it does not begin with http:// or https://")),
         }
         if uri.host().is_none_or(str::is_empty) || uri.path() != "/" || uri.query().is_some() {
             return Err(wrong("it must name a host and no path"));
         }
-        let http = Http::builder(TokioExecutor::new()).build_http();
-        Ok(Self { url: url.trim_end_matches('/').to_owned(), token, http })
+        let http = Http::builder(TokioExecutor::new()).build(connector(pin));
+        Ok(Self { url: address.trim_end_matches('/').to_owned(), token, pin, http })
     }
 
-    /// Where the server is.
+    /// Where the server is, without its pin.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The pin of the server's key, where it speaks TLS.
+    pub fn pin(&self) -> Option<&Pin> {
+        self.pin.as_ref()
     }
 
     /// Whether it takes work.
@@ -249,8 +252,26 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn backend_view(&self, channel: &ChannelName, email: Option<&str>) -> Result<BackendReply, ClientError> {
-        let question = email.map_or_else(String::new, |email| format!("?as={}", segment(email)));
-        self.get(&format!("/v1/admin/channels/{}/backend{question}", segment(channel.as_str()))).await
+        let query = RecordQuery { email: email.map(str::to_owned), ..RecordQuery::default() };
+        self.records(channel.as_str(), &query).await
+    }
+
+    /// Some records of a channel, as the backend has them now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn records(&self, channel: &str, query: &RecordQuery) -> Result<BackendReply, ClientError> {
+        let RecordQuery { email, id, filter, limit } = query.clone();
+        let given = [("as", email), ("id", id), ("where", filter), ("limit", limit.map(|n| n.to_string()))];
+        self.get(&format!("/v1/admin/channels/{}/backend{}", segment(channel), query_of(given))).await
+    }
+
+    /// Writes a record in the name of an account.
+    ///
+    /// # Errors
+    /// [`ClientError`]; a rejection is none.
+    pub async fn write_record(&self, channel: &str, write: &RecordWrite) -> Result<RecordWritten, ClientError> {
+        self.send(Method::POST, &format!("/v1/admin/channels/{}/records", segment(channel)), write).await
     }
 
     /// Any path of the server that answers with JSON: for commands whose answer only they know.
@@ -294,9 +315,9 @@ impl Client {
 
     /// Asks, and hands back the body of a good answer as it comes.
     async fn open(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<Incoming, ClientError> {
-        let unreachable = |error: &dyn std::error::Error| {
-            let message = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            ClientError::Unreachable { url: self.url.clone(), message }
+        let unreachable = |error: &(dyn std::error::Error + 'static)| ClientError::Unreachable {
+            url: self.url.clone(),
+            message: reason(error),
         };
         let mut request = Request::builder()
             .method(method)
@@ -326,10 +347,51 @@ impl Client {
     }
 }
 
+/// Connects plainly, or by TLS to whoever has the pinned key. Without a pin, no certificate is good enough.
+fn connector(pin: Option<Pin>) -> HttpsConnector<HttpConnector> {
+    let tls = match pin {
+        Some(pin) => tls::client_config(pin),
+        None => rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("this provider has the suites of TLS 1.3")
+            .with_root_certificates(rustls::RootCertStore::empty())
+            .with_no_client_auth(),
+    };
+    HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build()
+}
+
+/// What the server that runs on this data directory says of itself.
+///
+/// # Errors
+/// [`ClientError::NoServer`], [`ClientError::ServerFile`].
+pub fn server_file(data_dir: &Path) -> Result<ServerFile, ClientError> {
+    let path = data_dir.join(SERVER_FILE);
+    let wrong = |message: String| ClientError::ServerFile { path: path.clone(), message };
+    let text = match std::fs::read(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(ClientError::NoServer { data_dir: data_dir.to_owned() });
+        }
+        Err(error) => return Err(wrong(error.to_string())),
+    };
+    serde_json::from_slice(&text).map_err(|error| wrong(format!("line {}", error.line())))
+}
+
 /// The query of a list of verdicts, with its `?`.
 fn question(query: &VerdictQuery) -> String {
     let VerdictQuery { channel, account, limit } = query;
     query_of([("channel", channel.clone()), ("account", account.clone()), ("limit", limit.map(|n| n.to_string()))])
+}
+
+/// Why there is no connection: what is at the bottom of the chain says most.
+fn reason(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let io = chain.clone().filter_map(|error| error.downcast_ref::<std::io::Error>()).last();
+    match io {
+        Some(io) if tls::is_other_key(io) => "it has another key than the pinned one".to_owned(),
+        Some(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+        _ => chain.last().map(ToString::to_string).unwrap_or_default(),
+    }
 }
 
 /// A query of what is given, with its `?`.

@@ -45,7 +45,7 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Default => f.write_str("default"),
             Self::ProjectFile => f.write_str("openmobster.yaml"),
-            Self::Env(name) => write!(f, "environment variable {name}"),
+            Self::Env(name) => write!(f, "env:{name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
         }
     }
@@ -125,7 +125,8 @@ impl ConfigError {
         match self {
             Self::BadAddr { .. } => "for example --addr 127.0.0.1:7400",
             Self::Exposed { .. } => {
-                "listen on 127.0.0.1, or name the proxy that does TLS: server: { trusted_proxies: [10.0.0.0/8] }"
+                "for phones on this network: omctl serve --lan; behind a proxy that does TLS, name it: \
+                 server: { trusted_proxies: [10.0.0.0/8] }; else listen on 127.0.0.1"
             }
         }
     }
@@ -140,7 +141,7 @@ impl Settings {
     /// Lays the four layers on top of each other.
     ///
     /// # Errors
-    /// [`ConfigError`] where the chosen address cannot be used.
+    /// [`ConfigError::BadAddr`] where the chosen address is none.
     pub fn resolve(
         root: &Path,
         project: FromProject,
@@ -165,11 +166,19 @@ impl Settings {
             none if none.is_empty() => Setting { value: none, origin: Origin::Default },
             some => Setting { value: some, origin: Origin::ProjectFile },
         };
-        if !addr.value.ip().is_loopback() && trusted_proxies.value.is_empty() {
-            return Err(ConfigError::Exposed { addr: addr.value, origin: addr.origin });
-        }
         let log = choose(flags.log, "--log", env("OMCTL_LOG"), "OMCTL_LOG", None, || DEFAULT_LOG.to_owned());
         Ok(Self { addr, data_dir, env_name: env_name(env, flags.env_name.as_deref()), log, trusted_proxies })
+    }
+
+    /// Whether a server without TLS may listen at the address: a client command may be told of any.
+    ///
+    /// # Errors
+    /// [`ConfigError::Exposed`] for what others on the network can reach, where no proxy is declared that does TLS.
+    pub fn may_be_plain(&self) -> Result<(), ConfigError> {
+        if self.addr.value.ip().is_loopback() || !self.trusted_proxies.value.is_empty() {
+            return Ok(());
+        }
+        Err(ConfigError::Exposed { addr: self.addr.value, origin: self.addr.origin })
     }
 }
 
@@ -220,10 +229,10 @@ mod tests {
     #[test]
     fn an_open_address_needs_a_trusted_proxy() {
         let open = FromProject { addr: Some("0.0.0.0:7400".into()), ..FromProject::default() };
-        let error = resolve(open.clone(), &[], FromFlags::default()).unwrap_err();
-        assert_eq!(error.code(), "exposed");
-        let behind = FromProject { trusted_proxies: vec!["10.0.0.0/8".into()], ..open };
-        assert!(resolve(behind, &[], FromFlags::default()).is_ok());
+        let plain = |project| resolve(project, &[], FromFlags::default()).unwrap().may_be_plain();
+        assert_eq!(plain(open.clone()).unwrap_err().code(), "exposed");
+        assert!(plain(FromProject { trusted_proxies: vec!["10.0.0.0/8".into()], ..open }).is_ok());
+        assert!(plain(FromProject::default()).is_ok());
         let flags = FromFlags { addr: Some("here".into()), ..FromFlags::default() };
         assert_eq!(resolve(FromProject::default(), &[], flags).unwrap_err().code(), "bad_addr");
     }

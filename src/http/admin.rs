@@ -7,13 +7,16 @@ use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
     AccountImport, AccountList, AccountNew, AccountPatch, AccountRemoved, AccountView, BackendReply, ChannelList,
-    ChannelResume, ChannelResumed, ChannelView, ConflictList, DeviceList, DeviceQuery, ImportReply, RejectedList,
-    SeedReply, SeedRequest, VerdictQuery,
+    ChannelResume, ChannelResumed, ChannelView, ConflictList, DeviceList, DeviceQuery, ImportReply, RecordQuery,
+    RecordWrite, RecordWritten, RejectedList, SeedReply, SeedRequest, VerdictQuery,
 };
 use omctl_protocol::inspect::{DeviceDetail, SyncView, Trace, TraceQuery};
 
 use super::json::LargeJson;
 use super::{ApiError, AppState, Json, created};
+
+/// What the query of a list of verdicts may have.
+const VERDICTS: &str = "`channel`, `account` and `limit`";
 
 pub(super) async fn list_accounts(State(state): State<AppState>) -> Result<axum::Json<AccountList>, ApiError> {
     Ok(axum::Json(AccountList { accounts: state.admin.accounts().await? }))
@@ -87,19 +90,13 @@ pub(super) async fn revoke_device(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Whose eyes to look through; without them everything is seen.
-#[derive(Debug, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct As {
-    r#as: Option<String>,
-}
-
 pub(super) async fn backend_view(
     State(state): State<AppState>,
     Path(name): Path<String>,
-    Query(As { r#as: email }): Query<As>,
+    query: Result<Query<RecordQuery>, QueryRejection>,
 ) -> Result<axum::Json<BackendReply>, ApiError> {
-    Ok(axum::Json(state.admin.backend_view(&name, email.as_deref()).await?))
+    let query = asked(query, "`as`, `id`, `where` and `limit`")?;
+    Ok(axum::Json(state.admin.backend_view(&name, query).await?))
 }
 
 pub(super) async fn list_channels(State(state): State<AppState>) -> axum::Json<ChannelList> {
@@ -139,6 +136,14 @@ pub(super) async fn trace(
     Ok(axum::Json(state.admin.trace(asked(query, "`id` and `channel`")?).await?))
 }
 
+pub(super) async fn write_record(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Json(write): Json<RecordWrite>,
+) -> Result<axum::Json<RecordWritten>, ApiError> {
+    Ok(axum::Json(state.admin.write_record(&name, write).await?))
+}
+
 pub(super) async fn rejected(
     State(state): State<AppState>,
     query: Result<Query<VerdictQuery>, QueryRejection>,
@@ -152,9 +157,6 @@ pub(super) async fn conflicts(
 ) -> Result<axum::Json<ConflictList>, ApiError> {
     Ok(axum::Json(ConflictList { conflicts: state.admin.conflicts(asked(query, VERDICTS)?).await? }))
 }
-
-/// What the query of a list of verdicts may have.
-const VERDICTS: &str = "`channel`, `account` and `limit`";
 
 /// A query that cannot be read is a problem document like any other.
 pub(super) fn asked<T>(query: Result<Query<T>, QueryRejection>, may_have: &str) -> Result<T, ApiError> {

@@ -157,7 +157,9 @@ impl From<IdentityError> for ApiError {
             E::NonceRequired { .. } => Some("send the same request with a proof over this nonce"),
             E::TokenExpired => Some("bring new tokens by `POST /v1/token`"),
             E::TokenReused => Some("activate the device again"),
-            E::AccountExists(_) => Some("`omctl account list` shows it"),
+            E::AccountExists(_) => Some("change it: `omctl account set EMAIL`"),
+            E::NoAccount(_) => Some("`omctl account list` shows them; make one: `omctl account add EMAIL`"),
+            E::BadValue { field: "email", .. } => Some("for example ana@example.com"),
             E::Store(_) => Some("free space on the server's disk; nothing was written"),
             _ => None,
         };
@@ -184,6 +186,8 @@ impl From<AdminError> for ApiError {
             AdminError::MoreHeld { .. } => {
                 Self::new(StatusCode::CONFLICT, "changed", error.to_string()).hint("look again: `omctl channel show`")
             }
+            AdminError::NotSettled => Self::new(StatusCode::GATEWAY_TIMEOUT, "not_settled", error.to_string())
+                .hint("it is done once the backend answers; the same request with the same key asks for its receipt"),
             AdminError::BadValue { field, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", error.to_string()).field(field)
             }

@@ -141,6 +141,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/v1/admin/sync", Action::Administrate, admin::sync_view),
         Route::get("/v1/admin/trace", Action::ReadVerdicts, admin::trace),
         Route::get("/v1/admin/logs", Action::ReadLog, logs::logs),
+        Route::post("/v1/admin/channels/{channel}/records", Action::WriteRecords, admin::write_record),
         Route::get("/v1/admin/rejected", Action::ReadVerdicts, admin::rejected),
         Route::get("/v1/admin/conflicts", Action::ReadVerdicts, admin::conflicts),
     ]

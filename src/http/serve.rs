@@ -1,15 +1,19 @@
-//! Connections: accepted, served by hyper, ended gracefully.
+//! Connections: accepted, plain or TLS, served by hyper, ended gracefully.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::future::BoxFuture;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 
 use super::Peer;
 use crate::limits;
@@ -18,9 +22,10 @@ use crate::tasks::Tasks;
 /// Pause after a failed accept: no file descriptors left, most likely, and asking again at once does not free one.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Serves until the tasks are stopped; then open requests may end.
-pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
+/// Serves until the tasks are stopped; then open requests may end. With a configuration for TLS, nothing plain is taken.
+pub fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, tasks: &Tasks) {
     let inner = tasks.clone();
+    let tls = tls.map(TlsAcceptor::from);
     tasks.start("accept", async move {
         let room = Arc::new(Semaphore::new(limits::CONNECTIONS_MAX));
         let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -42,9 +47,25 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
                 tracing::warn!(most = limits::CONNECTIONS_MAX, "too many connections; closed a new one");
                 continue;
             };
-            let connection = connection(stream, Peer(address), builder.clone(), router.clone(), inner.clone());
+            // Frames are small and wait for nothing: Nagle's algorithm would only delay them.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "cannot set TCP_NODELAY");
+            }
+            let (peer, builder, router, tasks) = (Peer(address), builder.clone(), router.clone(), inner.clone());
+            // Boxed, so that a plain connection has no room for the state of TLS.
+            let serving: BoxFuture<'static, ()> = match tls.clone() {
+                None => Box::pin(connection(stream, peer, builder, router, tasks)),
+                Some(tls) => Box::pin(async move {
+                    match tokio::time::timeout(limits::HEAD_WITHIN, tls.accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, peer, builder, router, tasks).await,
+                        // Somebody speaks plain HTTP, or knows another server by this address.
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS came about"),
+                        Err(_) => tracing::debug!("no TLS came about in time"),
+                    }
+                }),
+            };
             inner.start_draining("connection", async move {
-                connection.await;
+                serving.await;
                 drop(permit);
             });
         }
@@ -52,16 +73,12 @@ pub fn serve(listener: TcpListener, router: Router, tasks: &Tasks) {
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     builder: auto::Builder<TokioExecutor>,
     router: Router,
     tasks: Tasks,
 ) {
-    // Frames are small and wait for nothing: Nagle's algorithm would only delay them.
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot set TCP_NODELAY");
-    }
     let service = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(peer);

@@ -44,11 +44,13 @@ pub enum Action {
     ReadVerdicts,
     /// Let a channel go on: held deletes go through.
     ResumeChannels,
+    /// Write a record in the name of an account.
+    WriteRecords,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ReadHealth,
         Self::Activate,
         Self::RefreshTokens,
@@ -61,6 +63,7 @@ impl Action {
         Self::ReadLog,
         Self::ReadVerdicts,
         Self::ResumeChannels,
+        Self::WriteRecords,
     ];
 }
 
@@ -75,7 +78,7 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
         (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
         (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts) => true,
         (Actor::Admin, Action::ReadAnyRecord | Action::WriteAnyRecord | Action::ResumeChannels) => true,
-        (Actor::Admin, Action::ReadVerdicts | Action::ReadLog) => true,
+        (Actor::Admin, Action::ReadVerdicts | Action::ReadLog | Action::WriteRecords) => true,
         _ => false,
     };
     match actor {

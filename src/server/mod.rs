@@ -7,20 +7,24 @@
 //! *Invariant:* no decision about requests or records is taken here.
 
 mod data_dir;
+pub mod health;
 mod reload;
 pub mod snapshots;
+pub mod tls;
 mod watch;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use omctl_protocol::admin::ServerFile;
+use omctl_protocol::pin::Pin;
 use tokio::net::TcpListener;
 
 pub use self::data_dir::{DataDir, DataDirError};
 pub use self::reload::{Environment, ProjectFiles, Reload, Reloader};
+use self::tls::{TlsError, certify};
 pub use self::watch::watch;
 use crate::admin::Admin;
 use crate::backend::sqlite::SqliteBackend;
@@ -50,6 +54,8 @@ pub struct ServerSettings {
     pub hosts: Vec<String>,
     /// Networks of proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
+    /// Speak TLS with a certificate of its own, for these addresses beside the loopback ones. `None`: plain.
+    pub tls: Option<Vec<IpAddr>>,
 }
 
 /// Why a server does not start.
@@ -71,6 +77,9 @@ pub enum ServerError {
     /// What is said about trusted proxies is no network.
     #[error("`{0}` is not a network of trusted proxies")]
     BadProxy(String),
+    /// There is no certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A newer binary wrote the store.
     #[error(transparent)]
     Newer(StoreError),
@@ -104,6 +113,8 @@ impl From<StoreError> for ServerError {
 pub struct Running {
     /// Where it listens.
     pub addr: SocketAddr,
+    /// The pin of its key, where it speaks TLS.
+    pub pin: Option<Pin>,
     /// The token of this start's administrator.
     pub admin_token: String,
     /// What is live.
@@ -152,9 +163,9 @@ pub async fn start(
     let data_dir = DataDir::lock(&settings.data_dir)?;
     let tasks = Tasks::new();
     match compose(&settings, catalog, clock, entropy, &tasks, &data_dir).await {
-        Ok(Composed { addr, live, sync, identity, reloader }) => {
+        Ok(Composed { addr, pin, live, sync, identity, reloader }) => {
             let admin_token = identity.admin_token().to_owned();
-            Ok(Running { addr, admin_token, live, sync, identity, reloader, tasks, data_dir })
+            Ok(Running { addr, pin, admin_token, live, sync, identity, reloader, tasks, data_dir })
         }
         Err(error) => {
             tasks.stop(limits::DRAIN).await;
@@ -166,6 +177,7 @@ pub async fn start(
 /// What [`compose`] has built.
 struct Composed {
     addr: SocketAddr,
+    pin: Option<Pin>,
     live: LiveHandle,
     sync: Sync,
     identity: Identity,
@@ -182,7 +194,12 @@ async fn compose(
 ) -> Result<Composed, ServerError> {
     let proxies = settings.trusted_proxies.iter().map(String::as_str);
     let proxies = Proxies::new(proxies).map_err(ServerError::BadProxy)?;
-    // Before anything is written: whoever has the port wins, and no half-started server waits behind it.
+    let certified = match &settings.tls {
+        Some(addresses) => Some(certify(data_dir.path(), addresses)?),
+        None => None,
+    };
+    let (pin, config) = certified.map(|one| (one.pin, one.config)).unzip();
+    // Before anything else is written: whoever has the port wins, and no half-started server waits behind it.
     let listener = listen(settings.addr).await?;
     let addr = listener.local_addr().map_err(|error| not_listening(settings.addr, &error))?;
     let (store, feed) = Store::open(&data_dir.path().join(STORE_FILE), clock.clone(), entropy.clone())?;
@@ -219,15 +236,17 @@ async fn compose(
         clock,
         entropy,
     };
-    http::serve(listener, http::router(state), tasks);
+    http::serve(listener, config, http::router(state), tasks);
     data_dir.tell_server(&ServerFile {
         addr: reachable(addr).to_string(),
+        scheme: if pin.is_some() { "https" } else { "http" }.to_owned(),
+        pin,
         pid: std::process::id(),
         token: identity.admin_token().to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     })?;
     tracing::debug!(%addr, channels = catalog.channels.len(), "the server is ready");
-    Ok(Composed { addr, live, sync, identity, reloader })
+    Ok(Composed { addr, pin, live, sync, identity, reloader })
 }
 
 async fn listen(addr: SocketAddr) -> Result<TcpListener, ServerError> {

@@ -13,6 +13,7 @@ fn settings(data_dir: &Path) -> ServerSettings {
         data_dir: data_dir.to_owned(),
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        tls: None,
     }
 }
 

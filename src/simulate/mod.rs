@@ -250,6 +250,7 @@ async fn activate(
     progress.phase("activating", plan.devices as u64);
     let target = client
         .url()
+        .trim_start_matches("https://")
         .trim_start_matches("http://")
         .parse()
         .map_err(|error: std::net::AddrParseError| io("find the server's address", &error))?;
@@ -268,7 +269,7 @@ async fn activate(
             .map_err(failed("open its file"))?;
         if app.device().await.map_err(failed("read its file"))?.is_some() {
             // A file that an earlier fleet kept goes on, through the network of this one.
-            app.use_server(&network.url()).await.map_err(failed("use its network"))?;
+            app.use_server(&network.url(client.pin())).await.map_err(failed("use its network"))?;
         } else {
             activate_one(client, &account, &app, &network).await.map_err(|error| match error {
                 Activating::Client(error) => error.into(),
@@ -302,7 +303,7 @@ async fn activate_one(client: &Client, account: &str, app: &Mobster, network: &N
     loop {
         tried += 1;
         let code = client.create_code(account).await.map_err(Activating::Client)?.code;
-        match app.activate(&network.url(), Credentials::Code(code)).await {
+        match app.activate(&network.url(client.pin()), Credentials::Code(code)).await {
             Err(MobsterError::Unreachable { .. }) if tried < TRIES => {}
             result => return result.map_err(Activating::Device),
         }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use omctl_protocol::pin::{Pin, server_url};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
@@ -92,9 +93,9 @@ impl Network {
         Ok(Self { addr, line })
     }
 
-    /// What the device connects to.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.addr)
+    /// What the device connects to, for a server with this pin: bytes pass as they are, so TLS ends at the server.
+    pub fn url(&self, pin: Option<&Pin>) -> String {
+        server_url(self.addr, pin)
     }
 
     /// Switches the network off or on. What is open ends without a goodbye.
@@ -197,7 +198,7 @@ mod tests {
         let capture = folder.path().join("device");
         let profile = Profile { delay_ms: 0, jitter_ms: 0, cut_after_bytes: 1000 };
         let network = Network::start(target, profile, Entropy::seeded(1), Some(capture.clone()), &tasks).await.unwrap();
-        let mut near = TcpStream::connect(network.url().trim_start_matches("http://")).await.unwrap();
+        let mut near = TcpStream::connect(network.url(None).trim_start_matches("http://")).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();
         near.write_all(b"ping").await.unwrap();
         let mut buffer = [0; 4];
@@ -209,7 +210,7 @@ mod tests {
         network.set_dark(true);
         assert_eq!(near.read(&mut buffer).await.unwrap_or(0), 0);
         network.set_dark(false);
-        let mut near = TcpStream::connect(network.url().trim_start_matches("http://")).await.unwrap();
+        let mut near = TcpStream::connect(network.url(None).trim_start_matches("http://")).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();
         let mut received = Vec::new();
         // The cut may surface as a refused write: what matters is what came through.

@@ -210,6 +210,33 @@ impl Store {
         self.read(move |connection| device_where(connection, "number", number)).await
     }
 
+    /// The device by which an operator writes for an account; made where there is none. Its key is none of the curve's, so
+    /// no proof for it is ever valid.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn operator_device(&self, account: AccountNo) -> Result<DeviceNo, StoreError> {
+        const NO_KEY: [u8; 65] = [0; 65];
+        let id = DeviceId(self.entropy.uuid_v7(&self.clock));
+        self.writer
+            .run(move |state, connection| {
+                const SELECT: &str = "SELECT number FROM device
+                    WHERE account = :account AND public_key = :key AND state = 'active' ORDER BY number LIMIT 1";
+                let found = connection
+                    .query_row(SELECT, named_params! { ":account": account, ":key": NO_KEY.as_slice() }, |row| {
+                        row.get(0)
+                    })
+                    .optional()
+                    .map_err(sqlite_error)?;
+                if let Some(number) = found {
+                    return Ok(number);
+                }
+                let new = NewDevice { id, name: "omctl".into(), platform: "operator".into(), public_key: NO_KEY };
+                insert_device(connection, account, &new, state.clock.now_ms())
+            })
+            .await
+    }
+
     /// Takes a device out of service for good and ends its sessions.
     ///
     /// # Errors

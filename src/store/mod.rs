@@ -17,6 +17,7 @@ mod brake;
 mod catch_up;
 mod channels;
 mod grants;
+pub mod health;
 mod import;
 mod inbox;
 mod inspect;

@@ -6,6 +6,7 @@
 //! - `settle.rs`: accepted mutations meet their backend, in device order: authorize, read, plan, write, journal.
 //! - `judge.rs`: one mutation against its record: what to write, what to answer, what to journal.
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
+//! - `order.rs`: what an operator writes in the name of an account.
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `offer.rs`: mutations of a history that was lost, offered again.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
@@ -27,6 +28,7 @@ mod judge;
 mod managed;
 mod names;
 mod offer;
+mod order;
 mod place;
 mod plan;
 mod run;
@@ -59,6 +61,7 @@ use omctl_protocol::ChannelName;
 pub use self::brake::Release;
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
+pub use self::order::{Order, Ordered};
 pub use self::seed::SeedError;
 pub use self::session::{Passed, Session, SessionEnd, Step};
 pub use self::verdicts::Losing;
@@ -83,6 +86,8 @@ struct Inner {
     names: Names,
     /// Which (device, backend) pairs are being settled now; `true`: somebody asked again meanwhile.
     settling: Mutex<HashMap<(DeviceNo, String), bool>>,
+    /// Held while an operator's order is accepted.
+    ordering: tokio::sync::Mutex<()>,
     /// What ingest knows of each channel.
     health: Mutex<BTreeMap<ChannelName, ChannelHealth>>,
     /// Backends whose ingest runs.
@@ -125,6 +130,7 @@ impl Sync {
                 tasks,
                 names,
                 settling: Mutex::default(),
+                ordering: tokio::sync::Mutex::default(),
                 health: Mutex::default(),
                 ingesting: Mutex::default(),
                 placing: tokio::sync::Mutex::default(),

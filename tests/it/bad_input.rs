@@ -149,6 +149,7 @@ async fn start_with(folder: &TempDir, catalog: &Catalog) -> Result<Running, Serv
         data_dir: folder.path().to_owned(),
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        tls: None,
     };
     server::start(settings, catalog, Clock::System, Entropy::System).await
 }

@@ -26,6 +26,7 @@ pub(crate) async fn serve(root: &Path, data: &str) -> Running {
         data_dir: root.join(data),
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
+        tls: None,
     };
     server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap()
 }

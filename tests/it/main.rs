@@ -3,13 +3,20 @@
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
 mod bad_input;
+mod config;
 mod db;
+mod doctor;
 mod edits;
+mod explain;
 mod fleet;
 mod inspect;
 mod keys;
+mod lan;
+mod manners;
 mod operator;
+mod orders;
 mod people;
+mod read;
 mod reload;
 mod serve;
 mod source;

@@ -23,7 +23,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("egress", 0, &[]),
     ("config", 0, &[]),
     ("scaffold", 0, &[]),
-    ("client", 0, &[]),
+    ("client", 0, &["omctl_device"]),
     ("store", 1, &[]),
     ("backend", 1, &["catalog", "script", "rule", "egress"]),
     ("identity", 2, &["store", "egress"]),

@@ -6,6 +6,7 @@
 //! - [`store`]: the file. Everything that reads or writes SQLite on behalf of the engine.
 //! - [`engine`]: events in, actions out; no socket, no thread, no clock of its own.
 //! - `mobster` (feature `http`): what an app opens: threads, HTTP and WebSocket around the two above.
+//! - `tls` (feature `http`): servers that are known by a pin.
 //!
 //! *Invariant:* no server crate is a dependency of this one.
 
@@ -16,6 +17,8 @@ mod http;
 #[cfg(feature = "http")]
 pub mod mobster;
 pub mod store;
+#[cfg(feature = "http")]
+pub mod tls;
 
 pub use engine::{Action, ConnectionState, Engine, Event, Greeting};
 pub use entropy::Entropy;

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ids::{AccountId, ChannelName, DeviceId, RecordId};
-use crate::mutation::{Fields, Mutation};
+use crate::mutation::{Fields, Mutation, Operation, Receipt};
+use crate::pin::Pin;
 use crate::schema::ChannelSchema;
 
 /// One account.
@@ -322,8 +323,26 @@ pub struct VerdictQuery {
     pub limit: Option<u64>,
 }
 
+/// Which records of a channel are wanted: the query of `GET /v1/admin/channels/{channel}/backend`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordQuery {
+    /// What this account should see; all of it, if absent.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// This record only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Only records whose fields hold these texts, as a JSON object; an empty one means NULL too.
+    #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
+    pub filter: Option<String>,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+}
+
 /// `GET /v1/admin/channels/{channel}/backend?as=EMAIL`: what the account should see, by the backend's own scan and the
-/// scope rule interpreted row by row; all of it, without `as`.
+/// scope rule interpreted row by row; all of it, without `as`. [`RecordQuery`] narrows it down.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BackendReply {
     /// The names of the values, in their order.
@@ -332,6 +351,38 @@ pub struct BackendReply {
     pub rows: Vec<(RecordId, Vec<Value>)>,
     /// Whether the answer stands: nothing of the channel is paused, held or not yet read.
     pub settled: bool,
+    /// How many there are, those beyond the limit too.
+    #[serde(default)]
+    pub total: u64,
+}
+
+/// `POST /v1/admin/channels/{channel}/records`: a write as a device of the account would make it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RecordWrite {
+    /// The account's address: its role, claims and scopes decide.
+    #[serde(rename = "as")]
+    pub email: String,
+    /// What is done.
+    pub op: Operation,
+    /// The record; a create without one gets a new id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordId>,
+    /// The new values by field.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub set: Fields,
+    /// Names this write: the same one again has the same receipt, and is done once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What [`RecordWrite`] came to; a rejection is a receipt too.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecordWritten {
+    /// The record.
+    pub record: RecordId,
+    /// The durable answer.
+    pub receipt: Receipt,
 }
 
 /// `POST /v1/admin/seed`: puts records into managed channels again, all in one commit.
@@ -400,6 +451,12 @@ pub struct Health {
 pub struct ServerFile {
     /// Where it listens: `127.0.0.1:7400`.
     pub addr: String,
+    /// `http` or `https`.
+    #[serde(default = "plain")]
+    pub scheme: String,
+    /// The pin of its key, where it speaks TLS with a certificate of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
     /// Its process.
     pub pid: u32,
     /// The admin token of this start.
@@ -410,6 +467,10 @@ pub struct ServerFile {
 
 /// The name of [`ServerFile`] in the data directory.
 pub const SERVER_FILE: &str = "server.json";
+
+fn plain() -> String {
+    "http".to_owned()
+}
 
 /// Tells `null` apart from an absent member.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod inspect;
 mod json_text;
 pub mod mutation;
+pub mod pin;
 pub mod schema;
 pub mod value;
 

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use omctl_protocol::api::Purpose;
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -19,7 +18,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::access::{self, Access};
-use super::{Ask, CONNECT_TIMEOUT};
+use super::{Ask, CONNECT_TIMEOUT, Stream};
 use crate::mobster::keys::KeyStore;
 use crate::mobster::owner::Desk;
 use crate::mobster::{MobsterError, Result, now_ms};
@@ -43,7 +42,7 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Requests of one `sync_now` before it gives up on a server that never has enough.
 const REQUESTS_MAX: u32 = 10_000;
 
-type Socket = WebSocketStream<TcpStream>;
+type Socket = WebSocketStream<Stream>;
 
 /// What the link's thread has.
 pub(crate) struct Link {

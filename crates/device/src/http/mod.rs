@@ -1,20 +1,21 @@
-//! Requests to a server: one connection each, plain HTTP/1.1.
+//! Requests to a server: one connection each, HTTP/1.1.
 //!
 //! *Invariant:* nothing here touches SQLite, and no token or body is ever logged.
 
 pub(crate) mod access;
 pub(crate) mod link;
+mod server;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{Method, Request, Response, StatusCode, Uri};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use omctl_protocol::api::Problem;
-use tokio::net::TcpStream;
 
+pub(crate) use self::server::{Server, Stream};
 use crate::mobster::{MobsterError, Result};
 
 /// How long a connection may take to stand.
@@ -29,15 +30,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// The largest answer that is read whole.
 const REPLY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A server's address.
-#[derive(Clone, Debug)]
-pub(crate) struct Server {
-    /// `host:port`
-    pub(crate) authority: String,
-    port: u16,
-    host: String,
-}
-
 /// One request.
 #[derive(Default)]
 pub(crate) struct Ask<'a> {
@@ -50,33 +42,6 @@ pub(crate) struct Ask<'a> {
 }
 
 impl Server {
-    pub(crate) fn parse(url: &str) -> Result<Self> {
-        let bad = || MobsterError::BadUrl(url.to_owned());
-        let uri: Uri = url.parse().map_err(|_| bad())?;
-        // TLS comes with its own issue; an address that asks for it is refused, never downgraded.
-        if uri.scheme_str() != Some("http") {
-            return Err(bad());
-        }
-        let host = uri.host().ok_or_else(bad)?.trim_matches(['[', ']']).to_owned();
-        let port = uri.port_u16().unwrap_or(80);
-        let authority = uri.authority().ok_or_else(bad)?.as_str().to_owned();
-        Ok(Self { authority, port, host })
-    }
-
-    pub(crate) async fn connect(&self) -> Result<TcpStream> {
-        let stream = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect((self.host.as_str(), self.port)))
-            .await
-            .map_err(|_| self.unreachable("it did not answer in time"))?
-            .map_err(|error| self.unreachable(error))?;
-        // Frames are small and somebody waits for each.
-        stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
-        Ok(stream)
-    }
-
-    pub(crate) fn unreachable(&self, why: impl std::fmt::Display) -> MobsterError {
-        MobsterError::Unreachable { server: self.authority.clone(), why: why.to_string() }
-    }
-
     /// Sends a request and reads a JSON answer.
     pub(crate) async fn json<T: serde::de::DeserializeOwned>(&self, ask: Ask<'_>) -> Result<T> {
         let work = self.exchange(ask, async |response| {
@@ -174,19 +139,5 @@ fn refusal(status: StatusCode, body: &[u8]) -> MobsterError {
             hint: None,
             nonce: None,
         },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_plain_http_addresses_are_taken() {
-        assert_eq!(Server::parse("http://127.0.0.1:7400").unwrap().port, 7400);
-        assert_eq!(Server::parse("http://[::1]:7400/").unwrap().host, "::1");
-        for bad in ["https://example.com", "127.0.0.1:7400", "ftp://x", ""] {
-            assert!(matches!(Server::parse(bad), Err(MobsterError::BadUrl(_))), "{bad}");
-        }
     }
 }

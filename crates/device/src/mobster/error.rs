@@ -42,8 +42,8 @@ pub enum MobsterError {
     /// Another handle of this file has the engine; this one reads and writes.
     #[error("engine of this file runs elsewhere")]
     EngineElsewhere,
-    /// Not an address of the form `http://HOST:PORT`.
-    #[error("`{0}` is not an address of the form http://HOST:PORT")]
+    /// Not an address of a server.
+    #[error("`{0}` is not an address of the form http://HOST:PORT or https://HOST:PORT#pin=…")]
     BadUrl(String),
     /// No answer from the server.
     #[error("server {server} cannot be reached: {why}")]

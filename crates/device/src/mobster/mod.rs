@@ -223,7 +223,8 @@ impl Mobster {
         }
     }
 
-    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`. A file that was activated for
+    /// Activates this file for a device and an account, by the server at `http://HOST:PORT`, or at
+    /// `https://HOST:PORT#pin=…` as `omctl serve --lan` prints it. A file that was activated for
     /// the account before becomes a new device of it, with the same rows and unsent writes.
     ///
     /// # Errors
