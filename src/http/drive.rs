@@ -133,8 +133,7 @@ async fn deliver(
         }
         Mail::Rights => return Ok(None),
         Mail::Fence => {
-            let fenced = !session.holds_fence().await?;
-            return Ok(fenced.then_some(Ended::Session(SessionEnd::Fenced)));
+            return Ok(session.over().await?.map(Ended::Session));
         }
     };
     let passed = session.live(last, receipts, !frames.is_empty());

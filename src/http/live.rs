@@ -22,6 +22,7 @@ use crate::sync::SessionEnd;
 /// Close codes of our own (RFC 6455 leaves 4000 to 4999 to applications).
 const CLOSE_FENCED: u16 = 4409;
 const CLOSE_REFUSED: u16 = 4400;
+const CLOSE_OUT: u16 = 4403;
 
 /// As [`limits::CLOSE_WITHIN`], while everybody waits for the server to end.
 const CLOSE_WITHIN_AT_STOP: Duration = Duration::from_secs(1);
@@ -56,6 +57,7 @@ pub(super) async fn live(
             },
             Some(Ended::Stalled) => (close_code::AGAIN, "the device does not read"),
             Some(Ended::Session(SessionEnd::Fenced)) => (CLOSE_FENCED, "fenced"),
+            Some(Ended::Session(SessionEnd::Out)) => (CLOSE_OUT, "no access"),
             Some(Ended::Session(_)) => (CLOSE_REFUSED, "refused"),
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));

@@ -36,8 +36,10 @@ pub struct Step {
 pub enum SessionEnd {
     /// The device said goodbye.
     Bye,
-    /// A newer session of the device began, or the device may not act any more.
+    /// A newer session of the device began.
     Fenced,
+    /// The device or its account may not act any more.
+    Out,
     /// The device broke the protocol.
     Refused,
 }
@@ -159,12 +161,16 @@ impl Session {
         self.receipts.extend(receipts);
     }
 
-    /// Whether this is still its device's newest session, and the device may act.
+    /// Why it is over, if it is: a newer session of its device began, or the device may not act any more.
     ///
     /// # Errors
     /// Those of reading.
-    pub async fn holds_fence(&self) -> Result<bool, SyncError> {
-        Ok(self.sync.inner.store.session_fence(self.who.device).await? == Some(self.fence))
+    pub async fn over(&self) -> Result<Option<SessionEnd>, SyncError> {
+        Ok(match self.sync.inner.store.session_fence(self.who.device).await? {
+            Some(fence) if fence == self.fence => None,
+            Some(_) => Some(SessionEnd::Fenced),
+            None => Some(SessionEnd::Out),
+        })
     }
 
     /// Goes back to reading the log, because live changes were missed.
@@ -187,12 +193,12 @@ impl Session {
             return Ok(refuse("wrong_device", "the token belongs to another device"));
         }
         if !self.look_at_account().await? {
-            return Ok(fenced());
+            return Ok(out());
         }
         let store = self.sync.inner.store.clone();
         let begun = match store.begin_session(self.who.device, hello.incarnation, hello.kept).await {
             Ok(begun) => begun,
-            Err(StoreError::Fenced) => return Ok(fenced()),
+            Err(StoreError::Fenced) => return Ok(out()),
             Err(error) => return Err(error.into()),
         };
         self.incarnation = begun.number;
@@ -362,7 +368,7 @@ impl Session {
     /// Those of reading.
     pub async fn refresh(&mut self) -> Result<Option<Step>, SyncError> {
         if !self.look_at_account().await? {
-            return Ok(Some(fenced()));
+            return Ok(Some(out()));
         }
         if self.state == State::Waiting {
             return Ok(None);
@@ -518,7 +524,7 @@ impl Session {
         }
         // Rights are judged by the claims at apply time.
         if !self.look_at_account().await? {
-            return Ok(fenced());
+            return Ok(out());
         }
         let under =
             Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted, kept: self.kept };
@@ -591,8 +597,14 @@ fn refuse(code: &str, message: impl Into<String>) -> Step {
     step
 }
 
+fn out() -> Step {
+    let mut step = refuse("no_access", "this device or its account may not act any more");
+    step.end = Some(SessionEnd::Out);
+    step
+}
+
 fn fenced() -> Step {
-    let mut step = refuse("fenced", "a newer session of this device has begun, or the device may not act any more");
+    let mut step = refuse("fenced", "a newer session of this device has begun");
     step.end = Some(SessionEnd::Fenced);
     step
 }

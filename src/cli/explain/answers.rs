@@ -141,7 +141,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     ),
     entry(
         "fenced",
-        "a newer session of the same device has begun, or the device may not act any more",
+        "a newer session of the same device has begun",
         "the app connected again, or runs twice over the same file",
         "the newer one goes on; run one app over a file",
         "docs/protocol.md, section 4",
@@ -224,6 +224,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "curl -X POST …",
     ),
     entry("missing_field", "the body lacks a field", "`field` names it", "send it", "{\"email\":\"ana@example.com\"}"),
+    entry(
+        "no_access",
+        "the device or its account may not act any more",
+        "the device was revoked, or its account disabled or removed, while it was connected",
+        "activate it again, once the account may act",
+        "omctl device show 0197",
+    ),
     entry(
         "nonce_required",
         "the device must prove that it holds its key",
