@@ -1,4 +1,4 @@
-//! What the developer declared: `openmobster.yaml` and `channels/*.yaml`, as pure data with positions.
+//! What the developer declared: `openmobster.yaml`, `channels/`, `seed/` and `scenarios/`, as pure data with positions.
 //!
 //! [`load()`] reads a folder into a [`Catalog`] or into all its [`Diagnostic`]s at once. This room knows the shape of the
 //! files and nothing of rules' meaning, backends or the store: a scope expression is kept as written ([`ScopeDecl`]),
@@ -9,12 +9,15 @@
 
 mod channel;
 mod edit;
+mod editor;
 mod field;
+mod keys;
 mod load;
 mod model;
 mod near;
 mod project;
 mod read;
+mod scenario;
 mod scope;
 mod secret;
 mod seed;
@@ -23,8 +26,11 @@ mod tests;
 mod yaml;
 
 pub use edit::{scalar, with_sqlite_backend};
+pub use editor::{SCHEMA_DIR, schemas, wants_schemas};
 pub use field::is_field_name;
 pub use load::{CHANNELS_DIR, load};
 pub use model::*;
+pub use near::hint as near_hint;
 pub use project::PROJECT_FILE;
+pub use scenario::{SCENARIOS_DIR, is_scenario_name};
 pub use seed::SEED_DIR;

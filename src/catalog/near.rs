@@ -13,7 +13,7 @@ pub(super) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) 
 }
 
 /// The sentence, followed by all that is known where nothing is near and the list is short.
-pub(super) fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
+pub fn hint<'k>(word: &str, known: impl IntoIterator<Item = &'k str> + Clone) -> Option<String> {
     if let Some(one) = nearest(word, known.clone()) {
         return Some(format!("did you mean `{one}`?"));
     }

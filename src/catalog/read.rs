@@ -1,5 +1,6 @@
 //! Typed access to a YAML tree: each getter reports what does not fit, and the caller goes on with the next key.
 
+use super::keys::Keys;
 use super::model::Diagnostic;
 use super::near;
 use super::secret::has_literal_password;
@@ -37,12 +38,12 @@ impl<'n> Entries<'n> {
 
 impl Report {
     /// A map of which only these keys are known.
-    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str, known: &[&'static str]) -> Option<Entries<'n>> {
+    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str, known: &Keys) -> Option<Entries<'n>> {
         let entries = self.open_map(node, what)?;
         for (key, _) in entries {
-            if !known.contains(&key.text.as_str()) {
+            if !known.iter().any(|one| one.name == key.text) {
                 self.error(key.at, "unknown_key", format!("unknown key `{}` in {what}", key.text))
-                    .maybe_hint(near::hint(&key.text, known.iter().copied()));
+                    .maybe_hint(near::hint(&key.text, known.iter().map(|one| one.name)));
             }
         }
         Some(Entries { at: node.at, entries })

@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use omctl_protocol::{ChannelName, RecordId, Value};
+use omctl_protocol::{ChannelName, Field, FieldType, RecordId, Value};
 
 use super::field::value;
+use super::keys;
 use super::load::CHANNELS_DIR;
 use super::model::{Channel, MANAGED, SeedFile, SeedRecord};
 use super::near;
-use super::yaml::{self, At, Node, Report};
+use super::yaml::{self, At, Kind, Node, Report};
 
 /// The folder of the seeds' files.
 pub const SEED_DIR: &str = "seed";
@@ -75,7 +76,7 @@ fn read(
 }
 
 fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mut Report) -> Option<SeedRecord> {
-    let entries = report.map(item, "a seed record", &["id", "fields"])?;
+    let entries = report.map(item, "a seed record", keys::SEED)?;
     let Some(id) = entries.get("id") else {
         report.missing(item.at, "a seed record", "id", "id: any text that no other record of the channel has");
         return None;
@@ -104,10 +105,15 @@ fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mu
         let read =
             value(field.kind, node).and_then(|value| field.kind.canonical(value).map_err(|error| error.to_string()));
         match read {
-            Ok(value) => values[place] = value,
+            Ok(value) => {
+                check_constraints(field, &value, node.at, report);
+                values[place] = value;
+            }
             Err(reason) => {
                 let message = format!("`{}` is no {}: {reason}", field.name, field.kind.word());
-                report.error(node.at, "bad_value", message);
+                let hint =
+                    matches!(node.kind, Kind::Number(_) | Kind::Bool(_)).then(|| "quote it to make it text".to_owned());
+                report.error(node.at, "bad_value", message).maybe_hint(hint);
             }
         }
     }
@@ -117,4 +123,17 @@ fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mu
         }
     }
     Some(SeedRecord { id: RecordId::from(text), values })
+}
+
+/// What the server would refuse of a device it refuses of a seed.
+fn check_constraints(field: &Field, value: &Value, at: At, report: &mut Report) {
+    let Value::Text(text) = value else { return };
+    if field.kind == FieldType::Enum && !field.values.contains(text) {
+        report
+            .error(at, "bad_value", format!("`{text}` is not one of the values of `{}`", field.name))
+            .maybe_hint(near::hint(text, field.values.iter().map(String::as_str)));
+    }
+    if let Some(most) = field.max_length.filter(|most| text.chars().count() > *most as usize) {
+        report.error(at, "bad_value", format!("`{}` is longer than {most} characters", field.name));
+    }
 }

@@ -183,6 +183,10 @@ fn draft_field(
     if column.required && !(is_key && shape.assigned_by == Some(AssignedBy::Backend)) {
         options.push("required: true".to_owned());
     }
+    if column.kind == FieldType::Enum && !is_ref {
+        let words: Vec<String> = column.values.iter().map(|word| scalar(word)).collect();
+        options.push(format!("values: [{}]", words.join(", ")));
+    }
     if let Some(length) = column.max_length.filter(|length| column.kind == FieldType::Text && !is_ref && *length > 0) {
         options.push(format!("max_length: {length}"));
     }
@@ -192,6 +196,7 @@ fn draft_field(
     if column.read_only {
         options.push("read_only: true".to_owned());
     }
+    comments.extend(column.checks.iter().map(|check| format!("the database checks: {}", comment(check))));
     if is_key {
         comments.insert(0, "the key".to_owned());
     }
@@ -302,6 +307,8 @@ mod tests {
             declared: String::new(),
             base: FieldType::Text,
             references: None,
+            values: Vec::new(),
+            checks: Vec::new(),
         };
         let shape = TableShape {
             name: "t".into(),

@@ -11,13 +11,16 @@ mod check;
 mod completions;
 mod db;
 mod device;
+mod editor;
 mod error;
 mod exit;
 mod new;
 mod new_channel;
+mod new_scenario;
 mod remote;
 mod serve;
 mod sync;
+mod template;
 mod ui;
 mod version;
 
@@ -74,6 +77,7 @@ enum Command {
     Device(device::Args),
     Sync(sync::Args),
     Db(db::Args),
+    Template(template::Args),
     Completions(completions::Args),
     Version(version::Args),
 }
@@ -88,6 +92,7 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Device(args) => device::run(cli, args),
         Command::Sync(args) => sync::run(cli, args),
         Command::Db(args) => db::run(cli, args),
+        Command::Template(args) => template::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
     }
@@ -103,6 +108,11 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Whether somebody can and wants to be asked.
+    fn can_ask(&self) -> bool {
+        self.ui.can_ask() && !self.globals.yes
+    }
+
     /// The project's root: `--project`, or the nearest folder upwards with an `openmobster.yaml`. Absolute.
     ///
     /// # Errors

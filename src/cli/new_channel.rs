@@ -8,7 +8,7 @@ use omctl_protocol::{AssignedBy, ChannelName};
 use serde_json::json;
 
 use super::channel_draft::{Draft, ScopeWish, channel_name};
-use super::new::{Writing, write};
+use super::new::{Source, Writing, write};
 use super::{Cli, CliError, Exit};
 use crate::backend::introspect::{self, TableShape};
 use crate::catalog::{BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, with_sqlite_backend};
@@ -35,6 +35,8 @@ pub(super) struct Args {
     /// What any account may do: create,update,delete; else nothing
     #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
     write: Vec<Operation>,
+    #[command(flatten)]
+    source: Source,
     #[command(flatten)]
     writing: Writing,
 }
@@ -113,10 +115,10 @@ fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
         let context = tera::Context::from_serialize(&draft)
             .map_err(|error| CliError::new(Exit::Bug, "template", error.to_string()))?;
         let path = PathBuf::from(CHANNELS_DIR).join(format!("{name}.yaml"));
-        wanted.push(Wanted { path, content: Content::Template("channel/channel.yaml", context) });
+        wanted.push(Wanted { path, content: Content::Template("channel/channel.yaml".to_owned(), context) });
         channels.push(name.to_string());
     }
-    let plan = Plan::new(root, wanted)?;
+    let plan = Plan::new(&args.source.load()?, root, wanted)?;
     Ok(Prepared { backend, plan, channels, unseen, skipped })
 }
 

@@ -91,6 +91,18 @@ impl Ui {
         std::io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim().to_lowercase().as_str(), "y" | "yes")
     }
 
+    /// Asks for a line; Enter takes the default. `None` where nothing more can be read. Ask only where [`Ui::can_ask`].
+    pub fn ask(self, question: &str, default: Option<&str>) -> Option<String> {
+        let shown = default.map(|default| format!(" [{default}]")).unwrap_or_default();
+        ignore_closed(write!(std::io::stderr().lock(), "{question}{shown}: "));
+        let mut answer = String::new();
+        if !std::io::stdin().read_line(&mut answer).is_ok_and(|bytes| bytes > 0) {
+            return None;
+        }
+        let answer = answer.trim();
+        Some(if answer.is_empty() { default.unwrap_or_default().to_owned() } else { answer.to_owned() })
+    }
+
     /// The failure: the last thing on stderr.
     pub fn error(self, error: &CliError) {
         if self.json {

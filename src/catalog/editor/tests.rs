@@ -1,0 +1,154 @@
+//! The schemas against the loader: what it takes they take, what it refuses they refuse where a schema can tell.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::super::tests::{BROKEN_PROJECTS, BROKEN_SCENARIOS, broken_channels};
+use super::super::yaml::{self, Kind, Node, Report};
+use super::*;
+
+/// Codes of mistakes that a schema sees. The others need another file, the whole file, or what a value means.
+const EXPRESSIBLE: [&str; 11] = [
+    "unknown_key",
+    "missing_key",
+    "wrong_kind",
+    "unknown_type",
+    "unknown_kind",
+    "unknown_policy",
+    "unknown_network",
+    "unsupported_version",
+    "bad_policy",
+    "bad_option",
+    "reserved_name",
+];
+
+/// YAML as an editor hands it to its validator.
+fn json_of(node: &Node) -> Value {
+    match &node.kind {
+        Kind::Null => Value::Null,
+        Kind::Bool(truth) => (*truth).into(),
+        Kind::Number(digits) => serde_json::from_str(digits).unwrap_or_else(|_| digits.parse::<f64>().unwrap().into()),
+        Kind::Text(text) => text.as_str().into(),
+        Kind::List(items) => items.iter().map(json_of).collect(),
+        Kind::Map(entries) => {
+            Value::Object(entries.iter().map(|(key, value)| (key.text.clone(), json_of(value))).collect())
+        }
+    }
+}
+
+/// What a schema has against a text; `None` where the text is no YAML at all.
+fn against(schema: &Value, text: &str) -> Option<Vec<String>> {
+    let node = yaml::parse(text, &mut Report::new("f.yaml"))?;
+    let validator = jsonschema::draft7::new(schema).unwrap();
+    Some(validator.iter_errors(&json_of(&node)).map(|error| format!("{} {error}", error.instance_path())).collect())
+}
+
+fn is_expressible(expected: &[&str]) -> bool {
+    expected.iter().any(|one| EXPRESSIBLE.iter().any(|code| one.ends_with(&format!(" {code}"))))
+}
+
+#[test]
+fn what_the_loader_refuses_the_schemas_refuse_where_they_can() {
+    let channels = broken_channels();
+    let channels = channels.iter().map(|(text, expected)| (channel(), text.as_str(), *expected));
+    let projects = BROKEN_PROJECTS.iter().map(|(text, expected)| (project(), *text, *expected));
+    let scenarios = BROKEN_SCENARIOS.iter().map(|(text, expected)| (scenario(), *text, *expected));
+    let mut seen = 0;
+    for (schema, text, expected) in channels.chain(projects).chain(scenarios).filter(|case| is_expressible(case.2)) {
+        let Some(found) = against(&schema, text) else { continue };
+        assert!(!found.is_empty(), "{expected:?} is not seen in\n{text}");
+        seen += 1;
+    }
+    assert!(seen > 40, "only {seen} cases were tried");
+}
+
+#[test]
+fn what_the_loader_accepts_the_schemas_accept() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut seen = 0;
+    for project_root in ["examples/fieldwork", "examples/musicshop", "tests/sim/project", "tests/sim/project-next"] {
+        let root = root.join(project_root);
+        let (catalog, _) = crate::catalog::load(&root, &|_| None, None).unwrap();
+        let mut accept = |schema: &Value, file: &Path| {
+            let text = std::fs::read_to_string(root.join(file)).unwrap();
+            assert_eq!(against(schema, &text), Some(Vec::new()), "{project_root}: {}", file.display());
+            seen += 1;
+        };
+        accept(&project(), Path::new("openmobster.yaml"));
+        catalog.channels.values().for_each(|one| accept(&channel(), &one.file));
+        catalog.scenarios.values().for_each(|one| accept(&scenario(), &one.file));
+        for (n, one) in catalog.seed.iter().enumerate() {
+            let file = format!("seed/{:02}-{}.yaml", n + 1, one.channel);
+            accept(&seed(&catalog.channels[&one.channel]), Path::new(&file));
+        }
+    }
+    assert!(seen > 20, "only {seen} files were tried");
+}
+
+/// Every key of the schemas is known to the parser (no `unknown_key`), and one that is not in them is unknown to it.
+#[test]
+fn schemas_and_parser_know_the_same_keys() {
+    for keys in keys::ALL {
+        let schema = map_of(keys, &[]);
+        let listed: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+        let mut expected: Vec<&str> = keys.iter().map(|key| key.name).collect();
+        expected.sort_unstable();
+        assert_eq!(listed, expected, "a key stands twice");
+        for key in keys {
+            assert!(!key.help.is_empty() && !key.help.ends_with('.'), "{}", key.name);
+        }
+    }
+    let unknown = |text: &str, read: fn(&Node, &mut Report)| {
+        let mut report = Report::new("f.yaml");
+        let node = yaml::parse(text, &mut report).unwrap();
+        read(&node, &mut report);
+        report.found.iter().filter(|one| one.code == "unknown_key").map(|one| one.place.line).collect::<Vec<_>>()
+    };
+    let channel: fn(&Node, &mut Report) = |node, report| {
+        super::super::channel::channel(&"c".into(), node, None, report);
+    };
+    let scenario: fn(&Node, &mut Report) = |node, report| {
+        super::super::scenario::scenario("s", node, &Default::default(), report);
+    };
+    for (read, keys, strange) in [(channel, keys::CHANNEL, "scpe"), (scenario, keys::SCENARIO, "acounts")] {
+        let text: String = keys.iter().map(|key| format!("{}: ~\n", key.name)).collect();
+        assert_eq!(unknown(&format!("{text}{strange}: ~\n"), read), [keys.len() + 1]);
+    }
+}
+
+#[test]
+fn a_seed_is_judged_by_its_channels_fields() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("channels")).unwrap();
+    std::fs::write(folder.path().join("openmobster.yaml"), "version: 1\n").unwrap();
+    let fields = "scope: public\nfields:\n  t: { type: text, required: true }\n  n: { type: int }\n  d: { type: decimal }\n  \
+        e: { type: enum, values: [x, y], default: x }\n  b: { type: bool }\n  day: { type: date }\n  r: { type: ref, to: c }\n  \
+        a: { type: array }\n  j: { type: json }\n";
+    std::fs::write(folder.path().join("channels/c.yaml"), fields).unwrap();
+    let (catalog, _) = crate::catalog::load(folder.path(), &|_| None, None).unwrap();
+    let schema = seed(&catalog.channels[&omctl_protocol::ChannelName::from("c")]);
+    std::fs::create_dir(folder.path().join("seed")).unwrap();
+    for (record, fits) in [
+        ("t: x, n: 1, d: 1.50, e: y, b: true, day: 2020-02-29, r: a, a: [1], j: { x: 1 }", true),
+        ("t: x, n: \"5\", d: \"0.1\", e: ~, b: 0, day: ~, r: ~, a: ~, j: text", true),
+        ("n: 1", false),
+        ("t: ~", false),
+        ("t: 5", false),
+        ("t: x, n: many", false),
+        ("t: x, d: [1]", false),
+        ("t: x, e: z", false),
+        ("t: x, b: 2", false),
+        ("t: x, day: tomorrow", false),
+        ("t: x, a: { x: 1 }", false),
+        ("t: x, other: 1", false),
+    ] {
+        let text = format!("- id: a\n  fields: {{ {record} }}\n");
+        std::fs::write(folder.path().join("seed/01-c.yaml"), &text).unwrap();
+        let taken = crate::catalog::load(folder.path(), &|_| None, None).is_ok();
+        let found = against(&schema, &text).unwrap();
+        assert!(found.is_empty() == fits && taken == fits, "{record}: {found:?}, taken: {taken}");
+    }
+    assert!(!against(&schema, "- fields: {}\n").unwrap().is_empty());
+    assert!(!against(&schema, "id: a\n").unwrap().is_empty());
+}
