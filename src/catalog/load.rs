@@ -71,6 +71,19 @@ pub fn load(
     Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, scenarios, server }, found))
 }
 
+/// What is wrong with the text of a channel that would join the catalog.
+pub fn judge_channel(catalog: &Catalog, name: &ChannelName, text: &str) -> Vec<Diagnostic> {
+    let mut report = Report::new(Path::new(CHANNELS_DIR).join(format!("{name}.yaml")));
+    let backends: Vec<String> = catalog.backends.keys().cloned().collect();
+    let loaded = yaml::parse(text, &mut report).and_then(|node| channel(name, &node, Some(&backends), &mut report));
+    let mut found = report.found;
+    let known = |one: &Arc<Channel>| Some(Loaded { channel: Channel::clone(one), references: Vec::new() });
+    let mut channels: BTreeMap<_, _> = catalog.channels.iter().map(|(name, one)| (name.clone(), known(one))).collect();
+    channels.insert(name.clone(), loaded);
+    check_references(&channels, &mut found);
+    found
+}
+
 /// The channels' names and files, in the order of their names.
 fn channel_files(root: &Path, found: &mut Vec<Diagnostic>) -> Vec<(String, PathBuf)> {
     let rule = "lower-case letters, digits and `_`, beginning with a letter, not with om_, backend_ or sqlite_";

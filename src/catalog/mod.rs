@@ -28,7 +28,7 @@ mod yaml;
 pub use edit::{scalar, with_sqlite_backend};
 pub use editor::{SCHEMA_DIR, schemas, wants_schemas};
 pub use field::is_field_name;
-pub use load::{CHANNELS_DIR, load};
+pub use load::{CHANNELS_DIR, judge_channel, load};
 pub use model::*;
 pub use near::hint as near_hint;
 pub use project::PROJECT_FILE;

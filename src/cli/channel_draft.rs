@@ -87,9 +87,12 @@ impl std::str::FromStr for ScopeWish {
 /// What the template is filled with.
 #[derive(Debug, Serialize)]
 pub(super) struct Draft {
-    origin: String,
+    channel: String,
+    /// The live table; `None` where there was none.
+    origin: Option<String>,
     backend: String,
-    table: String,
+    /// `None` for a managed channel.
+    table: Option<String>,
     key_columns: String,
     assigned_by: &'static str,
     scope: Option<String>,
@@ -98,15 +101,38 @@ pub(super) struct Draft {
 }
 
 #[derive(Debug, Serialize)]
-struct DraftField {
-    name: String,
-    options: String,
-    comment: Option<String>,
+pub(super) struct DraftField {
+    pub(super) name: String,
+    /// What stands within the braces.
+    pub(super) options: String,
+    pub(super) comment: Option<String>,
 }
 
 impl Draft {
-    /// `channel_of` names the channel that a `ref` to a table can point to.
+    /// A channel that no table stands behind yet: in a backend its key is guessed.
+    pub(super) fn fresh(
+        name: &ChannelName,
+        backend: &str,
+        in_backend: bool,
+        (scope, write): (Option<String>, Option<String>),
+        fields: Vec<DraftField>,
+    ) -> Self {
+        Self {
+            channel: name.to_string(),
+            origin: None,
+            backend: scalar(backend),
+            table: in_backend.then(|| name.to_string()),
+            key_columns: "id".to_owned(),
+            assigned_by: "backend",
+            scope,
+            write,
+            fields,
+        }
+    }
+
+    /// A channel over a live table. `channel_of` names the channel that a `ref` to a table can point to.
     pub(super) fn new(
+        name: &ChannelName,
         shape: &TableShape,
         backend: &str,
         scope: Option<&ScopeWish>,
@@ -136,9 +162,10 @@ impl Draft {
             None => None,
         };
         Self {
-            origin: comment(&shape.name),
+            channel: name.to_string(),
+            origin: Some(comment(&shape.name)),
             backend: scalar(backend),
-            table: scalar(&shape.name),
+            table: Some(scalar(&shape.name)),
             key_columns: shape.key.iter().map(|column| scalar(column)).collect::<Vec<_>>().join(", "),
             assigned_by: match shape.assigned_by {
                 Some(AssignedBy::Backend) => "backend",

@@ -7,6 +7,7 @@
 mod account;
 mod channel;
 mod channel_draft;
+mod channel_fresh;
 mod check;
 mod completions;
 mod db;

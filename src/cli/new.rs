@@ -61,7 +61,7 @@ pub(super) struct Source {
 }
 
 /// How to write files.
-#[derive(Clone, Copy, Debug, clap::Args)]
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub(super) struct Writing {
     /// Show what would be written, and write nothing
     #[arg(long)]

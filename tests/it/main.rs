@@ -4,9 +4,12 @@
 
 mod bad_input;
 mod db;
+mod examples;
 mod fleet;
 mod keys;
+mod new_channel;
 mod operator;
+mod scaffold;
 mod serve;
 mod source;
 mod survive;
