@@ -143,7 +143,8 @@ impl Draft {
         let mut fields = Vec::new();
         for (column, name) in shape.columns.iter().zip(&names) {
             let is_key = shape.key.contains(&column.name);
-            if is_key && shape.assigned_by == Some(AssignedBy::Device) {
+            // A device sees its key as `id`. And SQLite allows a column without a name, which nobody could write down.
+            if (is_key && shape.assigned_by == Some(AssignedBy::Device)) || column.name.is_empty() {
                 continue;
             }
             fields.push(draft_field(shape, column, name, is_key, &channel_of));
@@ -273,7 +274,8 @@ fn field_name(column: &str, is_key: bool) -> String {
     if is_field_name(column) {
         return column.to_owned();
     }
-    let plain: String = column.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(50).collect();
+    let words = column.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let plain: String = words.collect::<Vec<_>>().join("_").chars().take(50).collect();
     if is_field_name(&plain) { plain } else { format!("row_{}", plain.trim_start_matches('_')) }
 }
 

@@ -246,6 +246,7 @@ fn choose<'s>(
     let unfit = |shape: &TableShape| match shape {
         shape if shape.is_view => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
+        shape if shape.name.is_empty() || shape.key.iter().any(String::is_empty) => Some("it or its key has no name"),
         shape if shape.key.len() > 1 && shape.assigned_by != Some(AssignedBy::App) => {
             Some("its key cannot be assigned")
         }
