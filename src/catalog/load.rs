@@ -132,23 +132,34 @@ fn files(
         let file = Path::new(folder).join(entry.file_name());
         let text = entry.file_name().to_string_lossy().into_owned();
         // Editors leave hidden files and backups beside the real ones.
-        let Some((stem, extension)) = text.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else { continue };
+        if text.starts_with('.') {
+            continue;
+        }
         let mut report = Report::new(&file);
-        match extension {
-            _ if stem.starts_with('.') => {}
-            "yml" => report
+        match text.rsplit_once('.') {
+            Some((stem, "yaml")) if is_name(stem) => files.push((stem.to_owned(), file)),
+            Some((stem, "yaml")) => report
+                .error(At::FILE, "bad_file_name", format!("`{stem}` cannot name a {what}"))
+                .with_hint(format!("{}{rule}", near_name(stem, is_name))),
+            Some((stem, extension)) if ["yaml", "yml"].contains(&extension.to_lowercase().as_str()) => report
                 .error(At::FILE, "bad_file_name", format!("a {what}'s file ends in `.yaml`"))
                 .with_hint(format!("rename it to {stem}.yaml")),
-            "yaml" if is_name(stem) => files.push((stem.to_owned(), file)),
-            "yaml" => {
-                report.error(At::FILE, "bad_file_name", format!("`{stem}` cannot name a {what}")).with_hint(rule);
-            }
+            _ if entry.path().is_dir() => report
+                .warning(At::FILE, "ignored_folder", format!("folders within {folder}/ are not read"))
+                .with_hint(format!("put the files into {folder}/ itself")),
             _ => {}
         }
         found.append(&mut report.found);
     }
     files.sort();
     files
+}
+
+/// A valid name that is like an invalid one, as the beginning of a hint.
+fn near_name(stem: &str, is_name: fn(&str) -> bool) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let near: String = stem.chars().map(letter).collect();
+    if is_name(&near) { format!("for example {near}.yaml: ") } else { String::new() }
 }
 
 /// Every `to:` must name a channel whose key is one column.

@@ -21,6 +21,7 @@ mod scenario;
 mod scope;
 mod secret;
 mod seed;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod yaml;

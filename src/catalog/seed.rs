@@ -25,13 +25,30 @@ pub(super) fn load(
     let mut names: Vec<String> = match std::fs::read_dir(root.join(SEED_DIR)) {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
         // Nobody needs seeds.
-        Err(_) => return Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let mut report = Report::new(SEED_DIR);
+            report.error(At::FILE, "unreadable", format!("the folder cannot be read: {}", error.kind()));
+            found.append(&mut report.found);
+            return Vec::new();
+        }
     };
-    names.retain(|name| name.ends_with(".yaml") && !name.starts_with('.'));
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     let mut files = Vec::new();
     for name in names {
         let mut report = Report::new(PathBuf::from(SEED_DIR).join(&name));
+        if !name.ends_with(".yaml") {
+            if let Some((stem, extension)) = name.rsplit_once('.')
+                && ["yaml", "yml"].contains(&extension.to_lowercase().as_str())
+            {
+                report
+                    .error(At::FILE, "bad_seed_name", "a seed file ends in `.yaml`")
+                    .with_hint(format!("rename it to {stem}.yaml"));
+                found.append(&mut report.found);
+            }
+            continue;
+        }
         if let Some(file) = read(root, &name, channels, &mut report) {
             files.push(file);
         }
@@ -50,7 +67,7 @@ fn read(
     let Some((number, channel)) = stem.split_once('-').filter(|(number, _)| number.parse::<u32>().is_ok()) else {
         report
             .error(At::FILE, "bad_seed_name", "a seed file is called NUMBER-CHANNEL.yaml")
-            .with_hint("01-customers.yaml");
+            .with_hint(format!("rename it, for example to 01-{stem}.yaml: the numbers are the order of filling"));
         return None;
     };
     let Some(channel) = channels.get(channel) else {

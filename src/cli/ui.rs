@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::error::CliError;
 use crate::catalog::{Diagnostic, Severity};
 
+/// Longest part of a line that is shown beside a diagnostic.
+const LINE_CHARS_MAX: usize = 160;
+
 /// How this process talks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ui {
@@ -173,12 +176,19 @@ fn excerpt(root: &Path, one: &Diagnostic) -> Option<(String, String)> {
         return None;
     }
     let text = std::fs::read_to_string(root.join(&one.place.file)).ok()?;
+    // As YAML counts: neither a byte order mark nor the second half of a line break is a character.
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
     let line = printable(text.lines().nth(one.place.line - 1)?);
     // A URL with user information may hold a password, whatever the diagnostic is about.
     if line.contains("://") && line.contains('@') {
         return None;
     }
     let before = one.place.column.saturating_sub(1);
+    // Of a very long line only what is around the place.
+    let skipped = if line.chars().count() > LINE_CHARS_MAX { before.saturating_sub(LINE_CHARS_MAX / 2) } else { 0 };
+    let mark = if skipped > 0 { "…" } else { "" };
+    let line: String = mark.chars().chain(line.chars().skip(skipped).take(LINE_CHARS_MAX)).collect();
+    let before = before - skipped + mark.chars().count();
     let word = line.chars().skip(before).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')).count();
     Some((line, format!("{}{}", " ".repeat(before), "^".repeat(word.max(1)))))
 }

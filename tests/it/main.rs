@@ -3,6 +3,7 @@
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
 mod bad_input;
+mod check;
 mod db;
 mod examples;
 mod fleet;
