@@ -45,6 +45,8 @@ pub fn start(filter: Option<&str>, format: LogFormat, colour: bool) -> Result<()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // A line that cannot be written is dropped: told about on the same closed stream, it would panic and end a task.
+        .log_internal_errors(false)
         .with_ansi(colour && std::io::stderr().is_terminal());
     // A second start finds the first one in place, which is what its caller wants too.
     let _already = match format {

@@ -15,5 +15,6 @@ mod serve;
 mod source;
 mod survive;
 mod tidy;
+mod tour;
 mod types;
 mod wire;
