@@ -152,3 +152,30 @@ fn a_seed_is_judged_by_its_channels_fields() {
     assert!(!against(&schema, "- fields: {}\n").unwrap().is_empty());
     assert!(!against(&schema, "id: a\n").unwrap().is_empty());
 }
+
+#[test]
+fn the_page_of_channels_names_every_key() {
+    let page = include_str!("../../../docs/channels.md");
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
+    for keys in keys::ALL.into_iter().chain([keys::PHASE, keys::EXPECT]) {
+        for key in keys.iter().filter(|key| !["in", "where", "restart"].contains(&key.name)) {
+            let is_told = rows.iter().any(|row| row.split(", ").any(|one| one == format!("`{}`", key.name)));
+            assert!(is_told, "docs/channels.md has no row for `{}`", key.name);
+        }
+    }
+}
+
+/// The examples of the page are what they say they are.
+#[test]
+fn the_examples_of_the_page_are_accepted() {
+    let page = include_str!("../../../docs/channels.md");
+    let example =
+        |head: &str| page.split("```yaml\n").find(|block| block.starts_with(head)).unwrap().split("```").next();
+    for (head, schema) in [
+        ("# channels/tickets.yaml", channel()),
+        ("# openmobster.yaml", project()),
+        ("# scenarios/rush-hour.yaml", scenario()),
+    ] {
+        assert_eq!(against(&schema, example(head).unwrap()), Some(Vec::new()), "{head}");
+    }
+}
