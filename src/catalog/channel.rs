@@ -273,7 +273,8 @@ fn rename(column: &str) -> &str {
     if column.eq_ignore_ascii_case("id") { "key: { column: id, type: … }, not id" } else { column }
 }
 
-fn can_be_key(kind: FieldType) -> bool {
+/// Whether values of this type may identify a record: they have one spelling each.
+pub fn can_be_key(kind: FieldType) -> bool {
     !matches!(kind, FieldType::Float | FieldType::Json | FieldType::Array | FieldType::Bytes)
 }
 

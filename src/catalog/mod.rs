@@ -26,6 +26,7 @@ mod syntax;
 mod tests;
 mod yaml;
 
+pub use channel::can_be_key;
 pub use edit::{scalar, with_sqlite_backend};
 pub use editor::{SCHEMA_DIR, schemas, wants_schemas};
 pub use field::is_field_name;
@@ -34,4 +35,5 @@ pub use model::*;
 pub use near::hint as near_hint;
 pub use project::PROJECT_FILE;
 pub use scenario::{SCENARIOS_DIR, is_scenario_name};
+pub use secret::has_literal_password;
 pub use seed::SEED_DIR;

@@ -6,7 +6,7 @@ use omctl_protocol::{AssignedBy, ChannelName, FieldType, Value};
 use serde::Serialize;
 
 use crate::backend::introspect::{ColumnShape, TableShape};
-use crate::catalog::{is_field_name, scalar};
+use crate::catalog::{has_literal_password, is_field_name, scalar};
 
 /// Words that SQLite does not take as a bare column name (<https://www.sqlite.org/lang_keywords.html>, those without a
 /// fallback to an identifier): an app that queries its table should not have to quote.
@@ -199,7 +199,7 @@ fn draft_field(
     let to = column.references.as_ref().map(|to| (to.table.as_str(), channel_of(&to.table)));
     let mut comments = Vec::new();
     match &to {
-        Some((_, Some(channel))) => options.push(format!("type: ref, to: {channel}")),
+        Some((_, Some(channel))) => options.push(format!("type: ref, to: {}", scalar(channel.as_str()))),
         Some((table, None)) => {
             options.push(format!("type: {}", column.base.word()));
             comments.push(format!("references {}, which is no channel", comment(table)));
@@ -218,13 +218,18 @@ fn draft_field(
     if let Some(length) = column.max_length.filter(|length| column.kind == FieldType::Text && !is_ref && *length > 0) {
         options.push(format!("max_length: {length}"));
     }
-    if let Some(default) = column.default.as_ref().filter(|_| !is_key && !is_ref).and_then(literal) {
-        options.push(format!("default: {default}"));
+    match column.default.as_ref().filter(|_| !is_key && !is_ref).and_then(literal) {
+        Some(default) if has_literal_password(&default) => {
+            comments.push("its default holds a password and stays in the database".to_owned());
+        }
+        Some(default) => options.push(format!("default: {default}")),
+        None => {}
     }
     if column.read_only {
         options.push("read_only: true".to_owned());
     }
-    comments.extend(column.checks.iter().map(|check| format!("the database checks: {}", comment(check))));
+    let checks = column.checks.iter().filter(|check| !has_literal_password(check));
+    comments.extend(checks.map(|check| format!("the database checks: {}", comment(check))));
     if is_key {
         comments.insert(0, "the key".to_owned());
     }
@@ -254,7 +259,11 @@ fn field_names(shape: &TableShape) -> Vec<String> {
     for column in &shape.columns {
         let wanted = field_name(&column.name, shape.key.contains(&column.name));
         let free = std::iter::once(wanted.clone())
-            .chain((2..).map(|n| format!("{wanted}_{n}")))
+            .chain((2..).map(|n| {
+                let numbered = format!("{wanted}_{n}");
+                // `om` may name a field, and `om_2` may not.
+                if is_field_name(&numbered) { numbered } else { format!("row_{numbered}") }
+            }))
             .find(|name| !taken.contains(&name.to_ascii_lowercase()))
             .expect("the numbers do not end");
         taken.insert(free.to_ascii_lowercase());
@@ -339,6 +348,16 @@ mod tests {
             values: Vec::new(),
             checks: Vec::new(),
         };
+        let twice = |names: [&str; 2]| TableShape {
+            name: "t".into(),
+            is_view: false,
+            key: Vec::new(),
+            assigned_by: None,
+            notes: Vec::new(),
+            columns: names.map(column).into(),
+        };
+        assert_eq!(field_names(&twice(["om", "om-"])), ["om", "row_om_2"]);
+        assert_eq!(field_names(&twice(["a b", "a-b"])), ["a_b", "a_b_2"]);
         let shape = TableShape {
             name: "t".into(),
             is_view: false,

@@ -12,7 +12,9 @@ use super::channel_fresh::{self, FieldWish, Wish};
 use super::new::{Source, Writing, write};
 use super::{Cli, CliError, Exit, editor};
 use crate::backend::introspect::{self, TableShape};
-use crate::catalog::{BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, near_hint, with_sqlite_backend};
+use crate::catalog::{
+    BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, can_be_key, near_hint, with_sqlite_backend,
+};
 use crate::scaffold::{Content, Plan, Wanted};
 
 /// Write a channel from scratch, or channels from the live tables of a database
@@ -247,6 +249,9 @@ fn choose<'s>(
         shape if shape.is_view => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
         shape if shape.name.is_empty() || shape.key.iter().any(String::is_empty) => Some("it or its key has no name"),
+        shape if !shape.key.iter().filter_map(|key| shape.column(key)).all(|column| can_be_key(column.base)) => {
+            Some("its key is of a type that cannot identify a record")
+        }
         shape if shape.key.len() > 1 && shape.assigned_by != Some(AssignedBy::App) => {
             Some("its key cannot be assigned")
         }
@@ -279,7 +284,7 @@ fn choose<'s>(
     match unfit(shape) {
         Some(reason) => {
             Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name))
-                .hint("a channel needs a table with a primary key"))
+                .hint("a channel needs a table with a primary key of text, whole numbers, decimals, dates or uuid"))
         }
         None => Ok((vec![shape], Skipped::new())),
     }

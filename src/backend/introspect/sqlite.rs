@@ -146,6 +146,15 @@ fn column_shape(
     }
     let references =
         if object.is_view || column.generated { None } else { reference(connection, &object.name, &column.name)? };
+    let default = match &references {
+        None if !column.generated => column.default.as_deref().and_then(|sql| constant(sql, base)),
+        _ => None,
+    };
+    // SQLite does not hold a default to the declared length either.
+    let fits_default = |most: &u32| {
+        default.as_ref().and_then(Value::as_text).is_none_or(|text| text.chars().count() <= *most as usize)
+    };
+    let max_length = (base == FieldType::Text).then(|| max_length(&column.declared, samples)).flatten();
     let is_alias = alias.is_some_and(|alias| alias == column.name);
     let in_strict_key = object.without_rowid && column.key_place > 0;
     Ok(ColumnShape {
@@ -153,12 +162,9 @@ fn column_shape(
         declared: column.declared.clone(),
         kind: if references.is_some() { FieldType::Ref } else { base },
         base,
-        max_length: (base == FieldType::Text).then(|| max_length(&column.declared, samples)).flatten(),
+        max_length: max_length.filter(fits_default),
         required: (column.not_null || in_strict_key) && !is_alias && !column.generated,
-        default: match &references {
-            None if !column.generated => column.default.as_deref().and_then(|sql| constant(sql, base)),
-            _ => None,
-        },
+        default,
         read_only: column.generated,
         references,
         values: Vec::new(),
