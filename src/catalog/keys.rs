@@ -163,8 +163,9 @@ pub(super) static EXPECT: &Keys = &[
     key("latency_ms.p99", "99 of 100 writes were seen by the others within these milliseconds", form::bound),
 ];
 
-/// All maps with a closed set of keys, for tests.
+/// All maps, for tests.
 #[cfg(test)]
-pub(super) static ALL: [&Keys; 15] = [
-    PROJECT, SERVER, OVERLAY, SQLITE, CHANNEL, KEY, WRITE, DETECT, MEMBERSHIP, FIELD, SEED, SCENARIO, GROUP, FAULT, ACT,
+pub(super) static ALL: [&Keys; 17] = [
+    PROJECT, SERVER, OVERLAY, SQLITE, CHANNEL, KEY, WRITE, DETECT, MEMBERSHIP, FIELD, SEED, SCENARIO, GROUP, PHASE,
+    FAULT, ACT, EXPECT,
 ];

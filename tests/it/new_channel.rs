@@ -33,6 +33,9 @@ const ODD: &str = "
         level TEXT DEFAULT 'low', amount INT CHECK (amount > 0), CHECK (level IN ('low', 'high') OR level IS NULL));
     CREATE TABLE cased (id INTEGER PRIMARY KEY, mood TEXT COLLATE NOCASE CHECK (mood IN ('good', 'bad')));
     CREATE TABLE broken_check (id INTEGER PRIMARY KEY, state TEXT CHECK (state IN ('a')));
+    CREATE TABLE blob_key (k BLOB PRIMARY KEY, v TEXT);
+    CREATE TABLE \"true\" (id INTEGER PRIMARY KEY, url TEXT DEFAULT 'https://ana:hunter2@example.com', short VARCHAR(3) DEFAULT 'long',
+        om TEXT, \"om-\" TEXT, self INTEGER REFERENCES \"true\");
     CREATE TABLE keyless (a, b);
     CREATE TABLE \"CAMELCase\" (k TEXT UNIQUE NOT NULL, v ANY);
     CREATE VIEW seen AS SELECT id FROM made;
@@ -96,6 +99,20 @@ fn every_odd_table_becomes_a_channel_or_says_why_not() {
     assert_eq!(fields(&project, "cased")[1], "mood: { type: text }", "where case is ignored no list is closed");
     assert_eq!(fields(&project, "broken_check")[1], "state: { type: text }", "the data knows better");
     assert_eq!(key(&project, "camel_case"), "{ columns: [k], assigned_by: app }");
+
+    assert!(skipped.contains(&("blob_key", "its key is of a type that cannot identify a record")), "{skipped:?}");
+    assert_eq!(
+        fields(&project, "true")[1..],
+        [
+            "url: { type: text }",
+            "short: { type: text, default: long }",
+            "om: { type: text }",
+            "row_om_2: { column: \"om-\", type: text }",
+            "self: { type: ref, to: \"true\" }",
+        ]
+    );
+    let text = std::fs::read_to_string(project.root.join("channels/true.yaml")).unwrap();
+    assert!(text.contains("its default holds a password") && !text.contains("hunter2"), "{text}");
 
     // What was written is what the catalog and the backend take.
     assert_eq!(project.json(&["check"]).0, 0);
