@@ -24,15 +24,31 @@ pub fn wants_schemas(project_file: &str) -> bool {
 
 /// Every schema of a project, as a file name below [`SCHEMA_DIR`] and a JSON text.
 pub fn schemas(catalog: &Catalog) -> Vec<(String, String)> {
+    let channels: Vec<&str> = catalog.channels.keys().map(|name| name.as_str()).collect();
+    let backends: Vec<&str> = std::iter::once(MANAGED).chain(catalog.backends.keys().map(String::as_str)).collect();
+    let (mut channel, mut scenario) = (channel(), scenario());
+    suggest(&mut channel, "/properties/backend", &backends);
+    suggest(&mut channel, "/properties/fields/additionalProperties/properties/to", &channels);
+    for key in WRITES {
+        let place = format!("/properties/phases/items/else/additionalProperties/properties/{key}");
+        suggest(&mut scenario, &place, &channels);
+    }
     let mut all = vec![
         ("project.json".to_owned(), project()),
-        ("channel.json".to_owned(), channel()),
-        ("scenario.json".to_owned(), scenario()),
+        ("channel.json".to_owned(), channel),
+        ("scenario.json".to_owned(), scenario),
     ];
     for channel in catalog.channels.values().filter(|channel| channel.backend == MANAGED) {
         all.push((format!("seed/{}.json", channel.name), seed(channel)));
     }
     all.into_iter().map(|(name, schema)| (name, format!("{schema:#}\n"))).collect()
+}
+
+/// Lets an editor offer these words. Others stay right: a file that was added since would be marked wrong.
+fn suggest(schema: &mut Value, place: &str, words: &[&str]) {
+    let Some(form) = schema.pointer_mut(place) else { return };
+    let help = form["description"].clone();
+    *form = json!({ "anyOf": [{ "enum": words }, form.take()], "description": help });
 }
 
 /// The schema of `openmobster.yaml`.

@@ -26,7 +26,7 @@ pub(super) struct Args {
     /// The channel's name; with --from else the table's in snake case
     #[arg(conflicts_with = "all")]
     pub(super) name: Option<String>,
-    /// A field of a channel from scratch: NAME:TYPE:OPTION…
+    /// A field of a channel from scratch: NAME:TYPE, then `required`, `default=…`, a ref's channel, an enum's words
     #[arg(long = "field", value_name = "FIELD", conflicts_with = "from")]
     pub(super) fields: Vec<FieldWish>,
     /// Where the records of a channel from scratch live; else OpenMobster's own store

@@ -247,3 +247,22 @@ fn the_examples_of_the_page_are_accepted() {
         assert_eq!(against(&schema, example(head).unwrap()), Some(Vec::new()), "{head}");
     }
 }
+
+#[test]
+fn an_editor_offers_what_the_project_has_and_takes_what_it_has_not_yet() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/musicshop");
+    let (catalog, _) = crate::catalog::load(&root, &|_| None, None).unwrap();
+    let schema = |name: &str| {
+        let (_, text) = schemas(&catalog).into_iter().find(|(file, _)| file == name).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let channel = schema("channel.json");
+    assert_eq!(channel["properties"]["backend"]["anyOf"][0]["enum"], json!(["managed", "shop"]));
+    let to = &channel["properties"]["fields"]["additionalProperties"]["properties"]["to"]["anyOf"][0]["enum"];
+    assert_eq!(*to, json!(["album", "artist", "customer", "sale", "sale_line"]));
+    let new = "backend: later\ntable: t\nkey: { columns: [id], assigned_by: backend }\nfields: { a: { type: ref, to: later } }\n";
+    assert_eq!(against(&channel, new), Some(Vec::new()));
+    let acts = &schema("scenario.json")["properties"]["phases"]["items"]["else"]["additionalProperties"];
+    assert_eq!(acts["properties"]["update"]["anyOf"][0]["enum"][0], "album");
+    assert!(schemas(&catalog).iter().all(|(name, _)| !name.starts_with("seed/")), "only managed channels are seeded");
+}
