@@ -31,9 +31,15 @@ pub(super) fn write(root: &Path, catalog: &Catalog) -> Result<(), CliError> {
     Ok(plan.write(true)?)
 }
 
-/// Removes the schemas of seeds whose channel is gone.
+/// Removes the schemas of seeds whose channel is gone. Never outside of the project, wherever a link leads.
 fn forget_others(root: &Path, schemas: &[(String, String)]) -> std::io::Result<()> {
-    let Ok(entries) = std::fs::read_dir(root.join(SCHEMA_DIR).join("seed")) else { return Ok(()) };
+    let folder = root.join(SCHEMA_DIR).join("seed");
+    let inside =
+        folder.canonicalize().is_ok_and(|folder| root.canonicalize().is_ok_and(|root| folder.starts_with(root)));
+    let Ok(entries) = std::fs::read_dir(&folder) else { return Ok(()) };
+    if !inside {
+        return Ok(());
+    }
     for entry in entries.flatten() {
         let name = format!("seed/{}", entry.file_name().to_string_lossy());
         if name.ends_with(".json") && !schemas.iter().any(|(known, _)| *known == name) {
@@ -41,4 +47,26 @@ fn forget_others(root: &Path, schemas: &[(String, String)]) -> std::io::Result<(
         }
     }
     Ok(())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_removed_where_a_link_leads_out() {
+        let (folder, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let kept = elsewhere.path().join("kept.json");
+        std::fs::write(&kept, "{}").unwrap();
+        std::fs::create_dir_all(folder.path().join(SCHEMA_DIR)).unwrap();
+        let seeds = folder.path().join(SCHEMA_DIR).join("seed");
+        std::os::unix::fs::symlink(elsewhere.path(), &seeds).unwrap();
+        forget_others(folder.path(), &[]).unwrap();
+        assert!(kept.exists());
+        std::fs::remove_file(&seeds).unwrap();
+        std::fs::create_dir(&seeds).unwrap();
+        std::fs::write(seeds.join("gone.json"), "{}").unwrap();
+        forget_others(folder.path(), &[]).unwrap();
+        assert!(!seeds.join("gone.json").exists());
+    }
 }

@@ -107,7 +107,7 @@ fn every_odd_table_becomes_a_channel_or_says_why_not() {
             "url: { type: text }",
             "short: { type: text, default: long }",
             "om: { type: text }",
-            "row_om_2: { column: \"om-\", type: text }",
+            "row_om_2: { column: om-, type: text }",
             "self: { type: ref, to: \"true\" }",
         ]
     );
