@@ -61,6 +61,9 @@ _omctl() {
             omctl,sync)
                 cmd="omctl__subcmd__sync"
                 ;;
+            omctl,template)
+                cmd="omctl__subcmd__template"
+                ;;
             omctl,version)
                 cmd="omctl__subcmd__version"
                 ;;
@@ -163,6 +166,9 @@ _omctl() {
             omctl__subcmd__new,project)
                 cmd="omctl__subcmd__new__subcmd__project"
                 ;;
+            omctl__subcmd__new,scenario)
+                cmd="omctl__subcmd__new__subcmd__scenario"
+                ;;
             omctl__subcmd__sync,conflicts)
                 cmd="omctl__subcmd__sync__subcmd__conflicts"
                 ;;
@@ -175,6 +181,9 @@ _omctl() {
             omctl__subcmd__sync,trace)
                 cmd="omctl__subcmd__sync__subcmd__trace"
                 ;;
+            omctl__subcmd__template,eject)
+                cmd="omctl__subcmd__template__subcmd__eject"
+                ;;
             *)
                 ;;
         esac
@@ -182,7 +191,7 @@ _omctl() {
 
     case "${cmd}" in
         omctl)
-            opts="-C -q -h -V --json --project --yes --quiet --help --version new check serve account channel device sync logs db backup config doctor explain completions man version"
+            opts="-C -q -h -V --json --project --yes --quiet --help --version new check serve account channel device sync logs db backup config doctor explain template completions man version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1006,7 +1015,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__check)
-            opts="-C -q -h --env --json --project --yes --quiet --help"
+            opts="-C -q -h --env --write-schemas --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1654,12 +1663,20 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__new)
-            opts="-C -q -h --dry-run --force --json --project --yes --quiet --help project channel"
+            opts="-C -q -h --set --template --dry-run --force --json --project --yes --quiet --help project channel scenario"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --project)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1676,12 +1693,20 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__new__subcmd__channel)
-            opts="-C -q -h --from --all --scope --write --dry-run --force --json --project --yes --quiet --help"
+            opts="-C -q -h --field --backend --from --all --scope --write --template --dry-run --force --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --field)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --from)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1692,6 +1717,10 @@ _omctl() {
                     ;;
                 --write)
                     COMPREPLY=($(compgen -W "create update delete" -- "${cur}"))
+                    return 0
+                    ;;
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --project)
@@ -1710,12 +1739,46 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__new__subcmd__project)
-            opts="-C -q -h --dry-run --force --json --project --yes --quiet --help"
+            opts="-C -q -h --set --template --dry-run --force --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --set)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__new__subcmd__scenario)
+            opts="-C -q -h --template --dry-run --force --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --template)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --project)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -1940,6 +2003,50 @@ _omctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__template)
+            opts="-C -q -h --json --project --yes --quiet --help eject"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__template__subcmd__eject)
+            opts="-C -q -h --dry-run --force --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 --project)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

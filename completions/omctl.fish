@@ -30,7 +30,7 @@ complete -c omctl -n "__fish_omctl_needs_command" -l yes -d 'Answer every questi
 complete -c omctl -n "__fish_omctl_needs_command" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_needs_command" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_needs_command" -s V -l version -d 'Print version'
-complete -c omctl -n "__fish_omctl_needs_command" -f -a "new" -d 'Make a project, or a channel of a project'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "new" -d 'Make a project, or a channel or scenario of a project'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "check" -d 'Find every mistake in the project\'s files'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "serve" -d 'Serve the project to devices'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "account" -d 'Make, change and list accounts'
@@ -43,18 +43,24 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "backup" -d 'Save the st
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "config" -d 'Look at the settings that are in force'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "doctor" -d 'Look at the project and this machine for what would keep a server from working'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "explain" -d 'Explain a code that a command, a receipt or the server gave'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "template" -d 'Change what `omctl new` writes'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "man" -d 'Print the manual page, or write those of all commands into a folder'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "version" -d 'Print the version; with --json also what it speaks and reads'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l dry-run -d 'Show what would be written, and write nothing'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l force -d 'Overwrite files that are there with another content'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -a "project" -d 'Make a project in a new folder'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel" -a "channel" -d 'Write channels from the live tables of a database'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l set -d 'A variable of the template' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l template -d 'Take templates from this folder; `omctl template eject` makes one' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l dry-run -d 'Show what would be written, and write nothing'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l force -d 'Overwrite files that are there with another content'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -a "project" -d 'Make a project in a new folder'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -a "channel" -d 'Write a channel from scratch, or channels from the live tables of a database'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and not __fish_seen_subcommand_from project channel scenario" -a "scenario" -d 'Write a scenario for a fleet of simulated devices'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -l set -d 'A variable of the template' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -l template -d 'Take templates from this folder; `omctl template eject` makes one' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -l dry-run -d 'Show what would be written, and write nothing'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -l force -d 'Overwrite files that are there with another content'
@@ -62,11 +68,14 @@ complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcomm
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from project" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l from -d 'The database, and the table: sqlite:FILE#TABLE' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l field -d 'A field of a channel from scratch: NAME:TYPE, then `required`, `default=…`, a ref\'s channel, an enum\'s words' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l backend -d 'Where the records of a channel from scratch live; else OpenMobster\'s own store' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l from -d 'The database, and the table: sqlite:FILE#TABLE, or BACKEND#TABLE of the project' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l scope -d 'Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l write -d 'What any account may do: create,update,delete; else nothing' -r -f -a "create\t''
 update\t''
 delete\t''"
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l template -d 'Take templates from this folder; `omctl template eject` makes one' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l all -d 'All tables that have a key'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l dry-run -d 'Show what would be written, and write nothing'
@@ -75,8 +84,17 @@ complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcomm
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -l template -d 'Take templates from this folder; `omctl template eject` makes one' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -l dry-run -d 'Show what would be written, and write nothing'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -l force -d 'Overwrite files that are there with another content'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from scenario" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -l env -d 'Whose overlay of `env:` to check with' -r
 complete -c omctl -n "__fish_omctl_using_subcommand check" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand check" -l write-schemas -d 'Write the JSON Schemas that editors read, also where no file of the project asks for them'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand check" -s q -l quiet -d 'Print results, warnings and errors only'
@@ -516,6 +534,19 @@ complete -c omctl -n "__fish_omctl_using_subcommand explain" -l json -d 'Print J
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and not __fish_seen_subcommand_from eject" -f -a "eject" -d 'Write the built-in templates to a folder, to be edited and used with --template'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -l dry-run -d 'Show what would be written, and write nothing'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -l force -d 'Overwrite files that are there with another content'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand template; and __fish_seen_subcommand_from eject" -s h -l help -d 'Print help'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand completions" -l yes -d 'Answer every question with yes'

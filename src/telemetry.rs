@@ -53,6 +53,8 @@ pub fn start(filter: Option<&str>, format: LogFormat, colour: bool, keep: Keep) 
     let stderr = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_target(false)
+        // A line that cannot be written is dropped: told about on the same closed stream, it would panic and end a task.
+        .log_internal_errors(false)
         .with_ansi(colour && std::io::stderr().is_terminal());
     let now_ms = keep.now_ms;
     let log = tracing_subscriber::registry().with(filter).with(RecentLayer { recent: &RECENT, keep });

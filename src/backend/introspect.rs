@@ -51,6 +51,10 @@ pub struct ColumnShape {
     pub read_only: bool,
     /// The row of another (or the same) table that it names.
     pub references: Option<Reference>,
+    /// Of an enum: the words that the database takes.
+    pub values: Vec<String>,
+    /// What else the database demands of this column alone, in its own words.
+    pub checks: Vec<String>,
 }
 
 /// The target of a reference: a table whose key is this one column.

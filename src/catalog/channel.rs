@@ -7,6 +7,7 @@ use omctl_protocol::{
 };
 
 use super::field::{self, Declared, field};
+use super::keys;
 use super::model::{Channel, DeleteVsUpdate, MANAGED, Roles, WriteDecl};
 use super::near;
 use super::read::Entries;
@@ -16,6 +17,14 @@ use super::yaml::{At, Kind, Node, Report};
 
 /// Shortest `detect: { every: … }`: below it a poll would never rest.
 const POLL_EVERY_MIN: Duration = Duration::from_millis(100);
+
+/// Who makes a new record's key.
+pub(super) const ASSIGNED_BY: [(&str, AssignedBy); 3] =
+    [("backend", AssignedBy::Backend), ("device", AssignedBy::Device), ("app", AssignedBy::App)];
+
+/// Who wins where one side deleted what the other changed.
+pub(super) const DELETE_WORDS: [(&str, DeleteVsUpdate); 2] =
+    [("update_wins", DeleteVsUpdate::UpdateWins), ("delete_wins", DeleteVsUpdate::DeleteWins)];
 
 /// A channel, and the places of its references for the check against the other channels.
 #[derive(Debug)]
@@ -34,8 +43,7 @@ pub(super) fn channel(
     report: &mut Report,
 ) -> Option<Loaded> {
     secret::refuse_literals(node, report);
-    let known = ["backend", "table", "where", "key", "scope", "write", "fields", "delete_vs_update", "detect"];
-    let entries = report.map(node, "a channel", &known)?;
+    let entries = report.map(node, "a channel", keys::CHANNEL)?;
     let backend = backend(&entries, backends, report);
     let managed = backend == MANAGED;
     if managed {
@@ -62,8 +70,7 @@ pub(super) fn channel(
     let write = write(&entries, report);
     let delete_vs_update = match entries.get("delete_vs_update") {
         Some(node) => {
-            let words = [("update_wins", DeleteVsUpdate::UpdateWins), ("delete_wins", DeleteVsUpdate::DeleteWins)];
-            report.word(node, "word for `delete_vs_update`", "unknown_policy", &words).unwrap_or_default()
+            report.word(node, "word for `delete_vs_update`", "unknown_policy", &DELETE_WORDS).unwrap_or_default()
         }
         None => DeleteVsUpdate::default(),
     };
@@ -144,12 +151,9 @@ fn key(
         report.missing(entries.at, "the channel", "key", hint);
         return None;
     };
-    let key = report.map(node, "`key`", &["columns", "assigned_by"])?;
+    let key = report.map(node, "`key`", keys::KEY)?;
     let assigned_by = match key.get("assigned_by") {
-        Some(node) => {
-            let words = [("backend", AssignedBy::Backend), ("device", AssignedBy::Device), ("app", AssignedBy::App)];
-            report.word(node, "word for `assigned_by`", "bad_key", &words)
-        }
+        Some(node) => report.word(node, "word for `assigned_by`", "bad_key", &ASSIGNED_BY),
         None => {
             report.missing(key_at, "the key", "assigned_by", "backend, device or app: who makes a new record's key");
             None
@@ -269,14 +273,15 @@ fn rename(column: &str) -> &str {
     if column.eq_ignore_ascii_case("id") { "key: { column: id, type: … }, not id" } else { column }
 }
 
-fn can_be_key(kind: FieldType) -> bool {
+/// Whether values of this type may identify a record: they have one spelling each.
+pub fn can_be_key(kind: FieldType) -> bool {
     !matches!(kind, FieldType::Float | FieldType::Json | FieldType::Array | FieldType::Bytes)
 }
 
 fn write(entries: &Entries<'_>, report: &mut Report) -> WriteDecl {
     let mut write = WriteDecl::default();
     let Some(node) = entries.get("write") else { return write };
-    let Some(entries) = report.map(node, "`write`", &["create", "update", "delete"]) else { return write };
+    let Some(entries) = report.map(node, "`write`", keys::WRITE) else { return write };
     let WriteDecl { create, update, delete } = &mut write;
     for (operation, roles) in [("create", create), ("update", update), ("delete", delete)] {
         let Some(node) = entries.get(operation) else { continue };
@@ -294,7 +299,7 @@ fn write(entries: &Entries<'_>, report: &mut Report) -> WriteDecl {
 }
 
 fn detect(node: &Node, report: &mut Report) -> Option<Duration> {
-    let entries = report.map(node, "`detect`", &["every", "by"])?;
+    let entries = report.map(node, "`detect`", keys::DETECT)?;
     if let Some(by) = entries.get("by") {
         report.word(by, "word for `by`", "bad_value", &[("auto", ())]);
     }
@@ -315,7 +320,7 @@ fn detect(node: &Node, report: &mut Report) -> Option<Duration> {
     }
 }
 
-fn duration(text: &str) -> Option<Duration> {
+pub(super) fn duration(text: &str) -> Option<Duration> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -1,5 +1,7 @@
 //! Edits of the project file that keep its comments: text goes in at the place that the tree names.
 
+use std::net::SocketAddrV4;
+
 use super::yaml::{self, At, Kind, Node, Report};
 
 /// The project file's text with one more sqlite backend; `None` where the text has no form that can be edited so.
@@ -38,6 +40,8 @@ pub fn with_sqlite_backend(text: &str, name: &str, path: &str) -> Option<String>
 pub fn scalar(text: &str) -> String {
     let plain = text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-' | '/' | '@'))
         && text.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '.' | '/'));
+    // An address is written plain everywhere, and so by us.
+    let plain = plain || text.parse::<SocketAddrV4>().is_ok();
     let mut report = Report::new("");
     let mut reads_back = || {
         let node = yaml::parse(text, &mut report);
@@ -99,6 +103,8 @@ mod tests {
             ("null", "\"null\""),
             ("Order Details", "\"Order Details\""),
             ("../a.db", "../a.db"),
+            ("127.0.0.1:7400", "127.0.0.1:7400"),
+            ("12:30", "\"12:30\""),
         ] {
             assert_eq!(scalar(text), yaml);
         }

@@ -2,6 +2,7 @@
 
 use omctl_protocol::{ChannelName, Field, FieldType, Policy, Value};
 
+use super::keys;
 use super::near;
 use super::read::Entries;
 use super::yaml::{At, Key, Kind, Node, Report};
@@ -58,14 +59,13 @@ pub(super) fn check_name(name: &str, at: At, report: &mut Report) {
 pub(super) fn field(key: &Key, node: &Node, report: &mut Report) -> Option<Declared> {
     let name = &key.text;
     check_name(name, key.at, report);
-    let known = ["type", "column", "required", "max_length", "values", "default", "to", "conflict", "read_only"];
     if let Kind::Text(text) = &node.kind {
         report
             .error(node.at, "wrong_kind", format!("field `{name}` must be a map, not text"))
             .with_hint(format!("{name}: {{ type: {text} }}"));
         return None;
     }
-    let entries = report.map(node, "a field", &known)?;
+    let entries = report.map(node, "a field", keys::FIELD)?;
     let kind = kind(name, key.at, &entries, report)?;
     let mut field = Field {
         name: name.clone(),
@@ -173,17 +173,22 @@ fn conflict(field: &mut Field, entries: &Entries<'_>, report: &mut Report) {
     let words = Policy::ALL.map(|policy| (policy.word(), policy));
     let Some(policy) = report.word(node, "conflict policy", "unknown_policy", &words) else { return };
     let kind = field.kind;
+    if let Some(needs) = policy_misfit(policy, kind) {
+        let message = format!("`{}` is for {needs}, not for {}", policy.word(), kind.word());
+        report.error(node.at, "bad_policy", message).with_hint("server_wins, client_wins and reject fit every type");
+    }
+    field.conflict = policy;
+}
+
+/// `None` where the policy fits the type, else what it is for.
+pub(super) fn policy_misfit(policy: Policy, kind: FieldType) -> Option<&'static str> {
     let (fits, needs) = match policy {
         Policy::Sum => (kind.is_number(), "numbers"),
         Policy::SetUnion => (kind == FieldType::Array, "arrays"),
         Policy::Max | Policy::Min => (is_ordered(kind), "numbers, dates, times and text"),
         Policy::ServerWins | Policy::ClientWins | Policy::Reject => (true, ""),
     };
-    if !fits {
-        let message = format!("`{}` is for {needs}, not for {}", policy.word(), kind.word());
-        report.error(node.at, "bad_policy", message).with_hint("server_wins, client_wins and reject fit every type");
-    }
-    field.conflict = policy;
+    (!fits).then_some(needs)
 }
 
 fn is_ordered(kind: FieldType) -> bool {

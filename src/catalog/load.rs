@@ -7,9 +7,10 @@ use std::sync::Arc;
 use omctl_protocol::{ChannelName, FieldType};
 
 use super::channel::{Loaded, channel};
-use super::model::{Catalog, Channel, Diagnostic, Severity};
+use super::model::{Catalog, Channel, Diagnostic, Scenario, Severity};
 use super::near;
 use super::project::{PROJECT_FILE, Project, project};
+use super::scenario::{self, SCENARIOS_DIR, is_scenario_name};
 use super::secret::Sources;
 use super::yaml::{self, At, Report};
 
@@ -43,6 +44,7 @@ pub fn load(
     let mut found = report.found;
 
     let files = channel_files(root, &mut found);
+    let files = files.into_iter().map(|(stem, file)| (ChannelName::from(stem), file)).collect::<Vec<_>>();
     let mut channels = BTreeMap::new();
     for (name, file) in &files {
         let mut report = Report::new(file);
@@ -52,6 +54,7 @@ pub fn load(
         channels.insert(name.clone(), loaded);
     }
     check_references(&channels, &mut found);
+    let scenarios = scenarios(root, &channels, &mut found);
 
     let complete: BTreeMap<ChannelName, Arc<Channel>> = (channels.iter())
         .filter_map(|(name, loaded)| Some((name.clone(), Arc::new(loaded.as_ref()?.channel.clone()))))
@@ -65,14 +68,57 @@ pub fn load(
         return Err(found);
     }
     let Project { name, server, backends, .. } = project;
-    Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, server }, found))
+    Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, scenarios, server }, found))
+}
+
+/// What is wrong with the text of a channel that would join the catalog.
+pub fn judge_channel(catalog: &Catalog, name: &ChannelName, text: &str) -> Vec<Diagnostic> {
+    let mut report = Report::new(Path::new(CHANNELS_DIR).join(format!("{name}.yaml")));
+    let backends: Vec<String> = catalog.backends.keys().cloned().collect();
+    let loaded = yaml::parse(text, &mut report).and_then(|node| channel(name, &node, Some(&backends), &mut report));
+    let mut found = report.found;
+    let known = |one: &Arc<Channel>| Some(Loaded { channel: Channel::clone(one), references: Vec::new() });
+    let mut channels: BTreeMap<_, _> = catalog.channels.iter().map(|(name, one)| (name.clone(), known(one))).collect();
+    channels.insert(name.clone(), loaded);
+    check_references(&channels, &mut found);
+    found
 }
 
 /// The channels' names and files, in the order of their names.
-fn channel_files(root: &Path, found: &mut Vec<Diagnostic>) -> Vec<(ChannelName, PathBuf)> {
-    let mut report = Report::new(CHANNELS_DIR);
+fn channel_files(root: &Path, found: &mut Vec<Diagnostic>) -> Vec<(String, PathBuf)> {
+    let rule = "lower-case letters, digits and `_`, beginning with a letter, not with om_, backend_ or sqlite_";
+    files(root, CHANNELS_DIR, "channel", (ChannelName::is_valid, rule), found)
+}
+
+fn scenarios(
+    root: &Path,
+    channels: &BTreeMap<ChannelName, Option<Loaded>>,
+    found: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, Arc<Scenario>> {
+    let rule = "lower-case letters, digits, `-` and `_`, beginning with a letter or digit";
+    let mut scenarios = BTreeMap::new();
+    for (name, file) in files(root, SCENARIOS_DIR, "scenario", (is_scenario_name, rule), found) {
+        let mut report = Report::new(&file);
+        let read = yaml::read(root, &mut report);
+        if let Some(scenario) = read.and_then(|node| scenario::scenario(&name, &node, channels, &mut report)) {
+            scenarios.insert(name, Arc::new(scenario));
+        }
+        found.append(&mut report.found);
+    }
+    scenarios
+}
+
+/// The names and files of a folder of which each file is a `what`, in the order of the names.
+fn files(
+    root: &Path,
+    folder: &str,
+    what: &str,
+    (is_name, rule): (fn(&str) -> bool, &str),
+    found: &mut Vec<Diagnostic>,
+) -> Vec<(String, PathBuf)> {
+    let mut report = Report::new(folder);
     let mut files = Vec::new();
-    let entries = match std::fs::read_dir(root.join(CHANNELS_DIR)) {
+    let entries = match std::fs::read_dir(root.join(folder)) {
         Ok(entries) => entries,
         // A project without channels is a young one.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return files,
@@ -83,26 +129,37 @@ fn channel_files(root: &Path, found: &mut Vec<Diagnostic>) -> Vec<(ChannelName, 
         }
     };
     for entry in entries.flatten() {
-        let file = Path::new(CHANNELS_DIR).join(entry.file_name());
+        let file = Path::new(folder).join(entry.file_name());
         let text = entry.file_name().to_string_lossy().into_owned();
         // Editors leave hidden files and backups beside the real ones.
-        let Some((stem, extension)) = text.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) else { continue };
+        if text.starts_with('.') {
+            continue;
+        }
         let mut report = Report::new(&file);
-        match extension {
-            _ if stem.starts_with('.') => {}
-            "yml" => report
-                .error(At::FILE, "bad_file_name", "a channel's file ends in `.yaml`")
+        match text.rsplit_once('.') {
+            Some((stem, "yaml")) if is_name(stem) => files.push((stem.to_owned(), file)),
+            Some((stem, "yaml")) => report
+                .error(At::FILE, "bad_file_name", format!("`{stem}` cannot name a {what}"))
+                .with_hint(format!("{}{rule}", near_name(stem, is_name))),
+            Some((stem, extension)) if ["yaml", "yml"].contains(&extension.to_lowercase().as_str()) => report
+                .error(At::FILE, "bad_file_name", format!("a {what}'s file ends in `.yaml`"))
                 .with_hint(format!("rename it to {stem}.yaml")),
-            "yaml" if ChannelName::is_valid(stem) => files.push((ChannelName::from(stem), file)),
-            "yaml" => report.error(At::FILE, "bad_file_name", format!("`{stem}` cannot name a channel")).with_hint(
-                "lower-case letters, digits and `_`, beginning with a letter, not with om_, backend_ or sqlite_",
-            ),
+            _ if entry.path().is_dir() => report
+                .warning(At::FILE, "ignored_folder", format!("folders within {folder}/ are not read"))
+                .with_hint(format!("put the files into {folder}/ itself")),
             _ => {}
         }
         found.append(&mut report.found);
     }
     files.sort();
     files
+}
+
+/// A valid name that is like an invalid one, as the beginning of a hint.
+fn near_name(stem: &str, is_name: fn(&str) -> bool) -> String {
+    let letter = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
+    let near: String = stem.chars().map(letter).collect();
+    if is_name(&near) { format!("for example {near}.yaml: ") } else { String::new() }
 }
 
 /// Every `to:` must name a channel whose key is one column.

@@ -1,4 +1,4 @@
-//! What the developer declared: `openmobster.yaml` and `channels/*.yaml`, as pure data with positions.
+//! What the developer declared: `openmobster.yaml`, `channels/`, `seed/` and `scenarios/`, as pure data with positions.
 //!
 //! [`load()`] reads a folder into a [`Catalog`] or into all its [`Diagnostic`]s at once. This room knows the shape of the
 //! files and nothing of rules' meaning, backends or the store: a scope expression is kept as written ([`ScopeDecl`]),
@@ -9,25 +9,33 @@
 
 mod channel;
 mod edit;
+mod editor;
 mod field;
+mod keys;
 mod load;
 mod model;
 pub mod near;
 mod project;
 mod read;
+mod scenario;
 mod scope;
 mod secret;
 mod seed;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod written;
 mod yaml;
 
+pub use channel::can_be_key;
 pub use edit::{scalar, with_sqlite_backend};
+pub use editor::{SCHEMA_DIR, schemas, wants_schemas};
 pub use field::is_field_name;
-pub use load::{CHANNELS_DIR, load};
+pub use load::{CHANNELS_DIR, judge_channel, load};
 pub use model::*;
 pub use near::{hint as near_hint, nearest};
 pub use project::PROJECT_FILE;
+pub use scenario::{SCENARIOS_DIR, is_scenario_name};
+pub use secret::has_literal_password;
 pub use seed::SEED_DIR;
 pub use written::{Written, written};

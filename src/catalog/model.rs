@@ -23,6 +23,8 @@ pub struct Catalog {
     pub channels: BTreeMap<ChannelName, Arc<Channel>>,
     /// `seed/*.yaml`, in the order of the numbers.
     pub seed: Vec<SeedFile>,
+    /// `scenarios/*.yaml`
+    pub scenarios: BTreeMap<String, Arc<Scenario>>,
     /// `server:` with the chosen `env:` on top; what the flags do not override.
     pub server: ServerDecl,
 }
@@ -43,6 +45,120 @@ pub struct SeedRecord {
     pub id: RecordId,
     /// Canonical values in the order of the channel's fields.
     pub values: Vec<Value>,
+}
+
+/// One file of `scenarios/`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scenario {
+    /// The file's name.
+    pub name: String,
+    /// `seed:`; without it every run chooses anew.
+    pub seed: Option<u64>,
+    /// `accounts:`
+    pub groups: Vec<Group>,
+    /// `phases:`, one after the other.
+    pub phases: Vec<Phase>,
+    /// `expect:`
+    pub expect: Vec<Expectation>,
+    /// The file, relative to the project root.
+    pub file: PathBuf,
+}
+
+/// Devices that are alike, each with an account of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Group {
+    /// Its name, which phases use.
+    pub name: String,
+    /// The accounts' role.
+    pub role: Option<String>,
+    /// The accounts' claims.
+    pub claims: BTreeMap<String, Vec<String>>,
+    /// How many, from 1.
+    pub devices: u32,
+    /// Their connections, where a phase does not say otherwise.
+    pub link: Link,
+}
+
+/// What a simulated device's connection is like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Link {
+    /// `wifi`: a quiet office.
+    #[default]
+    Wifi,
+    /// `3g`: slow and steady.
+    ThreeG,
+    /// `lossy`: slow, uneven, and connections that end without a word.
+    Lossy,
+}
+
+/// One entry of `phases:`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Phase {
+    /// `heal: all`: everything is put right, and the fleet waits until nothing is left to do.
+    Heal,
+    /// Something happens for a time.
+    Act {
+        /// `for:`
+        lasts: Duration,
+        /// `server:`
+        server: Option<ServerFault>,
+        /// What each of these groups does; the others only watch.
+        acts: Vec<(String, Act)>,
+    },
+}
+
+/// What happens to the server in a phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerFault {
+    /// `restart: once`: killed and started again.
+    RestartOnce,
+}
+
+/// What a group does in a phase.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Act {
+    /// Channels in which it creates, updates and deletes.
+    pub write: Vec<ChannelName>,
+    /// Channels in which it creates.
+    pub create: Vec<ChannelName>,
+    /// Channels in which it updates.
+    pub update: Vec<ChannelName>,
+    /// Channels in which it deletes.
+    pub delete: Vec<ChannelName>,
+    /// Writes per second and device.
+    pub rate: Option<f64>,
+    /// All write to this many records.
+    pub hot_keys: Option<u64>,
+    /// Percent of the devices that are offline.
+    pub offline: Option<u8>,
+    /// Their connections in this phase.
+    pub link: Option<Link>,
+}
+
+/// One entry of `expect:`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// What is measured: a member of the simulation's report.
+    pub of: &'static str,
+    /// What it must be.
+    pub bound: Bound,
+}
+
+/// What a measured value must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// True or false.
+    Is(bool),
+    /// This number.
+    Exactly(u64),
+    /// `<`
+    Below(u64),
+    /// `<=`
+    AtMost(u64),
+    /// `>`
+    Above(u64),
+    /// `>=`
+    AtLeast(u64),
 }
 
 /// `server:` of `openmobster.yaml`, unresolved: `config` puts defaults below and flags above it.

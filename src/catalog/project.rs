@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use super::keys;
 use super::model::{BackendDecl, MANAGED, ServerDecl};
 use super::near;
 use super::read::Entries;
@@ -12,6 +13,9 @@ use super::yaml::{At, Kind, Node, Report};
 
 /// The file that marks a project's root.
 pub const PROJECT_FILE: &str = "openmobster.yaml";
+
+/// The kinds of backends that are built.
+pub(super) const BACKEND_KINDS: [&str; 1] = ["sqlite"];
 
 /// The environment that needs no declaration.
 const DEV: &str = "dev";
@@ -30,8 +34,7 @@ pub(super) struct Project {
 pub(super) fn project(node: &Node, sources: &Sources<'_>, env_name: Option<&str>, report: &mut Report) -> Project {
     let mut project = Project::default();
     secret::refuse_literals(node, report);
-    let known = ["version", "name", "server", "backends", "env"];
-    let Some(entries) = report.map(node, "a project", &known) else { return project };
+    let Some(entries) = report.map(node, "a project", keys::PROJECT) else { return project };
     version(&entries, report);
     project.name = match entries.get("name") {
         Some(node) => report.text(node, "`name`").unwrap_or_default().to_owned(),
@@ -64,7 +67,7 @@ fn version(entries: &Entries<'_>, report: &mut Report) {
 }
 
 fn server(node: &Node, server: &mut ServerDecl, report: &mut Report) {
-    let Some(entries) = report.map(node, "`server`", &["addr", "data_dir", "trusted_proxies"]) else { return };
+    let Some(entries) = report.map(node, "`server`", keys::SERVER) else { return };
     if let Some(node) = entries.get("addr")
         && let Some(text) = report.text(node, "`addr`")
     {
@@ -133,8 +136,8 @@ fn backend(node: &Node, at: At, sources: &Sources<'_>, report: &mut Report) -> O
         return None;
     };
     // The kind decides which other keys there are, so it is read before they are judged.
-    report.word(kind, "backend kind", "unknown_kind", &[("sqlite", ())])?;
-    let entries = report.map(node, "an sqlite backend", &["kind", "path"])?;
+    report.word(kind, "backend kind", "unknown_kind", &BACKEND_KINDS.map(|kind| (kind, ())))?;
+    let entries = report.map(node, "an sqlite backend", keys::SQLITE)?;
     let Some(path) = entries.get("path") else {
         report.missing(at, "the backend", "path", "add `path: data/file.db`");
         return None;
@@ -152,7 +155,7 @@ fn overlays(env: Option<(At, &Node)>, chosen: Option<&str>, server_decl: &mut Se
     {
         for (key, node) in entries {
             names.push(&key.text);
-            let Some(overlay) = report.map(node, "an environment", &["server"]) else { continue };
+            let Some(overlay) = report.map(node, "an environment", keys::OVERLAY) else { continue };
             let Some(node) = overlay.get("server") else { continue };
             let mut unused = ServerDecl::default();
             server(node, if chosen == Some(&*key.text) { server_decl } else { &mut unused }, report);

@@ -1,5 +1,6 @@
 //! Typed access to a YAML tree: each getter reports what does not fit, and the caller goes on with the next key.
 
+use super::keys::Keys;
 use super::model::Diagnostic;
 use super::near;
 use super::secret::has_literal_password;
@@ -37,12 +38,12 @@ impl<'n> Entries<'n> {
 
 impl Report {
     /// A map of which only these keys are known.
-    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str, known: &[&'static str]) -> Option<Entries<'n>> {
+    pub(super) fn map<'n>(&mut self, node: &'n Node, what: &str, known: &Keys) -> Option<Entries<'n>> {
         let entries = self.open_map(node, what)?;
         for (key, _) in entries {
-            if !known.contains(&key.text.as_str()) {
+            if !known.iter().any(|one| one.name == key.text) {
                 self.error(key.at, "unknown_key", format!("unknown key `{}` in {what}", key.text))
-                    .maybe_hint(near::hint(&key.text, known.iter().copied()));
+                    .maybe_hint(meant_key(&key.text, known));
             }
         }
         Some(Entries { at: node.at, entries })
@@ -111,7 +112,30 @@ impl Report {
     }
 
     pub(super) fn wrong_kind<T>(&mut self, node: &Node, what: &str, expected: &str) -> Option<T> {
-        self.error(node.at, "wrong_kind", format!("{what} must be {expected}, not {}", node.word()));
+        let hint = match (&node.kind, expected) {
+            (Kind::Null, _) => Some("give it a value, or remove the key"),
+            (Kind::List(_), "a map") => Some("entries of a map are lines `key: value`, without `- `"),
+            (Kind::Text(_), "a list") => Some("a list is written `[one, two]`"),
+            (Kind::Text(_) | Kind::Number(_), "`true` or `false`") => Some("YAML knows only these two words"),
+            (Kind::Number(_) | Kind::Bool(_), "text") => Some("quote it to make it text"),
+            (Kind::Text(_), "a number") => Some("write it without quotes"),
+            _ => None,
+        };
+        self.error(node.at, "wrong_kind", format!("{what} must be {expected}, not {}", node.word()))
+            .maybe_hint(hint.map(str::to_owned));
         None
     }
+}
+
+/// What somebody meant who wrote a key that is none.
+fn meant_key(key: &str, known: &Keys) -> Option<String> {
+    if let Some((name, value)) = key.split_once(':')
+        && known.iter().any(|one| one.name == name)
+    {
+        return Some(format!("a space is missing: `{name}: {value}`"));
+    }
+    if key == "<<" {
+        return Some("there are no merge keys here: write the entries out".to_owned());
+    }
+    near::hint(key, known.iter().map(|one| one.name))
 }

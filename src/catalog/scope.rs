@@ -2,6 +2,7 @@
 
 use omctl_protocol::{ChannelName, Field, FieldType};
 
+use super::keys;
 use super::model::{ScopeDecl, ScopeEntry, ScopeRight};
 use super::near;
 use super::read::Entries;
@@ -81,7 +82,7 @@ fn check_via(name: &str, at: At, fields: &[Field], report: &mut Report) {
 
 /// `{ in: CHANNEL.FIELD, where: { … } }`
 fn membership(key: &Key, node: &Node, report: &mut Report) -> Option<ScopeRight> {
-    let entries = report.map(node, &format!("`{}`", key.text), &["in", "where"])?;
+    let entries = report.map(node, &format!("`{}`", key.text), keys::MEMBERSHIP)?;
     let hint = "for example { in: project_members.project, where: { member: account.email } }";
     let Some(of) = entries.get("in") else {
         report.missing(node.at, "the membership", "in", hint);

@@ -99,7 +99,7 @@ pub(super) fn refuse_literals(node: &Node, report: &mut Report) {
 }
 
 /// Whether the text is a URL, or several, whose `user:password@` has a password that is no reference.
-pub(super) fn has_literal_password(text: &str) -> bool {
+pub fn has_literal_password(text: &str) -> bool {
     text.split("://").skip(1).any(|rest| {
         let authority = rest.split(['/', '?', '#']).next().unwrap_or(rest);
         // A reference may itself contain `/` or `:`: it is no literal, wherever it ends.

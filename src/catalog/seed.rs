@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use omctl_protocol::{ChannelName, RecordId, Value};
+use omctl_protocol::{ChannelName, Field, FieldType, RecordId, Value};
 
 use super::field::value;
+use super::keys;
 use super::load::CHANNELS_DIR;
 use super::model::{Channel, MANAGED, SeedFile, SeedRecord};
 use super::near;
-use super::yaml::{self, At, Node, Report};
+use super::yaml::{self, At, Kind, Node, Report};
 
 /// The folder of the seeds' files.
 pub const SEED_DIR: &str = "seed";
@@ -24,13 +25,30 @@ pub(super) fn load(
     let mut names: Vec<String> = match std::fs::read_dir(root.join(SEED_DIR)) {
         Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
         // Nobody needs seeds.
-        Err(_) => return Vec::new(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            let mut report = Report::new(SEED_DIR);
+            report.error(At::FILE, "unreadable", format!("the folder cannot be read: {}", error.kind()));
+            found.append(&mut report.found);
+            return Vec::new();
+        }
     };
-    names.retain(|name| name.ends_with(".yaml") && !name.starts_with('.'));
+    names.retain(|name| !name.starts_with('.'));
     names.sort();
     let mut files = Vec::new();
     for name in names {
         let mut report = Report::new(PathBuf::from(SEED_DIR).join(&name));
+        if !name.ends_with(".yaml") {
+            if let Some((stem, extension)) = name.rsplit_once('.')
+                && ["yaml", "yml"].contains(&extension.to_lowercase().as_str())
+            {
+                report
+                    .error(At::FILE, "bad_seed_name", "a seed file ends in `.yaml`")
+                    .with_hint(format!("rename it to {stem}.yaml"));
+                found.append(&mut report.found);
+            }
+            continue;
+        }
         if let Some(file) = read(root, &name, channels, &mut report) {
             files.push(file);
         }
@@ -49,7 +67,7 @@ fn read(
     let Some((number, channel)) = stem.split_once('-').filter(|(number, _)| number.parse::<u32>().is_ok()) else {
         report
             .error(At::FILE, "bad_seed_name", "a seed file is called NUMBER-CHANNEL.yaml")
-            .with_hint("01-customers.yaml");
+            .with_hint(format!("rename it, for example to 01-{stem}.yaml: the numbers are the order of filling"));
         return None;
     };
     let Some(channel) = channels.get(channel) else {
@@ -75,7 +93,7 @@ fn read(
 }
 
 fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mut Report) -> Option<SeedRecord> {
-    let entries = report.map(item, "a seed record", &["id", "fields"])?;
+    let entries = report.map(item, "a seed record", keys::SEED)?;
     let Some(id) = entries.get("id") else {
         report.missing(item.at, "a seed record", "id", "id: any text that no other record of the channel has");
         return None;
@@ -104,10 +122,15 @@ fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mu
         let read =
             value(field.kind, node).and_then(|value| field.kind.canonical(value).map_err(|error| error.to_string()));
         match read {
-            Ok(value) => values[place] = value,
+            Ok(value) => {
+                check_constraints(field, &value, node.at, report);
+                values[place] = value;
+            }
             Err(reason) => {
                 let message = format!("`{}` is no {}: {reason}", field.name, field.kind.word());
-                report.error(node.at, "bad_value", message);
+                let hint =
+                    matches!(node.kind, Kind::Number(_) | Kind::Bool(_)).then(|| "quote it to make it text".to_owned());
+                report.error(node.at, "bad_value", message).maybe_hint(hint);
             }
         }
     }
@@ -117,4 +140,17 @@ fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mu
         }
     }
     Some(SeedRecord { id: RecordId::from(text), values })
+}
+
+/// What the server would refuse of a device it refuses of a seed.
+fn check_constraints(field: &Field, value: &Value, at: At, report: &mut Report) {
+    let Value::Text(text) = value else { return };
+    if field.kind == FieldType::Enum && !field.values.contains(text) {
+        report
+            .error(at, "bad_value", format!("`{text}` is not one of the values of `{}`", field.name))
+            .maybe_hint(near::hint(text, field.values.iter().map(String::as_str)));
+    }
+    if let Some(most) = field.max_length.filter(|most| text.chars().count() > *most as usize) {
+        report.error(at, "bad_value", format!("`{}` is longer than {most} characters", field.name));
+    }
 }

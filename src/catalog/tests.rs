@@ -43,12 +43,12 @@ fn channel(catalog: &Catalog, name: &str) -> std::sync::Arc<Channel> {
     catalog.channels[&ChannelName::from(name)].clone()
 }
 
-#[test]
-fn every_mistake_of_a_channel_is_placed() {
+/// Channels with mistakes: their places and codes.
+pub(super) fn broken_channels() -> Vec<(String, &'static [&'static str])> {
     let ok = "backend: crm\ntable: t\nkey: { columns: [id], assigned_by: backend }\nscope: public\n";
     let managed = "scope: public\n";
     let fields = "fields:\n  a: { type: text }\n";
-    let cases: &[(String, &[&str])] = &[
+    vec![
         ("scope: public\nfeilds:\n  a: { type: text }\n".into(), &["1:1 missing_key", "2:1 unknown_key"]),
         (format!("{ok}{fields}  a: {{ type: int }}\n"), &["7:3 duplicate_key"]),
         (format!("{managed}fields:\n  a: {{ typ: text }}\n"), &["3:3 missing_key", "3:8 unknown_key"]),
@@ -121,15 +121,19 @@ fn every_mistake_of_a_channel_is_placed() {
         ),
         ("scope: public\nfields: [a\n".into(), &["2:9 yaml_syntax"]),
         ("- 1\n".into(), &["1:1 wrong_kind"]),
-    ];
+    ]
+}
+
+#[test]
+fn every_mistake_of_a_channel_is_placed() {
     let pairs = "backend: crm\ntable: p\nkey: { columns: [x, y], assigned_by: app }\nscope: public\nfields: { x: { type: int }, y: { type: int } }\n";
     let mut wrong = Vec::new();
-    for (text, expected) in cases {
+    for (text, expected) in broken_channels() {
         let folder = folder(&[
             (PROJECT_FILE, PROJECT),
             ("channels/customers.yaml", CUSTOMERS),
             ("channels/pairs.yaml", pairs),
-            ("channels/tickets.yaml", text),
+            ("channels/tickets.yaml", &text),
         ]);
         let expected: Vec<String> = expected.iter().map(|one| format!("channels/tickets.yaml:{one}")).collect();
         let found = errors(folder.path(), None);
@@ -140,26 +144,28 @@ fn every_mistake_of_a_channel_is_placed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Project files with mistakes.
+pub(super) const BROKEN_PROJECTS: &[(&str, &[&str])] = &[
+    ("name: t\n", &["1:1 missing_key"]),
+    ("version: 2\n", &["1:10 unsupported_version"]),
+    ("version: one\n", &["1:10 wrong_kind"]),
+    ("version: 1\nserver: { adr: 1 }\n", &["2:11 unknown_key"]),
+    ("version: 1\nserver: { addr: localhost }\n", &["2:17 bad_value"]),
+    ("version: 1\nserver: { trusted_proxies: [10.0.0.0/8, 10.0.0.0/40] }\n", &["2:41 bad_value"]),
+    ("version: 1\nbackends: { managed: { kind: sqlite, path: x } }\n", &["2:13 reserved_name"]),
+    ("version: 1\nbackends: { crm: { kind: postgres, url: x } }\n", &["2:26 unknown_kind"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite } }\n", &["2:13 missing_key"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite, pth: x } }\n", &["2:13 missing_key", "2:34 unknown_key"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${env:NOPE}\" } }\n", &["2:40 missing_env"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${file:nope}\" } }\n", &["2:40 missing_file"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${NOPE}\" } }\n", &["2:40 bad_value"]),
+    ("version: 1\nbackends: { crm: { kind: sqlite, path: \"x://a:b@c\" } }\n", &["2:40 secret_literal"]),
+    ("version: 1\nenv: { prod: { sever: {} } }\n", &["2:16 unknown_key"]),
+];
+
 #[test]
 fn every_mistake_of_the_project_file_is_placed() {
-    let cases: &[(&str, &[&str])] = &[
-        ("name: t\n", &["1:1 missing_key"]),
-        ("version: 2\n", &["1:10 unsupported_version"]),
-        ("version: one\n", &["1:10 wrong_kind"]),
-        ("version: 1\nserver: { adr: 1 }\n", &["2:11 unknown_key"]),
-        ("version: 1\nserver: { addr: localhost }\n", &["2:17 bad_value"]),
-        ("version: 1\nserver: { trusted_proxies: [10.0.0.0/8, 10.0.0.0/40] }\n", &["2:41 bad_value"]),
-        ("version: 1\nbackends: { managed: { kind: sqlite, path: x } }\n", &["2:13 reserved_name"]),
-        ("version: 1\nbackends: { crm: { kind: postgres, url: x } }\n", &["2:26 unknown_kind"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite } }\n", &["2:13 missing_key"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite, pth: x } }\n", &["2:13 missing_key", "2:34 unknown_key"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${env:NOPE}\" } }\n", &["2:40 missing_env"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${file:nope}\" } }\n", &["2:40 missing_file"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite, path: \"${NOPE}\" } }\n", &["2:40 bad_value"]),
-        ("version: 1\nbackends: { crm: { kind: sqlite, path: \"x://a:b@c\" } }\n", &["2:40 secret_literal"]),
-        ("version: 1\nenv: { prod: { sever: {} } }\n", &["2:16 unknown_key"]),
-    ];
-    for (text, expected) in cases {
+    for (text, expected) in BROKEN_PROJECTS {
         let folder = folder(&[(PROJECT_FILE, text)]);
         let expected: Vec<String> = expected.iter().map(|one| format!("{PROJECT_FILE}:{one}")).collect();
         assert_eq!(errors(folder.path(), None), expected, "\n{text}");
@@ -364,4 +370,83 @@ fn seeds_are_read_and_their_mistakes_are_all_told() {
     let told: Vec<(&str, usize)> = found.iter().map(|one| (one.code, one.place.line)).collect();
     assert!(told.contains(&("unknown_field", 2)) && told.contains(&("bad_id", 3)), "{told:?}");
     assert!(told.contains(&("unknown_channel", 0)) && told.contains(&("missing_field", 1)), "{told:?}");
+}
+
+/// Scenarios with mistakes.
+pub(super) const BROKEN_SCENARIOS: &[(&str, &[&str])] = &[
+    ("seed: 1\n", &["1:1 missing_key", "1:1 missing_key"]),
+    ("accounts: { a: { devices: 1 } }\nphases: []\n", &["2:9 bad_value"]),
+    ("accounts: { a: { device: 1 } }\nphases: [{ heal: all }]\n", &["1:13 missing_key", "1:18 unknown_key"]),
+    ("accounts: { a: { devices: 0 } }\nphases: [{ heal: all }]\n", &["1:27 bad_value"]),
+    ("accounts: { a: { devices: many } }\nphases: [{ heal: all }]\n", &["1:27 wrong_kind"]),
+    ("accounts: { server: { devices: 1 } }\nphases: [{ heal: all }]\n", &["1:13 reserved_name"]),
+    ("accounts: { A b: { devices: 1 } }\nphases: [{ heal: all }]\n", &["1:13 bad_name"]),
+    ("accounts: { a: { devices: 1, network: 2g } }\nphases: [{ heal: all }]\n", &["1:39 unknown_network"]),
+    ("accounts: { a: { devices: 1, claims: { r: [[x]] } } }\nphases: [{ heal: all }]\n", &["1:44 wrong_kind"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ heal: all, a: { write: c } }]\n", &["2:23 bad_option"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ a: { write: c } }]\n", &["2:10 missing_key"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: long, a: { write: c } }]\n", &["2:17 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, aa: { write: c } }]\n", &["2:21 unknown_group"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, a: { write: cc } }]\n", &["2:33 unknown_channel"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, a: {} }]\n", &["2:24 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, a: { write: c, rate: fast } }]\n", &["2:42 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, a: { offline: 60%, rate: 1/s } }]\n", &["2:40 bad_option"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, a: { offline: 160% } }]\n", &["2:35 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, server: { restart: twice } }]\n", &["2:40 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ for: 1s, server: {} }]\n", &["2:29 missing_key"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ heal: all }]\nexpect: { lots: 0 }\n", &["3:11 unknown_key"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ heal: all }]\nexpect: { lost: none }\n", &["3:17 bad_value"]),
+    ("accounts: { a: { devices: 1 } }\nphases: [{ heal: all }]\nexpect: { converged: 1 }\n", &["3:22 wrong_kind"]),
+];
+
+#[test]
+fn every_mistake_of_a_scenario_is_placed() {
+    for (text, expected) in BROKEN_SCENARIOS {
+        let writable = "scope: public\nwrite: { create: any }\nfields: { a: { type: text } }\n";
+        let folder = folder(&[(PROJECT_FILE, PROJECT), ("channels/c.yaml", writable)]);
+        std::fs::create_dir(folder.path().join(SCENARIOS_DIR)).unwrap();
+        std::fs::write(folder.path().join("scenarios/s.yaml"), text).unwrap();
+        let expected: Vec<String> = expected.iter().map(|one| format!("scenarios/s.yaml:{one}")).collect();
+        assert_eq!(errors(folder.path(), None), expected, "\n{text}");
+    }
+}
+
+#[test]
+fn a_whole_scenario_loads_as_written() {
+    let writable = "scope: public\nwrite: { create: any, update: [boss] }\nfields: { a: { type: text } }\n";
+    let folder = folder(&[(PROJECT_FILE, PROJECT), ("channels/c.yaml", writable)]);
+    std::fs::create_dir(folder.path().join(SCENARIOS_DIR)).unwrap();
+    let text = "seed: 7\naccounts:\n  a: { role: tech, claims: { r: [n, s], z: x }, devices: 10, network: 3g }\n  b: { devices: 2 }\n\
+        phases:\n  - { for: 90s, a: { create: [c], rate: 30/m }, b: { update: c, hot_keys: 3, network: lossy } }\n\
+        \x20 - { for: 1m, a: { offline: 60% }, server: { restart: once } }\n  - heal: all\n\
+        expect: { converged: true, lost: 0, latency_ms.p95: \"< 800\", conflicts: \">= 1\" }\n";
+    std::fs::write(folder.path().join("scenarios/rush-hour.yaml"), text).unwrap();
+    let (catalog, warnings) = load(folder.path(), &env, None).unwrap();
+    let told: Vec<String> = warnings.iter().map(|one| format!("{} {}", one.place, one.code)).collect();
+    assert_eq!(told, ["scenarios/rush-hour.yaml:6:62 no_right"], "accounts of `b` may not update");
+    let scenario = &catalog.scenarios["rush-hour"];
+    let group = &scenario.groups[0];
+    assert_eq!(
+        (scenario.seed, group.devices, group.link, group.role.as_deref()),
+        (Some(7), 10, Link::ThreeG, Some("tech"))
+    );
+    assert_eq!((&*group.claims["r"], &*group.claims["z"]), (&["n".into(), "s".into()][..], &["x".into()][..]));
+    let Phase::Act { lasts, acts, .. } = &scenario.phases[0] else { panic!("it acts") };
+    assert_eq!(
+        (lasts.as_secs(), acts[0].1.rate, acts[1].1.hot_keys, acts[1].1.link),
+        (90, Some(0.5), Some(3), Some(Link::Lossy))
+    );
+    let Phase::Act { server, acts, .. } = &scenario.phases[1] else { panic!("it acts") };
+    assert_eq!((*server, acts[0].1.offline), (Some(ServerFault::RestartOnce), Some(60)));
+    assert_eq!(scenario.phases[2], Phase::Heal);
+    let bounds: Vec<_> = scenario.expect.iter().map(|one| (one.of, one.bound)).collect();
+    assert_eq!(
+        bounds,
+        [
+            ("converged", Bound::Is(true)),
+            ("lost", Bound::Exactly(0)),
+            ("conflicts", Bound::AtLeast(1)),
+            ("latency_ms.p95", Bound::Below(800)),
+        ]
+    );
 }

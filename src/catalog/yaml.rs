@@ -11,6 +11,7 @@ use serde_yaml::granit_parser::{Event, Marker, Parser, ScalarStyle};
 
 use super::model::{Diagnostic, Place, Severity};
 use super::secret::has_literal_password;
+use super::syntax::{Explained, explain};
 
 /// Stands for a message that would repeat a password.
 const REDACTED: &str = "a value that does not belong here; it contains a password and is not repeated";
@@ -118,7 +119,16 @@ impl Report {
 /// Reads a file below the root and parses it; what is wrong is in the report.
 pub(super) fn read(root: &Path, report: &mut Report) -> Option<Node> {
     let path = root.join(&report.file);
-    if std::fs::metadata(&path).is_ok_and(|file| file.len() > FILE_BYTES_MAX) {
+    let about = std::fs::metadata(&path);
+    // A pipe would be waited for.
+    if let Some(what) = about.as_ref().ok().filter(|about| !about.is_file()) {
+        let what = if what.is_dir() { "a folder" } else { "a device or pipe" };
+        report
+            .error(At::FILE, "unreadable", format!("this is {what}, not a file"))
+            .with_hint("rename it, or remove it");
+        return None;
+    }
+    if about.is_ok_and(|file| file.len() > FILE_BYTES_MAX) {
         report
             .error(At::FILE, "too_complex", format!("the file is larger than {} KiB", FILE_BYTES_MAX >> 10))
             .with_hint("split it: one channel a file");
@@ -127,7 +137,13 @@ pub(super) fn read(root: &Path, report: &mut Report) -> Option<Node> {
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) => {
-            report.error(At::FILE, "unreadable", format!("the file cannot be read: {}", error.kind()));
+            let reason = match error.kind() {
+                std::io::ErrorKind::NotFound => "it is a link to nothing".to_owned(),
+                // The kind has no stable name.
+                kind if kind.to_string().contains("loop") => "it is a link that leads in a circle".to_owned(),
+                kind => kind.to_string(),
+            };
+            report.error(At::FILE, "unreadable", format!("the file cannot be read: {reason}"));
             return None;
         }
     };
@@ -151,8 +167,10 @@ pub(super) fn parse(text: &str, report: &mut Report) -> Option<Node> {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                let message = error.info().to_string();
-                builder.report.error(at(error.marker()), "yaml_syntax", lower(&message));
+                let place = at(error.marker());
+                let open = builder.open.last().map(|open| open.at);
+                let Explained { message, hint } = explain(&error.info(), text, place, open);
+                builder.report.error(place, "yaml_syntax", message).maybe_hint(hint);
                 return None;
             }
         };
@@ -245,7 +263,9 @@ impl Builder<'_> {
 
     fn begin(&mut self, open: Open) -> bool {
         if self.open.len() >= DEPTH_MAX {
-            return self.too_complex(open.at);
+            let message = format!("lists and maps are nested deeper than {DEPTH_MAX}");
+            self.report.error(open.at, "too_complex", message).with_hint("no file of a project needs that depth");
+            return false;
         }
         if self.expects_key() {
             self.report.error(open.at, "yaml_syntax", "a key must be text");
@@ -306,20 +326,14 @@ impl Builder<'_> {
 
     fn too_complex(&mut self, at: At) -> bool {
         self.report
-            .error(at, "too_complex", format!("more than {NODES_MAX} values, or nested deeper than {DEPTH_MAX}"))
-            .with_hint("write repeated parts without aliases (`*name`), or make the file smaller");
+            .error(at, "too_complex", format!("the file has more than {NODES_MAX} values"))
+            .with_hint("make it smaller; what an alias (`*name`) repeats counts each time");
         false
     }
 }
 
 fn at(marker: &Marker) -> At {
     At { line: marker.line(), column: marker.col() + 1 }
-}
-
-/// The first letter of a foreign message in lower case.
-fn lower(message: &str) -> String {
-    let mut letters = message.chars();
-    letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect())
 }
 
 /// An unquoted scalar by the core schema of YAML 1.2 (<https://yaml.org/spec/1.2.2/#103-core-schema>). Infinities and

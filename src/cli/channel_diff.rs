@@ -72,7 +72,7 @@ fn compare(catalog: &Catalog, channel: &Channel, path: &Path) -> Result<Vec<Diff
         };
         catalog.channels.values().find(of).map(|other| other.name.clone())
     };
-    let draft = Draft::new(shape, &channel.backend, None, None, channel_of);
+    let draft = Draft::new(&channel.name, shape, &channel.backend, None, None, channel_of);
     Ok(differences(channel, shape, &draft))
 }
 

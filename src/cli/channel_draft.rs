@@ -6,7 +6,7 @@ use omctl_protocol::{AssignedBy, ChannelName, FieldType, Value};
 use serde::Serialize;
 
 use crate::backend::introspect::{ColumnShape, TableShape};
-use crate::catalog::{is_field_name, scalar};
+use crate::catalog::{has_literal_password, is_field_name, scalar};
 
 /// Words that SQLite does not take as a bare column name (<https://www.sqlite.org/lang_keywords.html>, those without a
 /// fallback to an identifier): an app that queries its table should not have to quote.
@@ -87,9 +87,12 @@ impl std::str::FromStr for ScopeWish {
 /// What the template is filled with.
 #[derive(Debug, Serialize)]
 pub(super) struct Draft {
-    origin: String,
+    channel: String,
+    /// The live table; `None` where there was none.
+    origin: Option<String>,
     backend: String,
-    table: String,
+    /// `None` for a managed channel.
+    table: Option<String>,
     key_columns: String,
     assigned_by: &'static str,
     scope: Option<String>,
@@ -98,17 +101,40 @@ pub(super) struct Draft {
 }
 
 #[derive(Debug, Serialize)]
-struct DraftField {
-    name: String,
+pub(super) struct DraftField {
+    pub(super) name: String,
     #[serde(skip)]
-    column: String,
-    options: String,
-    comment: Option<String>,
+    pub(super) column: String,
+    /// What stands within the braces.
+    pub(super) options: String,
+    pub(super) comment: Option<String>,
 }
 
 impl Draft {
-    /// `channel_of` names the channel that a `ref` to a table can point to.
+    /// A channel that no table stands behind yet: in a backend its key is guessed.
+    pub(super) fn fresh(
+        name: &ChannelName,
+        backend: &str,
+        in_backend: bool,
+        (scope, write): (Option<String>, Option<String>),
+        fields: Vec<DraftField>,
+    ) -> Self {
+        Self {
+            channel: name.to_string(),
+            origin: None,
+            backend: scalar(backend),
+            table: in_backend.then(|| name.to_string()),
+            key_columns: "id".to_owned(),
+            assigned_by: "backend",
+            scope,
+            write,
+            fields,
+        }
+    }
+
+    /// A channel over a live table. `channel_of` names the channel that a `ref` to a table can point to.
     pub(super) fn new(
+        name: &ChannelName,
         shape: &TableShape,
         backend: &str,
         scope: Option<&ScopeWish>,
@@ -119,7 +145,8 @@ impl Draft {
         let mut fields = Vec::new();
         for (column, name) in shape.columns.iter().zip(&names) {
             let is_key = shape.key.contains(&column.name);
-            if is_key && shape.assigned_by == Some(AssignedBy::Device) {
+            // A device sees its key as `id`. And SQLite allows a column without a name, which nobody could write down.
+            if (is_key && shape.assigned_by == Some(AssignedBy::Device)) || column.name.is_empty() {
                 continue;
             }
             fields.push(draft_field(shape, column, name, is_key, &channel_of));
@@ -138,9 +165,10 @@ impl Draft {
             None => None,
         };
         Self {
-            origin: comment(&shape.name),
+            channel: name.to_string(),
+            origin: Some(comment(&shape.name)),
             backend: scalar(backend),
-            table: scalar(&shape.name),
+            table: Some(scalar(&shape.name)),
             key_columns: shape.key.iter().map(|column| scalar(column)).collect::<Vec<_>>().join(", "),
             assigned_by: match shape.assigned_by {
                 Some(AssignedBy::Backend) => "backend",
@@ -180,7 +208,7 @@ fn draft_field(
     let to = column.references.as_ref().map(|to| (to.table.as_str(), channel_of(&to.table)));
     let mut comments = Vec::new();
     match &to {
-        Some((_, Some(channel))) => options.push(format!("type: ref, to: {channel}")),
+        Some((_, Some(channel))) => options.push(format!("type: ref, to: {}", scalar(channel.as_str()))),
         Some((table, None)) => {
             options.push(format!("type: {}", column.base.word()));
             comments.push(format!("references {}, which is no channel", comment(table)));
@@ -192,15 +220,25 @@ fn draft_field(
     if column.required && !(is_key && shape.assigned_by == Some(AssignedBy::Backend)) {
         options.push("required: true".to_owned());
     }
+    if column.kind == FieldType::Enum && !is_ref {
+        let words: Vec<String> = column.values.iter().map(|word| scalar(word)).collect();
+        options.push(format!("values: [{}]", words.join(", ")));
+    }
     if let Some(length) = column.max_length.filter(|length| column.kind == FieldType::Text && !is_ref && *length > 0) {
         options.push(format!("max_length: {length}"));
     }
-    if let Some(default) = column.default.as_ref().filter(|_| !is_key && !is_ref).and_then(literal) {
-        options.push(format!("default: {default}"));
+    match column.default.as_ref().filter(|_| !is_key && !is_ref).and_then(literal) {
+        Some(default) if has_literal_password(&default) => {
+            comments.push("its default holds a password and stays in the database".to_owned());
+        }
+        Some(default) => options.push(format!("default: {default}")),
+        None => {}
     }
     if column.read_only {
         options.push("read_only: true".to_owned());
     }
+    let checks = column.checks.iter().filter(|check| !has_literal_password(check));
+    comments.extend(checks.map(|check| format!("the database checks: {}", comment(check))));
     if is_key {
         comments.insert(0, "the key".to_owned());
     }
@@ -230,7 +268,11 @@ fn field_names(shape: &TableShape) -> Vec<String> {
     for column in &shape.columns {
         let wanted = field_name(&column.name, shape.key.contains(&column.name));
         let free = std::iter::once(wanted.clone())
-            .chain((2..).map(|n| format!("{wanted}_{n}")))
+            .chain((2..).map(|n| {
+                let numbered = format!("{wanted}_{n}");
+                // `om` may name a field, and `om_2` may not.
+                if is_field_name(&numbered) { numbered } else { format!("row_{numbered}") }
+            }))
             .find(|name| !taken.contains(&name.to_ascii_lowercase()))
             .expect("the numbers do not end");
         taken.insert(free.to_ascii_lowercase());
@@ -250,7 +292,8 @@ fn field_name(column: &str, is_key: bool) -> String {
     if is_field_name(column) {
         return column.to_owned();
     }
-    let plain: String = column.chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).take(50).collect();
+    let words = column.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
+    let plain: String = words.collect::<Vec<_>>().join("_").chars().take(50).collect();
     if is_field_name(&plain) { plain } else { format!("row_{}", plain.trim_start_matches('_')) }
 }
 
@@ -311,7 +354,19 @@ mod tests {
             declared: String::new(),
             base: FieldType::Text,
             references: None,
+            values: Vec::new(),
+            checks: Vec::new(),
         };
+        let twice = |names: [&str; 2]| TableShape {
+            name: "t".into(),
+            is_view: false,
+            key: Vec::new(),
+            assigned_by: None,
+            notes: Vec::new(),
+            columns: names.map(column).into(),
+        };
+        assert_eq!(field_names(&twice(["om", "om-"])), ["om", "row_om_2"]);
+        assert_eq!(field_names(&twice(["a b", "a-b"])), ["a_b", "a_b_2"]);
         let shape = TableShape {
             name: "t".into(),
             is_view: false,

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 
-use super::{Cli, CliError, Exit, diagnostic_json};
+use super::{Cli, CliError, Exit, diagnostic_json, editor};
+use crate::catalog::SCHEMA_DIR;
 use crate::live;
 
 /// The result's schema.
@@ -15,12 +16,21 @@ pub(super) struct Args {
     /// Whose overlay of `env:` to check with
     #[arg(long = "env", value_name = "NAME")]
     env_name: Option<String>,
+    /// Write the JSON Schemas that editors read, also where no file of the project asks for them
+    #[arg(long)]
+    write_schemas: bool,
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     let root = cli.root()?;
     let (catalog, warnings) = cli.diagnose(&root, args.env_name.as_deref())?;
     cli.ui.diagnostics(&root, &warnings);
+    if args.write_schemas {
+        editor::write(&root, &catalog)?;
+        cli.ui.note(format!("the schemas for editors are in {SCHEMA_DIR}/"));
+    } else {
+        editor::refresh(cli, &root);
+    }
     let (channels, backends) = (catalog.channels.len(), catalog.backends.len());
     let mut text =
         format!("{}: {}, {}, no errors", catalog.name, count(channels, "channel"), count(backends, "backend"));

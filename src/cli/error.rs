@@ -78,7 +78,11 @@ impl From<ScaffoldError> for CliError {
                     .detail("files", files)
             }
             ScaffoldError::Escapes { .. } => Self::new(Exit::NotAllowed, "path_escapes", error.to_string()),
-            ScaffoldError::Template { .. } => Self::new(Exit::Bug, "template", error.to_string()),
+            ScaffoldError::Template { source, .. } => {
+                Self::new(Exit::Invalid, "template", format!("{error}: {source}")).hint("correct the template")
+            }
+            ScaffoldError::Unfit { .. } => Self::new(Exit::Invalid, "template", error.to_string())
+                .hint("a folder of templates is what this writes: omctl template eject"),
             ScaffoldError::Io { .. } => Self::new(Exit::Failed, "io", error.to_string()),
         }
     }

@@ -10,6 +10,7 @@ mod backup;
 mod channel;
 mod channel_diff;
 mod channel_draft;
+mod channel_fresh;
 mod channel_read;
 mod channel_write;
 mod check;
@@ -20,6 +21,7 @@ mod db_seed;
 mod device;
 mod devices;
 mod doctor;
+mod editor;
 mod error;
 mod exit;
 mod explain;
@@ -30,12 +32,14 @@ mod logs;
 mod man;
 mod new;
 mod new_channel;
+mod new_scenario;
 mod password;
 mod reloads;
 mod remote;
 mod serve;
 mod sync;
 mod sync_inspect;
+mod template;
 mod ui;
 mod version;
 
@@ -98,6 +102,7 @@ enum Command {
     Config(config::Args),
     Doctor(doctor::Args),
     Explain(explain::Args),
+    Template(template::Args),
     Completions(completions::Args),
     Man(man::Args),
     Version(version::Args),
@@ -118,6 +123,7 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Config(args) => config::run(cli, args),
         Command::Doctor(args) => doctor::run(cli, &args),
         Command::Explain(args) => explain::run(cli, &args),
+        Command::Template(args) => template::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
         Command::Man(args) => man::run(cli, &args),
         Command::Version(args) => version::run(cli, &args),
@@ -134,6 +140,11 @@ pub struct Cli {
 }
 
 impl Cli {
+    /// Whether somebody can and wants to be asked.
+    fn can_ask(&self) -> bool {
+        self.ui.can_ask() && !self.globals.yes
+    }
+
     /// The project's root: `--project`, or the nearest folder upwards with an `openmobster.yaml`. Absolute.
     ///
     /// # Errors

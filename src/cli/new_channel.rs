@@ -1,4 +1,4 @@
-//! `omctl new channel`: channels from the live tables of a database.
+//! `omctl new channel`: a channel from scratch, or channels from the live tables of a database.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -8,42 +8,76 @@ use omctl_protocol::{AssignedBy, ChannelName};
 use serde_json::json;
 
 use super::channel_draft::{Draft, ScopeWish, channel_name};
-use super::new::{Writing, write};
-use super::{Cli, CliError, Exit};
+use super::channel_fresh::{self, FieldWish, Wish};
+use super::new::{Source, Writing, write};
+use super::{Cli, CliError, Exit, editor};
 use crate::backend::introspect::{self, TableShape};
-use crate::catalog::{BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, with_sqlite_backend};
+use crate::catalog::{
+    BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, can_be_key, near_hint, with_sqlite_backend,
+};
 use crate::scaffold::{Content, Plan, Wanted};
 
-/// Write channels from the live tables of a database
-#[derive(Debug, clap::Args)]
+/// Write a channel from scratch, or channels from the live tables of a database
+#[derive(Debug, Default, clap::Args)]
 #[command(
-    after_help = "Examples:\n  omctl new channel --from 'sqlite:crm.db' --all --scope public --write create,update\n  omctl new channel tickets --from 'sqlite:crm.db#Ticket' --scope Assignee=account.email"
+    after_help = "Examples:\n  omctl new channel notes --field title:text:required --field hours:decimal:conflict=sum --scope public\n  omctl new channel visits --field customer:ref:customers --field status:enum:open,done --write create,update\n  omctl new channel --from 'sqlite:crm.db' --all --scope public --write create,update\n  omctl new channel tickets --from 'sqlite:crm.db#Ticket' --scope Assignee=account.email"
 )]
 pub(super) struct Args {
-    /// The channel's name; else the table's in snake case
+    /// The channel's name; with --from else the table's in snake case
     #[arg(conflicts_with = "all")]
-    name: Option<String>,
-    /// The database, and the table: sqlite:FILE#TABLE
+    pub(super) name: Option<String>,
+    /// A field of a channel from scratch: NAME:TYPE, then `required`, `default=…`, a ref's channel, an enum's words
+    #[arg(long = "field", value_name = "FIELD", conflicts_with = "from")]
+    pub(super) fields: Vec<FieldWish>,
+    /// Where the records of a channel from scratch live; else OpenMobster's own store
+    #[arg(long, value_name = "NAME", conflicts_with = "from")]
+    pub(super) backend: Option<String>,
+    /// The database, and the table: sqlite:FILE#TABLE, or BACKEND#TABLE of the project
     #[arg(long, value_name = "URL")]
-    from: String,
+    from: Option<String>,
     /// All tables that have a key
-    #[arg(long)]
+    #[arg(long, requires = "from")]
     all: bool,
     /// Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody
     #[arg(long, value_name = "RULE")]
-    scope: Option<ScopeWish>,
+    pub(super) scope: Option<ScopeWish>,
     /// What any account may do: create,update,delete; else nothing
     #[arg(long, value_name = "OPERATIONS", value_delimiter = ',')]
-    write: Vec<Operation>,
+    pub(super) write: Vec<Operation>,
+    #[command(flatten)]
+    source: Source,
     #[command(flatten)]
     writing: Writing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-enum Operation {
+pub(super) enum Operation {
     Create,
     Update,
     Delete,
+}
+
+impl Args {
+    /// `--write` as the entries of `write:`.
+    pub(super) fn operations(&self) -> Option<String> {
+        let mut wanted = self.write.clone();
+        wanted.sort();
+        wanted.dedup();
+        let word = |operation: &Operation| match operation {
+            Operation::Create => "create: any",
+            Operation::Update => "update: any",
+            Operation::Delete => "delete: any",
+        };
+        (!wanted.is_empty()).then(|| wanted.iter().map(word).collect::<Vec<_>>().join(", "))
+    }
+
+    /// The same from one text.
+    pub(super) fn operations_of(text: &str) -> Result<String, String> {
+        let words = text.split([',', ' ']).filter(|word| !word.is_empty());
+        let write = words.map(|word| Operation::from_str(word, false)).collect::<Result<Vec<_>, _>>();
+        let write = write.map_err(|_unknown| format!("`{text}` is not of create, update, delete"))?;
+        Self { write, ..Self::default() }.operations().ok_or_else(|| "nothing was said".to_owned())
+    }
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
@@ -59,9 +93,15 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         "visible": prepared.unseen.is_empty(),
     });
     write(cli, &prepared.plan, args.writing, "omctl.new_channel/1", members)?;
-    warn_unseen(cli, args, &prepared.unseen);
+    warn_unseen(cli, &prepared, args);
     if !args.writing.dry_run {
-        cli.ui.next("omctl check && omctl channel install --all");
+        editor::refresh(cli, &root);
+        cli.ui.next(match (prepared.backend.as_str(), &args.from) {
+            (MANAGED, _) => "omctl check".to_owned(),
+            (_, Some(_)) => "omctl check && omctl channel install --all".to_owned(),
+            // The table was only guessed.
+            (_, None) => format!("omctl channel probe {}", prepared.channels.join(" ")),
+        });
     }
     Ok(Exit::Ok)
 }
@@ -73,21 +113,54 @@ struct Prepared {
     channels: Vec<String>,
     /// Channels of which nobody will see anything.
     unseen: Vec<String>,
+    /// Whether nobody may write.
+    read_only: bool,
     skipped: Skipped,
 }
 
 fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
-    let (file, table) = source(&args.from)?;
-    if args.all && table.is_some() {
-        return Err(CliError::new(Exit::Usage, "usage", "`--all` and a table exclude each other")
-            .hint(format!("omctl new channel --from 'sqlite:{}' --all", file.display())));
-    }
     if let Some(name) = args.name.as_deref().filter(|name| !ChannelName::is_valid(name)) {
         return Err(CliError::new(Exit::Usage, "usage", format!("`{name}` cannot name a channel"))
             .hint("lower-case letters, digits and `_`, beginning with a letter"));
     }
     // Warnings of other channels would only bury what is said of the new ones.
     let (catalog, _warnings) = cli.diagnose(root, None)?;
+    match &args.from {
+        Some(from) => from_tables(args, root, &catalog, from),
+        None => from_scratch(cli, args, root, &catalog),
+    }
+}
+
+fn from_scratch(cli: &Cli, args: &Args, root: &Path, catalog: &Catalog) -> Result<Prepared, CliError> {
+    let wish = Wish::new(cli, args, catalog)?;
+    let name = wish.name.to_string();
+    if !ChannelName::is_valid(&name) {
+        return Err(CliError::new(Exit::Usage, "usage", format!("`{name}` cannot name a channel"))
+            .hint("lower-case letters, digits and `_`, beginning with a letter"));
+    }
+    let draft = wish.draft();
+    let unseen = if draft.is_visible() { Vec::new() } else { vec![name.clone()] };
+    let plan = Plan::new(&args.source.load()?, root, vec![wanted(&wish.name, &draft)?])?;
+    if let Some(file) = plan.files.first() {
+        channel_fresh::judge(catalog, &wish.name, file)?;
+    }
+    let read_only = wish.write.is_none();
+    Ok(Prepared { backend: wish.backend, plan, channels: vec![name], unseen, read_only, skipped: Vec::new() })
+}
+
+fn wanted(name: &ChannelName, draft: &Draft) -> Result<Wanted, CliError> {
+    let context = tera::Context::from_serialize(draft)
+        .map_err(|error| CliError::new(Exit::Bug, "template", error.to_string()))?;
+    let path = PathBuf::from(CHANNELS_DIR).join(format!("{name}.yaml"));
+    Ok(Wanted { path, content: Content::Template("channel/channel.yaml".to_owned(), context) })
+}
+
+fn from_tables(args: &Args, root: &Path, catalog: &Catalog, from: &str) -> Result<Prepared, CliError> {
+    let (file, table) = source(from, catalog)?;
+    if args.all && table.is_some() {
+        return Err(CliError::new(Exit::Usage, "usage", "`--all` and a table exclude each other")
+            .hint(format!("omctl new channel --from 'sqlite:{}' --all", file.display())));
+    }
     if !file.is_file() {
         let message = format!("there is no file `{}`", file.display());
         return Err(CliError::new(Exit::NotFound, "not_found", message));
@@ -95,33 +168,31 @@ fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
     let shapes =
         introspect::sqlite(&file).map_err(|error| CliError::new(Exit::Failed, "introspection", error.to_string()))?;
     let (chosen, skipped) = choose(args, table.as_deref(), &shapes)?;
-    let (backend, project_file) = backend(root, &catalog, &file)?;
-    let names = names(args, &catalog, &backend, &chosen);
+    let (backend, project_file) = backend(root, catalog, &file)?;
+    let names = names(args, catalog, &backend, &chosen);
     let channel_of = |table: &str| match shapes.iter().find(|shape| shape.name.eq_ignore_ascii_case(table)) {
         Some(shape) if shape.key.len() == 1 => names.get(&shape.name).cloned(),
         _ => None,
     };
     let edited = |text| Wanted { path: PROJECT_FILE.into(), content: Content::Edited(text) };
-    let mut wanted: Vec<Wanted> = project_file.map(edited).into_iter().collect();
+    let mut files: Vec<Wanted> = project_file.map(edited).into_iter().collect();
     let (mut channels, mut unseen) = (Vec::new(), Vec::new());
     for shape in &chosen {
         let Some(name) = names.get(&shape.name) else { continue };
-        let draft = Draft::new(shape, &backend, args.scope.as_ref(), operations(&args.write), channel_of);
+        let draft = Draft::new(name, shape, &backend, args.scope.as_ref(), args.operations(), channel_of);
         if !draft.is_visible() {
             unseen.push(name.to_string());
         }
-        let context = tera::Context::from_serialize(&draft)
-            .map_err(|error| CliError::new(Exit::Bug, "template", error.to_string()))?;
-        let path = PathBuf::from(CHANNELS_DIR).join(format!("{name}.yaml"));
-        wanted.push(Wanted { path, content: Content::Template("channel/channel.yaml", context) });
+        files.push(wanted(name, &draft)?);
         channels.push(name.to_string());
     }
-    let plan = Plan::new(root, wanted)?;
-    Ok(Prepared { backend, plan, channels, unseen, skipped })
+    let plan = Plan::new(&args.source.load()?, root, files)?;
+    Ok(Prepared { backend, plan, channels, unseen, read_only: args.write.is_empty(), skipped })
 }
 
 /// Nothing is more puzzling than a channel that works and shows nothing: said loudly.
-fn warn_unseen(cli: &Cli, args: &Args, unseen: &[String]) {
+fn warn_unseen(cli: &Cli, prepared: &Prepared, args: &Args) {
+    let unseen = &prepared.unseen;
     if !unseen.is_empty() {
         let reason = match &args.scope {
             Some(ScopeWish::Field(field, _)) => format!("no field `{field}` there"),
@@ -131,29 +202,26 @@ fn warn_unseen(cli: &Cli, args: &Args, unseen: &[String]) {
         cli.ui.warn(format!("NOBODY SEES ANYTHING YET of {}: {reason}", unseen.join(", ")));
         cli.ui.note("  uncomment `scope:` in the file, or run again with --scope public --force");
     }
-    if args.write.is_empty() {
+    if prepared.read_only {
         cli.ui.warn("devices may only read: no --write was said");
         cli.ui.note("  uncomment `write:` in the file, or run again with --write create,update,delete --force");
     }
 }
 
-fn operations(wanted: &[Operation]) -> Option<String> {
-    let mut wanted = wanted.to_vec();
-    wanted.sort();
-    wanted.dedup();
-    let word = |operation: &Operation| match operation {
-        Operation::Create => "create: any",
-        Operation::Update => "update: any",
-        Operation::Delete => "delete: any",
-    };
-    (!wanted.is_empty()).then(|| wanted.iter().map(word).collect::<Vec<_>>().join(", "))
-}
-
-/// `sqlite:FILE`, `sqlite:FILE#TABLE`.
-fn source(from: &str) -> Result<(PathBuf, Option<String>), CliError> {
+/// `sqlite:FILE`, `sqlite:FILE#TABLE`, `BACKEND`, `BACKEND#TABLE`.
+fn source(from: &str, catalog: &Catalog) -> Result<(PathBuf, Option<String>), CliError> {
+    let (head, table) = from.split_once('#').map_or((from, None), |(head, table)| (head, Some(table)));
+    if let Some(BackendDecl::Sqlite { path }) = catalog.backends.get(head) {
+        return Ok((path.clone(), table.filter(|table| !table.is_empty()).map(str::to_owned)));
+    }
+    if !from.contains(':') {
+        let hint = near_hint(head, catalog.backends.keys().map(String::as_str));
+        return Err(CliError::new(Exit::NotFound, "not_found", format!("no backend `{head}` is declared"))
+            .hint(hint.unwrap_or_else(|| "give a SQLite file: --from 'sqlite:FILE#TABLE'".to_owned())));
+    }
     let Some(rest) = from.strip_prefix("sqlite:") else {
         // The URL may hold a password: only its scheme is repeated.
-        let scheme = from.split(':').next().filter(|_| from.contains(':')).unwrap_or("what was given");
+        let scheme = from.split(':').next().unwrap_or_default();
         return Err(CliError::new(Exit::Usage, "usage", format!("channels cannot be written from `{scheme}`"))
             .hint("give a SQLite file: --from 'sqlite:FILE#TABLE'"));
     };
@@ -180,6 +248,10 @@ fn choose<'s>(
     let unfit = |shape: &TableShape| match shape {
         shape if shape.is_view => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
+        shape if shape.name.is_empty() || shape.key.iter().any(String::is_empty) => Some("it or its key has no name"),
+        shape if !shape.key.iter().filter_map(|key| shape.column(key)).all(|column| can_be_key(column.base)) => {
+            Some("its key is of a type that cannot identify a record")
+        }
         shape if shape.key.len() > 1 && shape.assigned_by != Some(AssignedBy::App) => {
             Some("its key cannot be assigned")
         }
@@ -212,7 +284,7 @@ fn choose<'s>(
     match unfit(shape) {
         Some(reason) => {
             Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name))
-                .hint("a channel needs a table with a primary key"))
+                .hint("a channel needs a table with a primary key of text, whole numbers, decimals, dates or uuid"))
         }
         None => Ok((vec![shape], Skipped::new())),
     }

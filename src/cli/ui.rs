@@ -11,6 +11,9 @@ use super::error::CliError;
 use super::explain;
 use crate::catalog::{Diagnostic, Severity};
 
+/// Longest part of a line that is shown beside a diagnostic.
+const LINE_CHARS_MAX: usize = 160;
+
 /// How this process talks.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ui {
@@ -126,6 +129,18 @@ impl Ui {
         console::Term::stderr().read_secure_line()
     }
 
+    /// Asks for a line; Enter takes the default. `None` where nothing more can be read. Ask only where [`Ui::can_ask`].
+    pub fn ask(self, question: &str, default: Option<&str>) -> Option<String> {
+        let shown = default.map(|default| format!(" [{default}]")).unwrap_or_default();
+        ignore_closed(write!(std::io::stderr().lock(), "{question}{shown}: "));
+        let mut answer = String::new();
+        if !std::io::stdin().read_line(&mut answer).is_ok_and(|bytes| bytes > 0) {
+            return None;
+        }
+        let answer = answer.trim();
+        Some(if answer.is_empty() { default.unwrap_or_default().to_owned() } else { answer.to_owned() })
+    }
+
     /// The failure: the last thing on stderr.
     pub fn error(self, error: &CliError) {
         if self.json {
@@ -202,12 +217,19 @@ fn excerpt(root: &Path, one: &Diagnostic) -> Option<(String, String)> {
         return None;
     }
     let text = std::fs::read_to_string(root.join(&one.place.file)).ok()?;
+    // As YAML counts: neither a byte order mark nor the second half of a line break is a character.
+    let text = text.trim_start_matches('\u{feff}').replace("\r\n", "\n").replace('\r', "\n");
     let line = printable(text.lines().nth(one.place.line - 1)?);
     // A URL with user information may hold a password, whatever the diagnostic is about.
     if line.contains("://") && line.contains('@') {
         return None;
     }
     let before = one.place.column.saturating_sub(1);
+    // Of a very long line only what is around the place.
+    let skipped = if line.chars().count() > LINE_CHARS_MAX { before.saturating_sub(LINE_CHARS_MAX / 2) } else { 0 };
+    let mark = if skipped > 0 { "…" } else { "" };
+    let line: String = mark.chars().chain(line.chars().skip(skipped).take(LINE_CHARS_MAX)).collect();
+    let before = before - skipped + mark.chars().count();
     let word = line.chars().skip(before).take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '-')).count();
     Some((line, format!("{}{}", " ".repeat(before), "^".repeat(word.max(1)))))
 }

@@ -6,23 +6,13 @@
 //! *Invariant:* nothing is written outside the root, whatever a path or a symbolic link says.
 
 mod diff;
+mod templates;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use tera::{Context, Tera};
-
-/// The templates by their names, which are their paths below `templates/`.
-const TEMPLATES: [(&str, &str); 8] = [
-    ("project/openmobster.yaml", include_str!("../../templates/project/openmobster.yaml.tera")),
-    ("project/README.md", include_str!("../../templates/project/README.md.tera")),
-    ("project/gitignore", include_str!("../../templates/project/gitignore.tera")),
-    ("project/channels/customers.yaml", include_str!("../../templates/project/channels/customers.yaml.tera")),
-    ("project/channels/tickets.yaml", include_str!("../../templates/project/channels/tickets.yaml.tera")),
-    ("project/seed/01-customers.yaml", include_str!("../../templates/project/seed/01-customers.yaml.tera")),
-    ("project/seed/02-tickets.yaml", include_str!("../../templates/project/seed/02-tickets.yaml.tera")),
-    ("channel/channel.yaml", include_str!("../../templates/channel/channel.yaml.tera")),
-];
+pub use templates::{Filter, Templates};
+use tera::Context;
 
 /// One file to be made.
 #[derive(Clone, Debug)]
@@ -37,7 +27,9 @@ pub struct Wanted {
 #[derive(Clone, Debug)]
 pub enum Content {
     /// A template of this name, filled.
-    Template(&'static str, Context),
+    Template(String, Context),
+    /// This text.
+    Text(String),
     /// The file as it is, edited: it replaces the old content without being asked for, for it keeps it.
     Edited(String),
 }
@@ -103,14 +95,22 @@ pub enum ScaffoldError {
         /// The path as wanted.
         path: PathBuf,
     },
-    /// A template of ours cannot be rendered.
+    /// A template cannot be rendered.
     #[error("template `{name}` cannot be rendered")]
     Template {
         /// Its name.
-        name: &'static str,
+        name: String,
         /// The reason.
         #[source]
         source: Box<tera::Error>,
+    },
+    /// Something in a folder of templates is no template.
+    #[error("`{}` is no template: {reason}", path.display())]
+    Unfit {
+        /// The file or folder.
+        path: PathBuf,
+        /// The reason.
+        reason: String,
     },
     /// The file system refuses.
     #[error("`{}`: {source}", path.display())]
@@ -138,26 +138,20 @@ impl Plan {
     ///
     /// # Errors
     /// A path that leads out of `root`, a template that cannot be rendered, a file that cannot be read.
-    pub fn new(root: &Path, wanted: Vec<Wanted>) -> Result<Self, ScaffoldError> {
-        let mut tera = Tera::default();
-        let add = |source| ScaffoldError::Template { name: "all", source: Box::new(source) };
-        tera.add_raw_templates(TEMPLATES).map_err(add)?;
+    pub fn new(templates: &Templates, root: &Path, wanted: Vec<Wanted>) -> Result<Self, ScaffoldError> {
         let mut files = Vec::new();
         for Wanted { path, content } in wanted {
             let target = target(root, &path)?;
-            let before = match std::fs::read_to_string(&target) {
-                Ok(text) => Some(text),
+            let before = match std::fs::read(&target) {
+                // What is no text differs from every text, and is shown as well as it can be.
+                Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => None,
                 Err(source) => return Err(ScaffoldError::Io { path: target, source }),
             };
             let (content, edited) = match content {
                 Content::Edited(text) => (text, true),
-                Content::Template(name, context) => {
-                    let template = |source| ScaffoldError::Template { name, source: Box::new(source) };
-                    let text = tera.render(name, &context).map_err(template)?;
-                    // Loops leave an empty line behind; a file ends with one line break.
-                    (format!("{}\n", text.trim_end()), false)
-                }
+                Content::Text(text) => (text, false),
+                Content::Template(name, context) => (templates.render(&name, &context)?, false),
             };
             let action = match &before {
                 None => Action::Create,
@@ -234,20 +228,22 @@ mod tests {
     use super::*;
 
     fn wanted(path: &str, name: &str) -> Wanted {
-        let mut context = Context::new();
-        context.insert("name", name);
-        Wanted { path: path.into(), content: Content::Template("project/openmobster.yaml", context) }
+        Wanted { path: path.into(), content: Content::Text(format!("name: {name}\n")) }
+    }
+
+    fn planned(root: &Path, wanted: Vec<Wanted>) -> Result<Plan, ScaffoldError> {
+        Plan::new(&Templates::load(None, &[("yaml", str::to_owned)]).unwrap(), root, wanted)
     }
 
     #[test]
     fn a_file_that_differs_is_not_overwritten_unasked() {
         let folder = tempfile::tempdir().unwrap();
-        let plan = Plan::new(folder.path(), vec![wanted("a/p.yaml", "one")]).unwrap();
+        let plan = planned(folder.path(), vec![wanted("a/p.yaml", "one")]).unwrap();
         assert_eq!(plan.files[0].action, Action::Create);
         plan.write(false).unwrap();
-        let same = Plan::new(folder.path(), vec![wanted("a/p.yaml", "one")]).unwrap();
+        let same = planned(folder.path(), vec![wanted("a/p.yaml", "one")]).unwrap();
         assert_eq!((same.files[0].action, same.diff().as_str()), (Action::Same, ""));
-        let other = Plan::new(folder.path(), vec![wanted("b.yaml", "two"), wanted("a/p.yaml", "two")]).unwrap();
+        let other = planned(folder.path(), vec![wanted("b.yaml", "two"), wanted("a/p.yaml", "two")]).unwrap();
         assert_eq!(other.files[1].action, Action::Differs);
         assert!(other.diff().contains("-name: one\n+name: two\n"), "{}", other.diff());
         assert!(matches!(other.write(false), Err(ScaffoldError::Differs { files }) if files.len() == 1));
@@ -260,7 +256,7 @@ mod tests {
     fn paths_that_leave_the_root_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         for path in ["../x", "/tmp/x", "a/../../x", ""] {
-            let refused = Plan::new(folder.path(), vec![wanted(path, "x")]);
+            let refused = planned(folder.path(), vec![wanted(path, "x")]);
             assert!(matches!(refused, Err(ScaffoldError::Escapes { .. })), "{path}");
         }
     }
@@ -272,7 +268,7 @@ mod tests {
         std::os::unix::fs::symlink(elsewhere.path(), folder.path().join("out")).unwrap();
         std::os::unix::fs::symlink(elsewhere.path().join("new"), folder.path().join("file")).unwrap();
         for path in ["out/x", "out/y/z", "file"] {
-            let refused = Plan::new(folder.path(), vec![wanted(path, "x")]);
+            let refused = planned(folder.path(), vec![wanted(path, "x")]);
             assert!(matches!(refused, Err(ScaffoldError::Escapes { .. })), "{path}");
         }
     }

@@ -3,24 +3,29 @@
 //! `tidy` fails when a file of this folder is not named below; a test that nobody runs is worse than none.
 
 mod bad_input;
+mod check;
 mod config;
 mod db;
 mod doctor;
 mod edits;
+mod examples;
 mod explain;
 mod fleet;
 mod inspect;
 mod keys;
 mod lan;
 mod manners;
+mod new_channel;
 mod operator;
 mod orders;
 mod people;
 mod read;
 mod reload;
+mod scaffold;
 mod serve;
 mod source;
 mod survive;
 mod tidy;
+mod tour;
 mod types;
 mod wire;

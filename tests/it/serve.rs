@@ -30,6 +30,11 @@ impl Project {
         Self { _folder: folder, root }
     }
 
+    /// A project that is there already, in a folder that goes with it.
+    pub(crate) fn at(folder: TempDir, root: PathBuf) -> Self {
+        Self { _folder: folder, root }
+    }
+
     pub(crate) fn run(&self, args: &[&str]) -> Output {
         omctl(&self.root).args(args).stdin(Stdio::null()).output().unwrap()
     }

@@ -4,6 +4,8 @@
 //! sampled value is one, and for dates and uuids only if it is spelled canonically, so that a device's write never
 //! changes a spelling that other programs compare.
 
+mod checks;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +13,7 @@ use omctl_protocol::value::Value;
 use omctl_protocol::{AssignedBy, FieldType};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
+use self::checks::{Check, checks, ignores_case};
 use super::{ColumnShape, Reference, SAMPLE_ROWS, TableShape};
 use crate::backend::BackendError;
 use crate::backend::sqlite::plan::{LiveColumn, live_columns, quote, stored};
@@ -47,16 +50,21 @@ struct Object {
     name: String,
     is_view: bool,
     without_rowid: bool,
+    /// The text that made it.
+    sql: String,
 }
 
 fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
     connection
         .prepare(
-            "SELECT name, type = 'view', wr FROM pragma_table_list \
+            "SELECT name, type = 'view', wr, ifnull((SELECT sql FROM main.sqlite_schema AS made \
+                WHERE made.name = listed.name AND made.type = listed.type), '') FROM pragma_table_list AS listed \
              WHERE schema = 'main' AND type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
              AND name NOT IN ('om_applied', 'om_changes') ORDER BY name",
         )?
-        .query_map([], |row| Ok(Object { name: row.get(0)?, is_view: row.get(1)?, without_rowid: row.get(2)? }))?
+        .query_map([], |row| {
+            Ok(Object { name: row.get(0)?, is_view: row.get(1)?, without_rowid: row.get(2)?, sql: row.get(3)? })
+        })?
         .collect()
 }
 
@@ -70,6 +78,7 @@ fn shape(connection: &Connection, object: &Object) -> rusqlite::Result<TableShap
     for (column, samples) in live.iter().zip(&mut samples) {
         columns.push(column_shape(connection, object, column, samples, alias.as_deref(), &mut notes)?);
     }
+    judge_checks(object, &samples, &mut columns);
     let assigned_by = assigned_by(&key, &live, &columns, &samples, alias.as_deref());
     Ok(TableShape { name: object.name.clone(), is_view: object.is_view, key, assigned_by, columns, notes })
 }
@@ -137,6 +146,15 @@ fn column_shape(
     }
     let references =
         if object.is_view || column.generated { None } else { reference(connection, &object.name, &column.name)? };
+    let default = match &references {
+        None if !column.generated => column.default.as_deref().and_then(|sql| constant(sql, base)),
+        _ => None,
+    };
+    // SQLite does not hold a default to the declared length either.
+    let fits_default = |most: &u32| {
+        default.as_ref().and_then(Value::as_text).is_none_or(|text| text.chars().count() <= *most as usize)
+    };
+    let max_length = (base == FieldType::Text).then(|| max_length(&column.declared, samples)).flatten();
     let is_alias = alias.is_some_and(|alias| alias == column.name);
     let in_strict_key = object.without_rowid && column.key_place > 0;
     Ok(ColumnShape {
@@ -144,15 +162,40 @@ fn column_shape(
         declared: column.declared.clone(),
         kind: if references.is_some() { FieldType::Ref } else { base },
         base,
-        max_length: (base == FieldType::Text).then(|| max_length(&column.declared, samples)).flatten(),
+        max_length: max_length.filter(fits_default),
         required: (column.not_null || in_strict_key) && !is_alias && !column.generated,
-        default: match &references {
-            None if !column.generated => column.default.as_deref().and_then(|sql| constant(sql, base)),
-            _ => None,
-        },
+        default,
         read_only: column.generated,
         references,
+        values: Vec::new(),
+        checks: Vec::new(),
     })
+}
+
+/// What the table's CHECK constraints say of single columns: a closed list of words makes an enum, the rest is told.
+fn judge_checks(object: &Object, samples: &[Samples], columns: &mut [ColumnShape]) {
+    let all: Vec<Check> = if object.is_view { Vec::new() } else { checks(&object.sql) };
+    for check in &all {
+        let mut named = (0..columns.len()).filter(|n| check.names(&columns[*n].name));
+        let (Some(only), None) = (named.next(), named.next()) else { continue };
+        let (column, samples) = (&mut columns[only], &samples[only]);
+        let words = check.words_of(&column.name).filter(|words| {
+            let listed = |value: &Option<Value>| {
+                value.as_ref().and_then(Value::as_text).is_some_and(|text| words.iter().any(|word| word == text))
+            };
+            column.kind == FieldType::Text && !ignores_case(&object.sql) && samples.values.iter().all(listed)
+        });
+        match words {
+            Some(words) => {
+                (column.kind, column.base, column.max_length) = (FieldType::Enum, FieldType::Enum, None);
+                let default = column.default.take();
+                column.default =
+                    default.filter(|value| value.as_text().is_some_and(|text| words.iter().any(|word| word == text)));
+                column.values = words;
+            }
+            None => column.checks.push(check.text.clone()),
+        }
+    }
 }
 
 /// Whether the data only chose among the spellings of the declared family of types.

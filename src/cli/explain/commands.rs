@@ -63,6 +63,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl account set ana@example.com --claim 'regions=[north,south]'",
     ),
     entry(
+        "bad_field",
+        "the fields given for a new channel make no valid channel",
+        "a type or an option is unknown, a name cannot be a field's, or a reference names no channel",
+        "correct `--field`; nothing was written",
+        "omctl new channel visits --field customer:ref:customers",
+    ),
+    entry(
         "bad_import",
         "a file of accounts cannot be imported",
         "it is no CSV file, lacks the column `email`, has columns of other names, or lines with mistakes; each is named with its number",
@@ -208,6 +215,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "its table or a column is not in the backend, or not of a type that fits",
         "correct the channel's file, or the table; the lines above name what is missing",
         "omctl channel probe tickets",
+    ),
+    entry(
+        "missing_variable",
+        "a template has a variable without a value",
+        "its `template.yaml` gives no default, and nobody could be asked",
+        "say it with `--set`",
+        "omctl new fieldwork --set addr=127.0.0.1:7500",
     ),
     entry(
         "needs_activation",
@@ -369,6 +383,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "the lines marked `fail` say what",
         "do what their hints say, then look again",
         "omctl doctor",
+    ),
+    entry(
+        "unknown_variable",
+        "`--set` names a variable that the template has not",
+        "it is misspelt, or of another template",
+        "use a name that the template knows; the hint has the nearest",
+        "omctl new fieldwork --set addr=127.0.0.1:7500",
     ),
     entry(
         "unreachable",
