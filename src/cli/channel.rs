@@ -361,7 +361,7 @@ fn print_sql(cli: &Cli, local: &Local) -> Result<Exit, CliError> {
     let text: Vec<String> = sql.iter().map(|(name, sql)| format!("-- backend {name}\n{}", sql.trim_end())).collect();
     cli.ui.result(text.join("\n\n"), || {
         let sql: Value = sql.iter().map(|(name, sql)| json!({ "backend": name, "sql": sql })).collect();
-        json!({ "type": "result", "schema": "omctl.channel.install_sql/1", "backends": sql })
+        json!({ "type": "result", "schema": "omctl.channel.install.sql/1", "backends": sql })
     });
     Ok(Exit::Ok)
 }

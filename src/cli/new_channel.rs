@@ -92,7 +92,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         "backend": prepared.backend, "channels": prepared.channels, "skipped": skipped,
         "visible": prepared.unseen.is_empty(),
     });
-    write(cli, &prepared.plan, args.writing, "omctl.new_channel/1", members)?;
+    write(cli, &prepared.plan, args.writing, "omctl.new.channel/1", members)?;
     warn_unseen(cli, &prepared, args);
     if !args.writing.dry_run {
         editor::refresh(cli, &root);

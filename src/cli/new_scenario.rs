@@ -43,7 +43,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     let path = PathBuf::from(SCENARIOS_DIR).join(format!("{name}.yaml"));
     let content = Content::Template("scenario/scenario.yaml".to_owned(), context);
     let plan = Plan::new(&args.source.load()?, &root, vec![Wanted { path, content }])?;
-    write(cli, &plan, args.writing, "omctl.new_scenario/1", json!({ "scenario": name }))?;
+    write(cli, &plan, args.writing, "omctl.new.scenario/1", json!({ "scenario": name }))?;
     if !args.writing.dry_run {
         editor::refresh(cli, &root);
         cli.ui.next("omctl check");

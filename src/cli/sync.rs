@@ -75,7 +75,7 @@ fn rejected(cli: &Cli, args: RejectedArgs) -> Result<Exit, CliError> {
     let client = args.remote.connect(cli)?;
     let query = args.wanted.query();
     let found = block_on(async { Ok(client.rejected(&query).await?) })?.rejected;
-    cli.ui.result(table(&found), || json!({ "type": "result", "schema": "omctl.sync-rejected/1", "rejected": found }));
+    cli.ui.result(table(&found), || json!({ "type": "result", "schema": "omctl.sync.rejected/1", "rejected": found }));
     Ok(Exit::Ok)
 }
 
@@ -84,7 +84,7 @@ fn conflicts(cli: &Cli, args: ConflictsArgs) -> Result<Exit, CliError> {
     let query = args.wanted.query();
     let found = block_on(async { Ok(client.conflicts(&query).await?) })?.conflicts;
     cli.ui
-        .result(table(&found), || json!({ "type": "result", "schema": "omctl.sync-conflicts/1", "conflicts": found }));
+        .result(table(&found), || json!({ "type": "result", "schema": "omctl.sync.conflicts/1", "conflicts": found }));
     Ok(Exit::Ok)
 }
 

@@ -37,7 +37,7 @@ pub(super) fn inspect(cli: &Cli, args: &InspectArgs) -> Result<Exit, CliError> {
     cli.ui.result(page(&view), || {
         let mut json = json!(view);
         json["type"] = "result".into();
-        json["schema"] = "omctl.sync-inspect/1".into();
+        json["schema"] = "omctl.sync.inspect/1".into();
         json
     });
     Ok(Exit::Ok)
@@ -100,7 +100,7 @@ pub(super) fn trace(cli: &Cli, args: &TraceArgs) -> Result<Exit, CliError> {
     cli.ui.result(story(&trace), || {
         let mut json = json!(trace);
         json["type"] = "result".into();
-        json["schema"] = "omctl.sync-trace/1".into();
+        json["schema"] = "omctl.sync.trace/1".into();
         json
     });
     Ok(Exit::Ok)

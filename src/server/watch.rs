@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc;
 
 use super::reload::{ProjectFiles, Reload, Reloader};
-use crate::catalog::{CHANNELS_DIR, PROJECT_FILE, SEED_DIR};
+use crate::catalog::{CHANNELS_DIR, PROJECT_FILE, SCENARIOS_DIR, SEED_DIR};
 use crate::tasks::Tasks;
 
 /// How long nothing may happen before the files are read.
@@ -22,7 +22,7 @@ const QUIET_WITHIN: Duration = Duration::from_millis(300);
 const MISTAKE_STANDS: Duration = Duration::from_millis(60);
 
 /// The folders whose files belong to the project.
-const FOLDERS: [&str; 2] = [CHANNELS_DIR, SEED_DIR];
+const FOLDERS: [&str; 3] = [CHANNELS_DIR, SEED_DIR, SCENARIOS_DIR];
 
 /// Reloads the project whenever its files change, and tells what became of it. Ends with the tasks.
 ///

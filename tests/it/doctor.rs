@@ -27,7 +27,7 @@ fn a_fresh_project_is_well_and_nothing_is_made() {
     assert_eq!((code, &report["schema"]), (0, &"omctl.doctor/1".into()), "{report}");
     assert_eq!(status(&report, "store"), ("ok", "none yet"));
     assert_eq!(status(&report, "port").0, "ok");
-    assert!(!project.root.join(".openmobster").exists(), "doctor only looks");
+    assert!(!project.root.join(".openmobster/dev").exists(), "doctor only looks");
 }
 
 #[test]

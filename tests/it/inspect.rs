@@ -44,7 +44,7 @@ async fn a_write_is_traced_from_its_device_to_its_place_and_what_is_not_there_is
     world.exchange(&ana, ana.hello(1, 3), writes).await;
 
     let (code, traced) = ask(&world, &["sync", "trace", &ids[2]]).await;
-    assert_eq!((code, text(&traced["schema"])), (0, "omctl.sync-trace/1"), "{traced}");
+    assert_eq!((code, text(&traced["schema"])), (0, "omctl.sync.trace/1"), "{traced}");
     let steps = |traced: &Value| -> Vec<String> {
         traced["events"].as_array().unwrap().iter().map(|event| text(&event["step"]).to_owned()).collect()
     };
@@ -80,7 +80,7 @@ async fn a_write_is_traced_from_its_device_to_its_place_and_what_is_not_there_is
     assert_eq!(ask(&world, &["sync", "conflicts", "--account", "anna@example.com"]).await.0, 6);
 
     let (code, view) = ask(&world, &["sync", "inspect"]).await;
-    assert_eq!((code, text(&view["schema"])), (0, "omctl.sync-inspect/1"));
+    assert_eq!((code, text(&view["schema"])), (0, "omctl.sync.inspect/1"));
     let notes = view["channels"].as_array().unwrap().iter().find(|one| one["name"] == "notes").unwrap();
     assert_eq!((&notes["records"], &notes["tombstones"], &notes["waiting"]), (&json!(1), &json!(0), &json!(0)));
     let outbox = &view["devices"][0]["outbox"];

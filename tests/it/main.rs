@@ -5,6 +5,7 @@
 mod bad_input;
 mod check;
 mod config;
+mod contracts;
 mod db;
 mod doctor;
 mod edits;

@@ -104,7 +104,7 @@ async fn rejected_writes_and_lost_values_are_listed_newest_first_and_their_value
         let output = asked(&[words, &["--json"]].concat()).await;
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{words:?}: {output:?}"))
     };
-    let none = json!({ "type": "result", "schema": "omctl.sync-rejected/1", "rejected": [] });
+    let none = json!({ "type": "result", "schema": "omctl.sync.rejected/1", "rejected": [] });
     assert_eq!(json_of(&["sync", "rejected"]).await, none);
 
     let (ana, bo) = (world.phone_of("ana@example.com").await, world.phone_of("bo@example.com").await);
@@ -142,7 +142,7 @@ async fn rejected_writes_and_lost_values_are_listed_newest_first_and_their_value
     }
 
     let conflicts = json_of(&["sync", "conflicts"]).await;
-    assert_eq!(conflicts["schema"], "omctl.sync-conflicts/1");
+    assert_eq!(conflicts["schema"], "omctl.sync.conflicts/1");
     let one = &conflicts["conflicts"][0];
     assert_eq!((&one["losing"], &one["mutation"]["old"]), (&title("lost canary"), &title("first canary")));
     assert_eq!((&one["email"], &one["device_name"]), (&"bo@example.com".into(), &"a phone".into()));

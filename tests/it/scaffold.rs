@@ -161,7 +161,7 @@ fn a_new_scenario_is_one_that_checks() {
     told(folder.path(), &["new", "fieldwork"]);
     let root = folder.path().join("fieldwork");
     let made = json(&root, &["new", "scenario", "monday-morning"]);
-    assert_eq!((&made["scenario"], &made["schema"]), (&"monday-morning".into(), &"omctl.new_scenario/1".into()));
+    assert_eq!((&made["scenario"], &made["schema"]), (&"monday-morning".into(), &"omctl.new.scenario/1".into()));
     let text = std::fs::read_to_string(root.join("scenarios/monday-morning.yaml")).unwrap();
     assert!(text.contains("write: customers"), "{text}");
     let (code, _, error) = told(&root, &["check"]);

@@ -219,7 +219,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     entry(
         "missing_variable",
         "a template has a variable without a value",
-        "its `template.yaml` gives no default, and nobody could be asked",
+        "it gives none with `default(…)`, and nobody could be asked",
         "say it with `--set`",
         "omctl new fieldwork --set addr=127.0.0.1:7500",
     ),

@@ -112,6 +112,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "backend: crm",
     ),
     entry(
+        "ignored_folder",
+        "a folder stands where only files are read",
+        "channels, seeds and scenarios are single files",
+        "put the files into the folder above",
+        "channels/work_orders.yaml",
+    ),
+    entry(
         "missing_env",
         "a variable that the project refers to is not set",
         "`${env:NAME}` takes the value from the environment of the process",
@@ -139,6 +146,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "it marks the root of a project",
         "make a project, or go to it",
         "omctl new fieldwork",
+    ),
+    entry(
+        "no_right",
+        "a scenario writes what its accounts may not",
+        "the channel's `write:` does not name the role of the group",
+        "give the group a role that may, or change `write:`",
+        "accounts: { field: { role: tech, devices: 3 } }",
     ),
     entry(
         "no_scope",
@@ -204,6 +218,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "scope: [{ assignee: account.email }]",
     ),
     entry(
+        "unknown_group",
+        "a phase of a scenario names no group of accounts",
+        "a group is declared under `accounts:`, with the same name",
+        "declare it, or correct the name",
+        "accounts: { field: { devices: 3 } }",
+    ),
+    entry(
         "unknown_key",
         "the key is not known here",
         "it is misspelt, or belongs elsewhere",
@@ -216,6 +237,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "it is misspelt, or this version does not have it",
         "use one that the hint names",
         "crm: { kind: sqlite, path: crm.db }",
+    ),
+    entry(
+        "unknown_network",
+        "a scenario names no kind of network",
+        "the names are fixed: wifi, 4g, 3g, edge and others",
+        "write one of those that the hint lists",
+        "accounts: { field: { devices: 3, network: 3g } }",
     ),
     entry(
         "unknown_policy",
