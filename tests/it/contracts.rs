@@ -3,8 +3,6 @@
 //!
 //! `INSTA_UPDATE=always cargo test --test it contracts` writes it anew.
 
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
