@@ -35,6 +35,7 @@ pub(super) static PROJECT: &Keys = &[
 pub(super) static SERVER: &Keys = &[
     key("addr", "Address and port, for example 127.0.0.1:7400", form::address),
     key("data_dir", "Folder of the server's own data, relative to the project", form::text),
+    key("hosts", "Names beside the loopback ones that the server answers to: its public ones", form::texts),
     key("trusted_proxies", "Addresses or networks whose X-Forwarded-For is believed", form::texts),
 ];
 

@@ -168,6 +168,8 @@ pub struct ServerDecl {
     pub addr: Option<String>,
     /// `data_dir:`, relative to the project root.
     pub data_dir: Option<PathBuf>,
+    /// `hosts:`
+    pub hosts: Vec<String>,
     /// `trusted_proxies:`
     pub trusted_proxies: Vec<String>,
 }

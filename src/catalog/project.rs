@@ -81,6 +81,18 @@ fn server(node: &Node, server: &mut ServerDecl, report: &mut Report) {
     if let Some(node) = entries.get("data_dir") {
         server.data_dir = report.text(node, "`data_dir`").map(PathBuf::from);
     }
+    if let Some(node) = entries.get("hosts")
+        && let Some(hosts) = report.texts(node, "`hosts`")
+    {
+        for (at, host) in &hosts {
+            if !is_host(host) {
+                report
+                    .error(*at, "bad_value", format!("`{host}` is not the name of a host"))
+                    .with_hint("the name alone, as in app.example.com: no scheme, no port");
+            }
+        }
+        server.hosts = hosts.into_iter().map(|(_, host)| host).collect();
+    }
     if let Some(node) = entries.get("trusted_proxies")
         && let Some(proxies) = report.texts(node, "`trusted_proxies`")
     {
@@ -93,6 +105,13 @@ fn server(node: &Node, server: &mut ServerDecl, report: &mut Report) {
         }
         server.trusted_proxies = proxies.into_iter().map(|(_, proxy)| proxy).collect();
     }
+}
+
+fn is_host(text: &str) -> bool {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.len() <= 63 && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label)
 }
 
 fn is_network(text: &str) -> bool {

@@ -101,7 +101,12 @@ fn collect(catalog: &Catalog, settings: &Settings, written: &[Written], has_toke
         text: value,
         from,
     };
-    let proxies = &settings.trusted_proxies;
+    let list = |key: &str, setting: &Setting<Vec<String>>| Shown {
+        name: format!("server.{key}"),
+        value: setting.value.clone().into(),
+        text: if setting.value.is_empty() { "none".to_owned() } else { setting.value.join(", ") },
+        from: Giver::of(setting, server_line(key)),
+    };
     let mut shown = vec![
         text("name", catalog.name.clone(), line_of(&["name"]).map_or(Giver::Default, Giver::File)),
         text("env", env_name.to_owned(), Giver::of(&settings.env_name, None)),
@@ -112,12 +117,8 @@ fn collect(catalog: &Catalog, settings: &Settings, written: &[Written], has_toke
             settings.data_dir.value.display().to_string(),
             Giver::of(&settings.data_dir, server_line("data_dir")),
         ),
-        Shown {
-            name: "server.trusted_proxies".to_owned(),
-            value: proxies.value.clone().into(),
-            text: if proxies.value.is_empty() { "none".to_owned() } else { proxies.value.join(", ") },
-            from: Giver::of(proxies, server_line("trusted_proxies")),
-        },
+        list("hosts", &settings.hosts),
+        list("trusted_proxies", &settings.trusted_proxies),
     ];
     let backends = written.iter().filter(|one| one.path.first().is_some_and(|key| key == "backends"));
     shown.extend(backends.map(|one| text(&one.path.join("."), one.text.clone(), Giver::File(one.place.line))));

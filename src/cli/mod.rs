@@ -55,7 +55,7 @@ pub use exit::Exit;
 pub use ui::{Ui, diagnostic_json};
 
 use crate::catalog::{self, Catalog, Diagnostic, PROJECT_FILE, Severity};
-use crate::config::{FromFlags, FromProject, Settings, env_name as chosen_env};
+use crate::config::{FromFlags, Settings, env_name as chosen_env};
 use crate::live;
 
 /// Offline-first mobile sync with the systems a company already has.
@@ -184,9 +184,7 @@ impl Cli {
     /// # Errors
     /// Exit 3 where they cannot be used.
     pub fn settings(&self, catalog: &Catalog, flags: FromFlags) -> Result<Settings, CliError> {
-        let server = catalog.server.clone();
-        let project =
-            FromProject { addr: server.addr, data_dir: server.data_dir, trusted_proxies: server.trusted_proxies };
+        let project = remote::from_project(catalog.server.clone());
         Ok(Settings::resolve(&catalog.root, project, &environment, flags)?)
     }
 

@@ -118,8 +118,8 @@ impl Place {
 
 /// What the project file says about the server, for [`Settings::resolve`].
 pub(super) fn from_project(declared: ServerDecl) -> FromProject {
-    let ServerDecl { addr, data_dir, trusted_proxies } = declared;
-    FromProject { addr, data_dir, trusted_proxies }
+    let ServerDecl { addr, data_dir, hosts, trusted_proxies } = declared;
+    FromProject { addr, data_dir, hosts, trusted_proxies }
 }
 
 /// Runs a command's conversation with a server or a backend.

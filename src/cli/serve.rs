@@ -88,7 +88,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
         let server = ServerSettings {
             addr: lan.map_or(settings.addr.value, |lan| lan.listen),
             data_dir: settings.data_dir.value.clone(),
-            hosts: lan.iter().map(|lan| host(lan.shown)).collect(),
+            hosts: settings.hosts.value.iter().cloned().chain(lan.iter().map(|lan| host(lan.shown))).collect(),
             trusted_proxies: settings.trusted_proxies.value.clone(),
             tls: lan.map(Lan::addresses),
         };

@@ -58,6 +58,8 @@ pub struct FromProject {
     pub addr: Option<String>,
     /// `server.data_dir`
     pub data_dir: Option<PathBuf>,
+    /// `server.hosts`
+    pub hosts: Vec<String>,
     /// `server.trusted_proxies`
     pub trusted_proxies: Vec<String>,
 }
@@ -88,6 +90,8 @@ pub struct Settings {
     pub log: Setting<String>,
     /// Networks whose `Forwarded` headers are believed.
     pub trusted_proxies: Setting<Vec<String>>,
+    /// Names beside the loopback ones that the server answers to.
+    pub hosts: Setting<Vec<String>>,
 }
 
 /// Why the settings cannot be used.
@@ -162,12 +166,13 @@ impl Settings {
             project.data_dir.map(|dir| root.join(dir)),
             || root.join(DEFAULT_DATA_DIR),
         );
-        let trusted_proxies = match project.trusted_proxies {
-            none if none.is_empty() => Setting { value: none, origin: Origin::Default },
-            some => Setting { value: some, origin: Origin::ProjectFile },
+        let list = |value: Vec<String>| {
+            let origin = if value.is_empty() { Origin::Default } else { Origin::ProjectFile };
+            Setting { value, origin }
         };
+        let (trusted_proxies, hosts) = (list(project.trusted_proxies), list(project.hosts));
         let log = choose(flags.log, "--log", env("OMCTL_LOG"), "OMCTL_LOG", None, || DEFAULT_LOG.to_owned());
-        Ok(Self { addr, data_dir, env_name: env_name(env, flags.env_name.as_deref()), log, trusted_proxies })
+        Ok(Self { addr, data_dir, env_name: env_name(env, flags.env_name.as_deref()), log, trusted_proxies, hosts })
     }
 
     /// Whether a server without TLS may listen at the address: a client command may be told of any.

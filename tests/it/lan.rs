@@ -119,3 +119,23 @@ fn a_simulated_fleet_goes_through_tls_too() {
     let output = project.run(&args);
     assert!(output.status.success(), "{output:?}");
 }
+
+#[test]
+fn a_server_behind_a_proxy_answers_to_the_names_that_it_declares() {
+    use std::io::{Read as _, Write as _};
+    let project = Project::new();
+    let text = "version: 1\nserver: { addr: 127.0.0.1:0, hosts: [app.example.com] }\n";
+    std::fs::write(project.root.join("openmobster.yaml"), text).unwrap();
+    let serving = project.serve();
+    let status = |host: &str| {
+        let mut stream = std::net::TcpStream::connect(serving.ready["addr"].as_str().unwrap()).unwrap();
+        write!(stream, "GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    assert_eq!(["app.example.com", "APP.example.com:443", "127.0.0.1"].map(status), ["200", "200", "200"]);
+    assert_eq!(["other.example.com", "example.com"].map(status), ["421", "421"]);
+    std::fs::write(project.root.join("openmobster.yaml"), text.replace("app.example.com", "\"https://x\"")).unwrap();
+    assert_eq!(project.json(&["check"]).0, 3);
+}
