@@ -18,18 +18,8 @@ fn shape(value: &Value) -> String {
         Value::Number(_) => "number".to_owned(),
         Value::String(_) => "text".to_owned(),
         Value::Array(items) => {
-            // Members that only some elements have count, too.
-            let mut whole = items.first().cloned();
-            for item in items.iter().skip(1) {
-                if let (Some(Value::Object(whole)), Value::Object(item)) = (&mut whole, item) {
-                    for (name, value) in item {
-                        let slot = whole.entry(name.clone()).or_insert(Value::Null);
-                        if slot.is_null() {
-                            slot.clone_from(value);
-                        }
-                    }
-                }
-            }
+            // What only some elements have counts, too, in whatever order they come.
+            let whole = items.iter().cloned().reduce(merged);
             format!("[{}]", whole.as_ref().map(shape).unwrap_or_default())
         }
         Value::Object(members) => {
@@ -38,6 +28,25 @@ fn shape(value: &Value) -> String {
                 members.iter().map(|(name, value)| format!("{name}: {}", shape(value))).collect();
             format!("{{ {} }}", members.join(", "))
         }
+    }
+}
+
+/// Everything that one of two values has.
+fn merged(one: Value, other: Value) -> Value {
+    match (one, other) {
+        (Value::Null, other) => other,
+        (Value::Object(mut one), Value::Object(other)) => {
+            for (name, value) in other {
+                let known = one.remove(&name).unwrap_or_default();
+                one.insert(name, merged(known, value));
+            }
+            Value::Object(one)
+        }
+        (Value::Array(mut one), Value::Array(other)) => {
+            one.extend(other);
+            Value::Array(one)
+        }
+        (one, _) => one,
     }
 }
 
