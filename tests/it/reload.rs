@@ -12,7 +12,7 @@ use omctl_protocol::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use crate::fleet::{device, is_taken, receipts, serve};
+use crate::fleet::{activate, device, is_taken, receipts, serve};
 
 /// A served project whose files are watched.
 struct Served {
@@ -156,6 +156,29 @@ async fn a_scope_that_changes_takes_and_gives_at_once() {
     for app in [&ana, &ben] {
         shows(app, titles, &["of ana", "of ben"]).await;
         assert_eq!(*app.state().borrow(), ConnectionState::Live, "no socket was dropped");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_without_a_socket_hears_of_a_changed_scope_by_its_next_request() {
+    let mut served = Served::new(&[PROJECT, ("channels/tickets.yaml", TICKETS)]).await;
+    let ana = served.device("ana").await;
+    add(&ana, "of ana", "ana").await;
+    // It has never had a socket: each exchange is a request of its own, which is proved anew.
+    let ben = Mobster::builder(&served.folder.path().join("ben.db")).background(false).open().unwrap();
+    activate(&ben, &served.running, &address("ben")).await;
+    ben.sync_now().await.unwrap();
+    let titles = "SELECT title FROM tickets ORDER BY title";
+    shows(&ben, titles, &["of ana"]).await;
+    let own = TICKETS.replace("scope: public", "scope: { owner: account.email }");
+    for (text, expected) in [(own.as_str(), &[][..]), (TICKETS, &["of ana"]), (own.as_str(), &[])] {
+        served.save("channels/tickets.yaml", text).await;
+        while !served.running.sync.closed().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let synced = tokio::time::timeout(Duration::from_secs(10), ben.sync_now()).await;
+        synced.expect("a few exchanges are enough").unwrap();
+        shows(&ben, titles, expected).await;
     }
 }
 

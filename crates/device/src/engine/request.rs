@@ -17,7 +17,7 @@ impl Engine {
         (self.one_shot, self.refused) = (true, false);
         self.store.seal()?;
         let mut actions = Vec::new();
-        let list_scopes = self.store.take_list_scopes()?;
+        let list_scopes = self.store.lists_scopes()?;
         self.say_hello(None, list_scopes, &mut actions)?;
         let mut body = String::new();
         for action in actions {

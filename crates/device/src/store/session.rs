@@ -132,6 +132,9 @@ impl Store {
             return Ok(Welcomed::ListScopes);
         }
         self.session.history = Some((welcome.epoch, welcome.boot));
+        if self.lists_scopes()? {
+            self.intent(Durability::Normal, |conn, _| state::clear(conn, "list_scopes"))?;
+        }
         self.note_accepted(welcome.accepted)?;
         Ok(Welcomed::Live)
     }
@@ -147,16 +150,13 @@ impl Store {
         Ok(())
     }
 
-    /// Whether the next `hello` must list the scopes; asked once.
+    /// Whether the next `hello` must list the scopes: until one is welcomed. A request may be refused before anybody looks
+    /// at what it says.
     ///
     /// # Errors
     /// SQLite's.
-    pub(crate) fn take_list_scopes(&mut self) -> Result<bool> {
-        let list = state::get::<bool>(&self.conn, "list_scopes")?.unwrap_or(false);
-        if list {
-            self.intent(Durability::Normal, |conn, _| state::clear(conn, "list_scopes"))?;
-        }
-        Ok(list)
+    pub(crate) fn lists_scopes(&self) -> Result<bool> {
+        Ok(state::get::<bool>(&self.conn, "list_scopes")?.unwrap_or(false))
     }
 
     /// Remembers how far the server has the outbox durably.
