@@ -19,7 +19,12 @@ impl Admin {
         let order = Order { channel: ChannelName::from(channel), op, record, set, key };
         let Ordered { record, receipt } = self.sync.order((account.number, account.id), order).await?;
         let receipt = receipt.ok_or(AdminError::NotSettled)?;
-        tracing::info!(account = %account.email, channel, "an operator wrote a record of `{channel}`");
+        match receipt.is_rejected() {
+            true => {
+                tracing::info!(account = %account.email, channel, "a record of `{channel}` that an operator wrote was rejected")
+            }
+            false => tracing::info!(account = %account.email, channel, "an operator wrote a record of `{channel}`"),
+        }
         Ok(RecordWritten { record, receipt })
     }
 }

@@ -295,6 +295,12 @@ pub enum BackendError {
         /// Its words.
         message: String,
     },
+    /// Another one stands in its place: what was read of it before says nothing of this one. The next call meets it.
+    #[error("backend `{backend}` was replaced by another one")]
+    Replaced {
+        /// The backend's name in the project.
+        backend: String,
+    },
     /// The table or a column is not there (any more): the channel is paused.
     #[error("backend `{backend}` has no {what}")]
     Missing {
@@ -319,6 +325,13 @@ pub enum BackendError {
         /// Its last words.
         message: String,
     },
+}
+
+impl BackendError {
+    /// Whether the system as a whole is the trouble, so that the same may be asked again later.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Replaced { .. })
+    }
 }
 
 /// A row of a key that was asked for: none that matches the filter, one, or one that cannot be represented.

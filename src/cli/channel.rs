@@ -394,7 +394,7 @@ impl From<BackendError> for CliError {
     fn from(error: BackendError) -> Self {
         let (code, exit) = match &error {
             BackendError::Missing { .. } => ("missing", Exit::NotFound),
-            BackendError::Unavailable { .. } => ("backend_unavailable", Exit::Failed),
+            BackendError::Unavailable { .. } | BackendError::Replaced { .. } => ("backend_unavailable", Exit::Failed),
             BackendError::BadResponse { .. } => ("backend_bad_response", Exit::Failed),
             BackendError::Ambiguous { .. } => ("ambiguous", Exit::Failed),
         };

@@ -83,21 +83,8 @@ impl DataDir {
     pub fn tell_server(&self, file: &ServerFile) -> Result<(), DataDirError> {
         let (path, new) = (self.path.join(SERVER_FILE), self.path.join(format!("{SERVER_FILE}.new")));
         let text = serde_json::to_vec_pretty(file).expect("the file always has a JSON form");
-        let told = || -> std::io::Result<()> {
-            // A left-over may have other permissions: those of an existing file are kept by the system.
-            if new.exists() {
-                std::fs::remove_file(&new)?;
-            }
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true);
-            #[cfg(unix)]
-            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-            let mut handle = options.open(&new)?;
-            handle.write_all(&text)?;
-            handle.sync_all()?;
-            std::fs::rename(&new, &path)
-        };
-        told().map_err(|error| DataDirError::Io { path: path.clone(), message: error.to_string() })
+        let told = write_private(&path, &new, &text);
+        told.map_err(|error| DataDirError::Io { path: path.clone(), message: error.to_string() })
     }
 
     /// Removes what [`DataDir::tell_server`] wrote.
@@ -110,6 +97,22 @@ impl DataDir {
             _ => {}
         }
     }
+}
+
+/// Writes a file that only its owner reads, under the name `new` first: what a crash leaves half-written is not it.
+pub(super) fn write_private(path: &Path, new: &Path, content: &[u8]) -> std::io::Result<()> {
+    // A left-over may have other permissions: those of an existing file are kept by the system.
+    if new.exists() {
+        std::fs::remove_file(new)?;
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(new, path)
 }
 
 pub(super) fn make_private(path: &Path) -> std::io::Result<()> {

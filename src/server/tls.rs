@@ -4,8 +4,6 @@
 //! The certificate is made anew with each start: its names are those of today's network, and nobody looks at them but
 //! browsers.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +12,8 @@ use omctl_protocol::pin::Pin;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PublicKeyData as _, SanType};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::data_dir::write_private;
 
 /// The key's file in the data directory.
 pub const KEY_FILE: &str = "tls.key";
@@ -75,22 +75,8 @@ fn load_or_make(path: &Path) -> Result<KeyPair, TlsError> {
         Err(error) => return Err(wrong(error.to_string())),
     }
     let key = KeyPair::generate().map_err(|error| wrong(error.to_string()))?;
-    // Under another name first: what a crash leaves half-written is no key.
-    let new = path.with_extension("new");
-    let written = || -> std::io::Result<()> {
-        if new.exists() {
-            std::fs::remove_file(&new)?;
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&new)?;
-        file.write_all(key.serialize_pem().as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&new, path)
-    };
-    written().map_err(|error| wrong(error.to_string()))?;
+    let written = write_private(path, &path.with_extension("new"), key.serialize_pem().as_bytes());
+    written.map_err(|error| wrong(error.to_string()))?;
     Ok(key)
 }
 

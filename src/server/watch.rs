@@ -21,6 +21,9 @@ const QUIET_WITHIN: Duration = Duration::from_millis(300);
 /// How long a mistake has to stand before it is one: many editors empty a file before they write it.
 const MISTAKE_STANDS: Duration = Duration::from_millis(60);
 
+/// A larger file is none that anybody writes by hand; `catalog` refuses it.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
 /// The folders whose files belong to the project.
 const FOLDERS: [&str; 3] = [CHANNELS_DIR, SEED_DIR, SCENARIOS_DIR];
 
@@ -35,6 +38,7 @@ pub fn watch(
     tell: mpsc::UnboundedSender<Reload>,
 ) -> Result<(), notify::Error> {
     let (touched, touches) = mpsc::unbounded_channel();
+    let first = touched.clone();
     let root = files.root.clone();
     let watcher = notify::recommended_watcher(move |event: Result<notify::Event, notify::Error>| {
         // Where events were lost, everything may have changed.
@@ -48,7 +52,8 @@ pub fn watch(
     let mut watching = Watching { watcher, files, reloader, touches, tell, seen: BTreeMap::new() };
     watching.watcher.watch(&watching.files.root, RecursiveMode::NonRecursive)?;
     watching.watch_folders();
-    watching.seen = fingerprint(&watching.files.root);
+    // What was saved after the server had read the files, and before this, is noticed too.
+    let _listening = first.send(());
     tasks.start("watch", async move { watching.run().await });
     Ok(())
 }
@@ -60,7 +65,7 @@ struct Watching {
     touches: mpsc::UnboundedReceiver<()>,
     tell: mpsc::UnboundedSender<Reload>,
     /// The files as they were read last.
-    seen: BTreeMap<PathBuf, [u8; 32]>,
+    seen: Files,
 }
 
 impl Watching {
@@ -69,7 +74,7 @@ impl Watching {
             self.quiet().await;
             // One of them may have been made, or be another one by now.
             self.watch_folders();
-            let now = fingerprint(&self.files.root);
+            let now = self.look().await;
             if now == self.seen {
                 continue;
             }
@@ -91,14 +96,14 @@ impl Watching {
         }
     }
 
-    async fn read(&mut self, mut files: BTreeMap<PathBuf, [u8; 32]>) -> Reload {
+    async fn read(&mut self, mut files: Files) -> Reload {
         loop {
             let had_trouble = self.reloader.has_trouble();
             let reload = self.reloader.reload(&self.files).await;
             if let Reload::Refused { .. } = reload {
                 tokio::time::sleep(MISTAKE_STANDS).await;
             }
-            let now = fingerprint(&self.files.root);
+            let now = self.look().await;
             if now == files {
                 self.seen = files;
                 // That a mistake was taken back is news, though nothing is other than before.
@@ -109,6 +114,11 @@ impl Watching {
             }
             files = now;
         }
+    }
+
+    async fn look(&self) -> Files {
+        let root = self.files.root.clone();
+        Tasks::blocking(move || fingerprint(&root)).await
     }
 
     /// Folders that are not there are watched once they are: the root tells.
@@ -130,15 +140,24 @@ fn is_ours(root: &Path, path: &Path) -> bool {
     inside == Path::new(PROJECT_FILE) || FOLDERS.iter().any(|folder| inside.starts_with(folder))
 }
 
-/// Every file of the project with the hash of its content; one that cannot be read has that of nothing.
-fn fingerprint(root: &Path) -> BTreeMap<PathBuf, [u8; 32]> {
+/// Every file of the project with the hash of its content.
+type Files = BTreeMap<PathBuf, [u8; 32]>;
+
+/// A pipe would never end, and what is too large to be one of ours is told by its size: such a file, and one that cannot be
+/// read, has the hash of what is known of it.
+fn fingerprint(root: &Path) -> Files {
+    let content = |path: &Path| {
+        let Ok(about) = std::fs::metadata(path) else { return Vec::new() };
+        let size = about.len().to_be_bytes().to_vec();
+        if about.is_file() && about.len() <= FILE_BYTES_MAX { std::fs::read(path).unwrap_or_default() } else { size }
+    };
     let in_folders = FOLDERS.iter().filter_map(|folder| std::fs::read_dir(root.join(folder)).ok());
     let files = in_folders.flat_map(|entries| entries.flatten().map(|entry| entry.path()));
     std::iter::once(root.join(PROJECT_FILE))
         .chain(files)
         .map(|path| {
-            let content = std::fs::read(&path).unwrap_or_default();
-            (path, Sha256::digest(content).into())
+            let hash = Sha256::digest(content(&path)).into();
+            (path, hash)
         })
         .collect()
 }

@@ -60,18 +60,31 @@ impl Store {
             .await
     }
 
-    /// Notes how all records of a channel are placed in scopes now; `None` while they are being placed anew.
+    /// Notes that not all records of a channel are placed in one way any more, until [`Store::finish_placing`].
     ///
     /// # Errors
     /// Those of writing.
-    pub async fn set_placing(&self, channel: ChannelNo, placing: Option<String>) -> Result<(), StoreError> {
+    pub async fn begin_placing(&self, channel: ChannelNo) -> Result<(), StoreError> {
+        self.writer.run(move |_, connection| note_placing(connection, channel, None)).await
+    }
+
+    /// Notes that all records of a channel were placed by this generation, and how. `false`: a later one has begun since, which
+    /// may place them otherwise; nothing is noted then.
+    ///
+    /// # Errors
+    /// Those of writing.
+    pub async fn finish_placing(
+        &self,
+        channel: ChannelNo,
+        placing: String,
+        generation: u64,
+    ) -> Result<bool, StoreError> {
         self.writer
-            .run(move |_, connection| {
-                const UPDATE: &str = "UPDATE channel SET placing = :placing WHERE number = :channel";
-                connection
-                    .execute(UPDATE, named_params! { ":placing": placing, ":channel": channel })
-                    .map(drop)
-                    .map_err(sqlite_error)
+            .run(move |state, connection| {
+                if state.generation != generation {
+                    return Ok(false);
+                }
+                note_placing(connection, channel, Some(&placing)).map(|()| true)
             })
             .await
     }
@@ -104,6 +117,14 @@ impl Store {
             })
             .await
     }
+}
+
+fn note_placing(connection: &Connection, channel: ChannelNo, placing: Option<&str>) -> Result<(), StoreError> {
+    const UPDATE: &str = "UPDATE channel SET placing = :placing WHERE number = :channel";
+    connection
+        .execute(UPDATE, named_params! { ":placing": placing, ":channel": channel })
+        .map(drop)
+        .map_err(sqlite_error)
 }
 
 /// A channel's durable numbers.

@@ -10,15 +10,20 @@ use super::{AccountNo, ChannelNo, ScopeNo, Store, StoreError, sqlite_error};
 
 impl Store {
     /// Notes what an account may see now, and tells since which position, in the same order: the newest one, where it
-    /// could not before. What it may not see any more is forgotten.
+    /// could not before. What it may not see any more is forgotten, if these are `all` that it may see.
     ///
     /// # Errors
     /// Those of reading and writing.
-    pub async fn note_granted(&self, account: AccountNo, scopes: Vec<ScopeNo>) -> Result<Vec<Position>, StoreError> {
+    pub async fn note_granted(
+        &self,
+        account: AccountNo,
+        scopes: Vec<ScopeNo>,
+        all: bool,
+    ) -> Result<Vec<Position>, StoreError> {
         // Nearly always nothing changed, and a read does not wait for the disk.
         let noted = self.read(move |connection| granted_to(connection, account)).await?;
         let known: Vec<Position> = scopes.iter().filter_map(|scope| noted.get(scope).copied()).collect();
-        if known.len() == scopes.len() && noted.len() == scopes.len() {
+        if known.len() == scopes.len() && (noted.len() == scopes.len() || !all) {
             return Ok(known);
         }
         self.writer
@@ -27,7 +32,7 @@ impl Store {
                 const NOTE: &str = "INSERT INTO granted (account, scope, since) VALUES (:account, :scope, :since)";
                 let noted = granted_to(connection, account)?;
                 let wanted: HashSet<ScopeNo> = scopes.iter().copied().collect();
-                for gone in noted.keys().filter(|scope| !wanted.contains(scope)) {
+                for gone in noted.keys().filter(|scope| all && !wanted.contains(scope)) {
                     connection
                         .prepare_cached(FORGET)
                         .and_then(|mut forget| forget.execute(named_params! { ":account": account, ":scope": gone }))

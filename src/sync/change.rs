@@ -25,21 +25,37 @@ impl Sync {
         let before = self.inner.live.current();
         let closing: Vec<&Arc<LiveChannel>> = live.channels.values().filter(|channel| is_misplaced(channel)).collect();
         for channel in &closing {
-            self.inner.store.set_placing(ChannelNo(channel.number), None).await?;
+            self.inner.store.begin_placing(ChannelNo(channel.number)).await?;
         }
         let names: Vec<ChannelName> = closing.into_iter().map(|channel| channel.name().clone()).collect();
-        self.close(names.iter().cloned());
-        for channel in before.channels.values() {
-            let has_moved = live.channels.get(channel.name()).is_none_or(|now| now.epoch != channel.epoch);
-            if has_moved {
-                // What is known of it is of a place that it has left.
-                self.inner.names.forget(channel.number);
-                self.inner.health.lock().expect("nobody panics while noting health").remove(channel.name());
-            }
+        self.know_again(&before, &live).await?;
+        {
+            // In one step: whoever opens a channel looks at what is live under the same lock.
+            let mut closed = self.inner.closed.lock().expect("nobody panics while closing");
+            closed.extend(names.iter().cloned());
+            self.inner.live.swap(live);
         }
-        self.inner.live.swap(live);
         self.watch_backends();
         Ok(names)
+    }
+
+    /// Takes over what the store knows of the channels that were not there before, or not in this home, and forgets how it
+    /// stood with those that are gone.
+    async fn know_again(&self, before: &Live, now: &Live) -> Result<(), SyncError> {
+        let is_same = |one: &LiveChannel, other: &Live| {
+            other.channels.get(one.name()).is_some_and(|known| known.epoch == one.epoch)
+        };
+        for channel in before.channels.values().filter(|channel| !is_same(channel, now)) {
+            self.inner.health.lock().expect("nobody panics while noting health").remove(channel.name());
+        }
+        let fresh: BTreeSet<u64> =
+            now.channels.values().filter(|channel| !is_same(channel, before)).map(|channel| channel.number).collect();
+        if !fresh.is_empty() {
+            let known = self.inner.store.id_map().await?;
+            fresh.iter().for_each(|number| self.inner.names.forget(*number));
+            self.inner.names.add(known.into_iter().filter(|mapping| fresh.contains(&mapping.channel.0)).collect());
+        }
+        Ok(())
     }
 
     /// Places the records of closed channels by the rules that are live, and opens each channel when it is done. Returns
@@ -53,18 +69,18 @@ impl Sync {
         loop {
             let live = self.inner.live.current();
             // One that is not declared any more has nothing to be opened for.
-            let gone = |name: &&ChannelName| !live.channels.contains_key(*name);
-            self.reopen(&self.closed().iter().filter(gone).cloned().collect::<Vec<_>>());
+            self.reopen(|name, live| !live.channels.contains_key(name));
             let Some(channel) = self.closed().iter().find_map(|name| live.channels.get(name).cloned()) else {
                 return Ok(records);
             };
             records += self.place_records(&live, &channel).await?;
             // While it was done, another generation may have come, which places them otherwise.
-            let now = self.inner.live.current();
-            if now.channels.get(channel.name()).is_some_and(|now| now.placing == channel.placing) {
-                let number = ChannelNo(channel.number);
-                self.inner.store.set_placing(number, Some(channel.placing.clone())).await?;
-                self.reopen(&[channel.name().clone()]);
+            let number = ChannelNo(channel.number);
+            if self.inner.store.finish_placing(number, channel.placing.clone(), live.generation).await? {
+                self.reopen(|name, live| {
+                    let is_so = |now: &Arc<LiveChannel>| now.placing == channel.placing;
+                    name == channel.name() && live.channels.get(name).is_some_and(is_so)
+                });
             }
         }
     }
@@ -76,9 +92,9 @@ impl Sync {
         // Parents before children is not needed: a child reads its parents' values, not their places.
         for channel in live.channels.values().filter(|channel| is_misplaced(channel)) {
             let number = ChannelNo(channel.number);
-            self.inner.store.set_placing(number, None).await?;
+            self.inner.store.begin_placing(number).await?;
             self.place_records(live, channel).await?;
-            self.inner.store.set_placing(number, Some(channel.placing.clone())).await?;
+            self.inner.store.finish_placing(number, channel.placing.clone(), live.generation).await?;
         }
         Ok(())
     }
@@ -124,13 +140,11 @@ impl Sync {
         self.inner.closed.lock().expect("nobody panics while closing").contains(channel)
     }
 
-    fn close(&self, channels: impl Iterator<Item = ChannelName>) {
-        self.inner.closed.lock().expect("nobody panics while closing").extend(channels);
-    }
-
-    fn reopen(&self, channels: &[ChannelName]) {
+    /// Opens the channels of which this is true, beside what is live at that moment.
+    fn reopen(&self, is_ready: impl Fn(&ChannelName, &Live) -> bool) {
         let mut closed = self.inner.closed.lock().expect("nobody panics while closing");
-        closed.retain(|channel| !channels.contains(channel));
+        let live = self.inner.live.current();
+        closed.retain(|channel| !is_ready(channel, &live));
     }
 }
 

@@ -64,8 +64,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// How often the live system is probed again: its tables may change under us.
 const PROBE_EVERY: Duration = Duration::from_secs(30);
 
-/// How often it is probed whether a paused channel can go on.
-const PROBE_PAUSED_EVERY: Duration = Duration::from_secs(2);
+/// How often it is probed whether a paused channel can go on, or a channel that promises less can promise more.
+const PROBE_RESTLESS_EVERY: Duration = Duration::from_secs(2);
 
 /// What a watcher remembers between its rounds.
 #[derive(Default)]
@@ -85,6 +85,14 @@ struct Defined {
 }
 
 impl Watch {
+    /// Forgets the channels that are not declared any more: one that comes back is met for the first time.
+    fn leave(&mut self, live: &Live) {
+        let is_there = |name: &ChannelName| live.channels.contains_key(name);
+        self.defined.retain(|name, _| is_there(name));
+        self.probed.retain(|name, _| is_there(name));
+        self.swept.retain(|name, _| is_there(name));
+    }
+
     /// Looks whether a channel is defined as it was: else it is probed and read whole again.
     fn meet(&mut self, channel: &LiveChannel) {
         let defined =
@@ -115,15 +123,20 @@ impl Sync {
             let live = self.inner.live.current();
             let Some(backend) = live.backends.get(&name).cloned() else {
                 self.inner.ingesting.lock().expect("nobody panics while starting ingest").remove(&name);
+                // It may have come back in this very moment, when it still had a watcher.
+                self.watch_backends();
                 return;
             };
             match self.watch_once(&live, &backend, &mut watch).await {
                 Ok(()) => tokio::time::sleep(limits::QUEUE_POLL_EVERY).await,
                 Err(SyncError::Store(StoreError::Closed)) => return,
                 Err(error) => {
-                    if matches!(error, SyncError::Backend(BackendError::Missing { .. })) {
+                    match error {
                         // The probe tells which channel it is, and the others go on.
-                        watch.probed.clear();
+                        SyncError::Backend(BackendError::Missing { .. }) => watch.probed.clear(),
+                        // What was known of it was known of another one.
+                        SyncError::Backend(BackendError::Replaced { .. }) => watch = Watch::default(),
+                        _ => {}
                     }
                     tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
                     tokio::time::sleep(RETRY).await;
@@ -141,9 +154,13 @@ impl Sync {
         let mut queued = Vec::new();
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
+        watch.leave(live);
         for channel in channels_of(live, backend.name()) {
             watch.meet(channel);
-            let every = if self.is_paused(channel.name()) { PROBE_PAUSED_EVERY } else { PROBE_EVERY };
+            // Something was committed there: perhaps what a better promise needs (`omctl channel install`).
+            let may_improve = !quiet && self.health_of(channel.name()).delivery() == Delivery::BestEffort;
+            let is_restless = may_improve || self.is_paused(channel.name());
+            let every = if is_restless { PROBE_RESTLESS_EVERY } else { PROBE_EVERY };
             let due = watch.probed.get(channel.name()).is_none_or(|at| at.elapsed() >= every);
             if due {
                 self.probe(channel, backend).await?;

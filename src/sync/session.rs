@@ -296,7 +296,8 @@ impl Session {
         let mut scopes = Scopes { digest: granted.digest(self.closed.keys()), lost, ..Scopes::default() };
         let keys = granted.scopes.iter().map(|(key, (channel, _))| (ChannelNo(*channel), key.clone())).collect();
         let numbers = self.sync.inner.store.scope_numbers(keys).await?;
-        let since = self.sync.inner.store.note_granted(self.who.account, numbers.clone()).await?;
+        let since =
+            self.sync.inner.store.note_granted(self.who.account, numbers.clone(), granted.closed.is_empty()).await?;
         let before = std::mem::take(&mut self.scopes);
         for ((key, (_, channel)), (number, since)) in granted.scopes.into_iter().zip(numbers.into_iter().zip(since)) {
             let cursor = held.get(&key).copied();

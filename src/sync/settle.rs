@@ -157,19 +157,17 @@ impl Sync {
     ) -> Result<(), SyncError> {
         let several = run.len() > 1;
         match self.try_run(live, who, backend, &run).await {
-            Err(SyncError::Backend(error)) if several && !matches!(error, BackendError::Unavailable { .. }) => {
+            Err(SyncError::Backend(error)) if several && !error.is_outage() => {
                 // One of them poisons the run: each alone.
                 for item in run {
                     self.settle_alone(live, who, backend, item).await?;
                 }
                 Ok(())
             }
-            Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
-                match run.into_iter().next() {
-                    Some(item) => self.set_aside_or_fail(who, item, error).await,
-                    None => Ok(()),
-                }
-            }
+            Err(SyncError::Backend(error)) if !error.is_outage() => match run.into_iter().next() {
+                Some(item) => self.set_aside_or_fail(who, item, error).await,
+                None => Ok(()),
+            },
             other => other,
         }
     }
@@ -182,9 +180,7 @@ impl Sync {
         item: Item,
     ) -> Result<(), SyncError> {
         match self.try_run(live, who, backend, std::slice::from_ref(&item)).await {
-            Err(SyncError::Backend(error)) if !matches!(error, BackendError::Unavailable { .. }) => {
-                self.set_aside_or_fail(who, item, error).await
-            }
+            Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, item, error).await,
             other => other,
         }
     }

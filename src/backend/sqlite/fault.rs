@@ -17,6 +17,8 @@ pub(super) enum Fault {
     Bad(String),
     /// The commit failed in a way that leaves its effect open, and there is no dedupe row to ask.
     Ambiguous(String),
+    /// Another file stands in the place of the one that is open.
+    Replaced,
 }
 
 impl From<rusqlite::Error> for Fault {
@@ -33,6 +35,7 @@ impl Fault {
             Self::Missing(what) => BackendError::Missing { backend, what },
             Self::Bad(message) => BackendError::BadResponse { backend, message },
             Self::Ambiguous(message) => BackendError::Ambiguous { backend, message },
+            Self::Replaced => BackendError::Replaced { backend },
             Self::Sql(error) => match missing(&error) {
                 Some(what) => BackendError::Missing { backend, what },
                 None => match primary_code(&error) {

@@ -26,6 +26,19 @@ enum Verdict {
     Reopen,
 }
 
+/// Which file stands at a path: an open one stays open when another is put in its place.
+#[cfg(unix)]
+fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// Where files have no number, an open one cannot be replaced.
+#[cfg(not(unix))]
+fn identity_of(_path: &Path) -> Option<(u64, u64)> {
+    None
+}
+
 /// A thread with one connection.
 pub(super) struct Worker {
     backend: Arc<str>,
@@ -40,14 +53,24 @@ impl Worker {
         let name = format!("{backend}-{}", if writes { "write" } else { "read" });
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let mut connection = None;
+            let mut identity = None;
             let mut state = State::default();
             while let Some(job) = waiting.blocking_recv() {
+                let is_replaced = connection.is_some() && identity_of(&path) != identity;
+                if is_replaced {
+                    connection = None;
+                }
                 if connection.is_none() {
                     state = state.reopened();
                 }
                 let opened = match &mut connection {
+                    _ if is_replaced => Err(Fault::Replaced),
                     Some(connection) => Ok(connection),
-                    none => open(&path, writes).map(|opened| none.insert(opened)),
+                    none => {
+                        // Looked at first: a file that is put in its place meanwhile is then found at the next job.
+                        identity = identity_of(&path);
+                        open(&path, writes).map(|opened| none.insert(opened))
+                    }
                 };
                 let job = AssertUnwindSafe(|| job(opened.map(|connection| (connection, &mut state))));
                 // A panic costs its caller the answer (a dropped channel), and everybody the connection, but no more.

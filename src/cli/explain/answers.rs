@@ -2,349 +2,353 @@
 
 use super::{Entry, Where};
 
-const fn entry(
-    code: &'static str,
-    means: &'static str,
-    why: &'static str,
-    then: &'static str,
-    example: &'static str,
-) -> Entry {
-    Entry { code, at: Where::Answers, means, why, then, example }
-}
+const HERE: Where = Where::Answers;
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(
+    HERE.says(
         "account_disabled",
         "the account may do nothing at the moment",
         "an administrator disabled it",
         "enable it again, if that is meant",
         "omctl account list",
     ),
-    entry(
+    HERE.says(
         "bad_body",
         "the body of the request ended too early",
         "the connection broke, or a proxy cut it off",
         "send it again",
         "curl -v http://127.0.0.1:7400/healthz",
     ),
-    entry(
+    HERE.says(
         "bad_frame",
         "a line of the session is no frame of the protocol",
         "it is no JSON object, or has a type that is not known",
         "a bug of the client: compare it with docs/protocol.md",
         "{\"t\":\"bye\"}",
     ),
-    entry(
+    HERE.says(
         "bad_host",
         "the server does not answer to the name in the address",
         "it protects itself against sites that make a browser call it by a name of theirs",
         "use the address that `omctl serve` printed",
         "curl http://127.0.0.1:7400/healthz",
     ),
-    entry(
+    HERE.says(
         "bad_json",
         "the body is not JSON",
         "the hint has line and column",
         "correct the body",
         "curl -H 'Content-Type: application/json' -d '{\"email\":\"ana@example.com\"}' …",
     ),
-    entry(
+    HERE.says(
         "bad_value",
         "a value of the request is not one that belongs there",
         "it is not of its field's type or out of its range; `field` names it",
         "correct the value",
         "omctl account add ana@example.com",
     ),
-    entry(
+    HERE.says(
         "batch_too_large",
         "one frame has more than 1,000 mutations",
         "the client packs too many together",
         "a bug of the client: send them in several frames",
         "docs/protocol.md, section 14",
     ),
-    entry(
+    HERE.says(
         "body_too_large",
         "the body is larger than this path takes",
         "256 KiB, or 8 MiB for /v1/sync",
         "send less at a time",
         "docs/protocol.md, section 14",
     ),
-    entry(
+    HERE.says(
         "busy",
         "the server has too much of this to do at the moment",
         "many passwords are checked at a time, and each is meant to be slow",
         "try again after a moment",
         "Retry-After: 1",
     ),
-    entry(
+    HERE.says(
         "changed",
         "what was looked at has changed meanwhile",
         "more deletes are held by now than the operator was shown",
         "look again, then repeat it",
         "omctl channel show tickets",
     ),
-    entry(
+    HERE.says(
         "code_expired",
         "the activation code is too old",
         "codes are good for ten minutes",
         "make a new one",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "code_used",
         "the activation code was used before",
         "a code activates one device",
         "make a new one",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "content_type",
         "the body must be JSON, and must say so",
         "the Content-Type header is missing or names something else",
         "send the header",
         "Content-Type: application/json",
     ),
-    entry(
+    HERE.says(
         "cross_site",
         "a page of another site tried to call the server",
         "the Origin header names a site that is not ours",
         "open the page from the server itself",
         "Origin: http://127.0.0.1:7400",
     ),
-    entry(
+    HERE.says(
         "device_revoked",
         "the device was taken out of service",
         "an administrator revoked it, or its refresh token was used twice",
         "activate it again: its rows and unsent changes are kept",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "device_wiped",
         "the device is to forget its data",
         "an administrator wiped it",
         "activate it again, if it is found",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "duplicate_key",
         "an object in the body names a field twice",
         "of two readers one would take the first value and the other the second",
         "send each field once",
         "{\"email\":\"ana@example.com\"}",
     ),
-    entry(
+    HERE.says(
         "exists",
         "there is already one of that name",
         "an account has this address",
         "change the existing one",
         "omctl account set ana@example.com --role tech",
     ),
-    entry(
+    HERE.says(
         "fenced",
         "a newer session of the same device has begun",
         "the app connected again, or runs twice over the same file",
         "the newer one goes on; run one app over a file",
         "docs/protocol.md, section 4",
     ),
-    entry(
+    HERE.says(
         "forbidden",
         "the caller is known, and may not do this",
         "a device's token opens what devices do, an administrator's token what operators do",
         "use the right token",
         "export OMCTL_TOKEN=$(jq -r .token .openmobster/dev/server.json)",
     ),
-    entry(
+    HERE.says(
         "hello_expected",
         "the session must begin with hello",
         "another frame came first",
         "a bug of the client: say hello first",
         "docs/protocol.md, section 4",
     ),
-    entry(
+    HERE.says(
         "hello_timeout",
         "no hello came within ten seconds",
         "the client connected and said nothing",
         "a bug of the client, or a very bad network: connect again",
         "docs/protocol.md, section 4",
     ),
-    entry(
+    HERE.says(
         "internal",
         "the server failed",
         "its log has the reason under the same request id",
         "look there; if it is a bug, report it",
         "grep REQUEST_ID server.log",
     ),
-    entry(
+    HERE.says(
         "invalid_code",
         "there is no such activation code",
         "it is mistyped, or of another server",
         "type it again, or make a new one",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "invalid_credentials",
         "address and password do not belong together",
         "one of them is wrong, or there is no such account: nobody is told which",
         "try again, or activate by a code",
         "omctl account code ana@example.com",
     ),
-    entry(
+    HERE.says(
         "invalid_proof",
         "the signature is not right",
         "the device's key is another one, or the nonce is too old or already used",
         "ask for a new nonce, once; then activate again",
         "docs/protocol.md, section 3",
     ),
-    entry(
+    HERE.says(
         "invalid_token",
         "the token is none of this server's",
         "the server was restarted (an administrator's token is new with each start), or its store was replaced",
         "take the token that is in force; a device renews its own",
         "export OMCTL_TOKEN=$(jq -r .token .openmobster/dev/server.json)",
     ),
-    entry(
+    HERE.says(
         "invalid_utf8",
         "the body is not UTF-8 text",
         "it is written in another encoding",
         "send UTF-8",
         "curl --data-binary @body.json …",
     ),
-    entry(
+    HERE.says(
         "malformed_header",
         "the Host or Origin header cannot be read, or is there twice",
         "a client or proxy writes it wrongly",
         "correct the client",
         "Host: 127.0.0.1:7400",
     ),
-    entry(
+    HERE.says(
         "method_not_allowed",
         "this path has another method",
         "for example GET where POST is meant",
         "see docs/protocol.md for the method",
         "curl -X POST …",
     ),
-    entry("missing_field", "the body lacks a field", "`field` names it", "send it", "{\"email\":\"ana@example.com\"}"),
-    entry(
+    HERE.says(
+        "missing_field",
+        "the body lacks a field",
+        "`field` names it",
+        "send it",
+        "{\"email\":\"ana@example.com\"}",
+    ),
+    HERE.says(
         "no_access",
         "the device or its account may not act any more",
         "the device was revoked, or its account disabled or removed, while it was connected",
         "activate it again, once the account may act",
         "omctl device show 0197",
     ),
-    entry(
+    HERE.says(
         "nonce_required",
         "the device must prove that it holds its key",
         "the request had no proof, or an old one",
         "sign the nonce of this answer and send the request again; libraries do so by themselves",
         "docs/protocol.md, section 3",
     ),
-    entry(
+    HERE.says(
         "not_found",
         "there is nothing at this path, or no such account, device or channel",
         "it is misspelt, or on another server",
         "list what there is",
         "omctl account list",
     ),
-    entry(
+    HERE.says(
         "not_settled",
         "the write is accepted and will be done, but its backend has not answered yet",
         "the backend is slow or down, or the channel is paused",
         "look at the backend; the same command with the same --key asks for the receipt",
         "omctl channel update tickets 42 --as ana@example.com --set status=done --key import-7",
     ),
-    entry(
+    HERE.says(
         "protocol_version",
         "the device speaks another version of the protocol",
         "app and server are of different ages",
         "update the older one",
         "omctl version",
     ),
-    entry(
+    HERE.says(
         "seq_gap",
         "mutations are missing between those that the server has and those that came",
         "some were lost on the way; `expected` says from where to send again",
         "nothing: the library sends them again",
         "docs/protocol.md, section 11",
     ),
-    entry(
+    HERE.says(
         "seq_payload_mismatch",
         "a number came again with another content",
         "the device's file is a copy of an older one, such as a restored backup",
         "nothing: the library begins a new history and sends again what has no receipt",
         "docs/protocol.md, section 11",
     ),
-    entry(
+    HERE.says(
         "shutting_down",
         "the server is stopping",
         "somebody ended it, or a new version is installed",
         "try again after a moment",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "storage_full",
         "the server's disk is full; nothing was written",
         "the data directory's disk has no room",
         "make room: devices keep their changes and send them again",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "timeout",
         "the request did not arrive whole in time",
         "the client or the network is too slow",
         "send it again",
         "Retry-After: 1",
     ),
-    entry(
+    HERE.says(
         "token_expired",
         "the token is past its end",
         "access tokens live an hour, unused refresh tokens 90 days",
         "renew it by POST /v1/token; libraries do so by themselves",
         "docs/protocol.md, section 2",
     ),
-    entry(
+    HERE.says(
         "token_reused",
         "a refresh token was used a second time, so all tokens of the device are void",
         "somebody has a copy of it: a restored backup, or a thief",
         "activate the device again",
         "omctl account code ana@example.com",
     ),
-    entry("too_deep", "the JSON is nested too deeply", "64 levels are allowed", "send it flatter", "{\"a\":{\"b\":1}}"),
-    entry(
+    HERE.says(
+        "too_deep",
+        "the JSON is nested too deeply",
+        "64 levels are allowed",
+        "send it flatter",
+        "{\"a\":{\"b\":1}}",
+    ),
+    HERE.says(
         "too_many_hellos",
         "one session said hello a thousand times",
         "the client begins again and again",
         "connect again",
         "docs/protocol.md, section 14",
     ),
-    entry(
+    HERE.says(
         "too_many_tries",
         "too many wrong codes or passwords came from one address",
         "somebody guesses, or a script has an old password",
         "wait for as long as Retry-After says",
         "Retry-After: 60",
     ),
-    entry(
+    HERE.says(
         "unauthenticated",
         "credentials are needed",
         "the request has no token",
         "send one",
         "Authorization: Bearer TOKEN",
     ),
-    entry(
+    HERE.says(
         "unavailable",
         "what is needed does not answer at the moment",
         "the store or a backend is busy or down",
         "try again later; the device keeps its changes",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "unknown_field",
         "the body has a field that is not known",
         "it is misspelt, or of another version; `field` names it",
         "remove or correct it",
         "{\"email\":\"ana@example.com\",\"role\":\"tech\"}",
     ),
-    entry(
+    HERE.says(
         "wrong_device",
         "the token belongs to another device than the one that speaks",
         "the app's file was copied together with its tokens",

@@ -2,410 +2,402 @@
 
 use super::{Entry, Where};
 
-const fn entry(
-    code: &'static str,
-    means: &'static str,
-    why: &'static str,
-    then: &'static str,
-    example: &'static str,
-) -> Entry {
-    Entry { code, at: Where::Commands, means, why, then, example }
-}
+const HERE: Where = Where::Commands;
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(
+    HERE.says(
         "ambiguous",
         "it is not known whether a backend did what it was asked",
         "the connection broke, or the time ran out, between the request and the answer",
         "look at the backend before doing it again",
         "omctl channel probe tickets",
     ),
-    entry(
+    HERE.says(
         "backend",
         "a backend of the project cannot be opened",
         "its file or address is wrong, or it is not there yet",
         "look at it, and correct `backends:` in openmobster.yaml",
         "omctl channel probe --all",
     ),
-    entry(
+    HERE.says(
         "backend_bad_response",
         "a backend answered something that cannot be understood",
         "it is not the system that the project takes it for, or it has a fault",
         "look at the backend itself; then probe its channels",
         "omctl channel probe --all",
     ),
-    entry(
+    HERE.says(
         "backend_unavailable",
         "a backend does not answer",
         "it is down, locked by another program, or its file cannot be opened",
         "start it, or correct its place in openmobster.yaml",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "bad_addr",
         "the server's address is not an address with a port",
         "it comes from a flag, a variable or the project file; the message says which",
         "write an IP address and a port; port 0 takes a free one",
         "omctl serve --addr 127.0.0.1:7400",
     ),
-    entry(
+    HERE.says(
         "bad_answer",
         "the server gave an answer that is none of ours",
         "another program listens at that address, or a proxy answered, or the server is of another version",
         "check the address and compare `omctl version` on both sides",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "bad_claim",
         "a claim cannot be read",
         "a claim is `name=text` or `name=[text,text]`; each name once",
         "quote lists, so that the shell leaves them alone",
         "omctl account set ana@example.com --claim 'regions=[north,south]'",
     ),
-    entry(
+    HERE.says(
         "bad_field",
         "the fields given for a new channel make no valid channel",
         "a type or an option is unknown, a name cannot be a field's, or a reference names no channel",
         "correct `--field`; nothing was written",
         "omctl new channel visits --field customer:ref:customers",
     ),
-    entry(
+    HERE.says(
         "bad_import",
         "a file of accounts cannot be imported",
         "it is no CSV file, lacks the column `email`, has columns of other names, or lines with mistakes; each is named with its number",
         "correct the file; nothing was changed",
         "omctl account import people.csv --dry-run",
     ),
-    entry(
+    HERE.says(
         "bad_log",
         "the log filter cannot be read",
         "it comes from --log or OMCTL_LOG and is not of the form LEVEL or TARGET=LEVEL",
         "use error, warn, info, debug or trace",
         "omctl serve --log warn,omctl=debug",
     ),
-    entry(
+    HERE.says(
         "bad_name",
         "the name cannot be used",
         "names of snapshots have letters, digits, `-`, `_` and `.`, and are no path",
         "choose another name, or leave it out to get one with the time in it",
         "omctl db snapshot before-import",
     ),
-    entry(
+    HERE.says(
         "bad_password",
         "there was no password on stdin, or more than one line",
         "--password-stdin takes exactly one line",
         "send it without anything else",
         "omctl account add ana@example.com --password-stdin < password.txt",
     ),
-    entry(
+    HERE.says(
         "bad_proxy",
         "a trusted proxy is no address and no network",
         "`server.trusted_proxies` holds something else",
         "write addresses or networks",
         "server: { trusted_proxies: [10.0.0.0/8] }",
     ),
-    entry(
+    HERE.says(
         "bad_snapshot",
         "the file is no snapshot of a store, or a damaged one",
         "it is another file, was cut off while it was copied, or its disk has a fault",
         "nothing was changed; choose another snapshot",
         "omctl db list",
     ),
-    entry(
+    HERE.says(
         "bad_url",
         "the URL is not one of a server",
         "it must be http:// or https:// with a host and nothing behind it; https needs the pin that `serve --lan` prints",
         "copy it from the line that `omctl serve` printed",
         "omctl account list --server http://127.0.0.1:7400",
     ),
-    entry(
+    HERE.says(
         "bug",
         "omctl ended in a way it never should",
         "it is our fault, not yours",
         "please report it, with the lines above the error",
         "omctl version --json",
     ),
-    entry(
+    HERE.says(
         "cannot_listen",
         "the server cannot listen at the address",
         "it is no address of this machine, or the port is below 1024 and you may not use it",
         "choose another address or port",
         "omctl serve --addr 127.0.0.1:0",
     ),
-    entry(
+    HERE.says(
         "declined",
         "you said no, so nothing was changed",
         "the question was answered with something else than y or yes",
         "run it again and answer y, or say --yes",
         "omctl channel resume tickets --yes",
     ),
-    entry(
+    HERE.says(
         "device_failed",
         "a simulated device could not do its work",
         "its local file or its connection failed; the message says which",
         "look at the server and at the free space of this disk",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "device_store",
         "the file of a device cannot be used",
         "it is damaged, read-only, of a newer library, or on a disk that is full",
         "look at the message; name another file with `--store` if it has nothing to lose",
         "omctl device activate --account ana@example.com --store ana.db",
     ),
-    entry(
+    HERE.says(
         "edit",
         "openmobster.yaml could not be changed so that it still means the same",
         "it is written in a form that cannot be edited safely, such as a whole file in one `{ }`",
         "add the lines by hand; the message has them",
         "backends:\n  crm: { kind: sqlite, path: crm.db }",
     ),
-    entry(
+    HERE.says(
         "ended",
         "the server ended while its log was followed",
         "somebody stopped it, or it crashed",
         "start it again",
         "omctl serve",
     ),
-    entry(
+    HERE.says(
         "exists",
         "something of that name is already there",
         "a file differs from what would be written, or a snapshot has that name",
         "look at the difference with --dry-run; --force overwrites files",
         "omctl new channel --from 'sqlite:crm.db#Customer' --dry-run",
     ),
-    entry(
+    HERE.says(
         "exposed",
         "the server would send everything in the clear to whoever is on the network",
         "the address is not a loopback one, there is no TLS, and no proxy is declared that does it",
         "use --lan for phones on your network; declare the proxy in production; else listen on 127.0.0.1",
         "server: { addr: 0.0.0.0:7400, trusted_proxies: [10.0.0.0/8] }",
     ),
-    entry(
+    HERE.says(
         "introspection",
         "the live table cannot be described",
         "the database cannot be opened, or it has something that cannot be read",
         "open it with its own tool first; the message has what it said",
         "omctl new channel --from 'sqlite:crm.db#Customer'",
     ),
-    entry(
+    HERE.says(
         "invalid_project",
         "the project's files have mistakes",
         "each is listed with its file, line and column",
         "correct them and check again; each has a code that explains itself in the same way",
         "omctl check",
     ),
-    entry(
+    HERE.says(
         "io",
         "the system refused a file or a stream",
         "there is no room, no permission, or no such folder; the message has its words",
         "make room or change the permissions, and run it again",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "locked",
         "another process uses the data directory",
         "a server of this project runs; the lock of one that was killed frees itself",
         "stop it (the message has its process id), or use another data directory",
         "omctl serve --data-dir .openmobster/second",
     ),
-    entry(
+    HERE.says(
         "missing",
         "a channel lacks something that it declares",
         "its table or a column is not in the backend, or not of a type that fits",
         "correct the channel's file, or the table; the lines above name what is missing",
         "omctl channel probe tickets",
     ),
-    entry(
+    HERE.says(
         "missing_variable",
         "a template has a variable without a value",
         "it gives none with `default(…)`, and nobody could be asked",
         "say it with `--set`",
         "omctl new fieldwork --set addr=127.0.0.1:7500",
     ),
-    entry(
+    HERE.says(
         "needs_activation",
         "the server takes this device no longer",
         "it was revoked, its account was disabled, or its tokens are too old",
         "activate it again; what it holds and has not sent stays",
         "omctl device activate --account ana@example.com --store ana.db",
     ),
-    entry(
+    HERE.says(
         "needs_yes",
         "this needs somebody's yes, and nobody can be asked",
         "it destroys or spreads something, and there is no terminal, or --json was said",
         "look at what would be done, then repeat it with --yes",
         "omctl channel install --all --yes",
     ),
-    entry(
+    HERE.says(
         "newer_store",
         "a newer omctl wrote this store or snapshot",
         "its tables have a shape that this version does not know",
         "use the newer omctl; nothing was changed",
         "omctl version --json",
     ),
-    entry(
+    HERE.says(
         "no_account",
         "there is no account that devices could act for",
         "the server is fresh, or all its accounts are disabled",
         "make one",
         "omctl account add ana@example.com",
     ),
-    entry(
+    HERE.says(
         "no_key",
         "the table or view has no key, so its records cannot be told apart",
         "it has no primary key and no unique index without NULL",
         "give the table a primary key, or a unique index on columns that are NOT NULL",
         "omctl new channel --from 'sqlite:crm.db#Report'",
     ),
-    entry(
+    HERE.says(
         "no_lan",
         "the address of this machine in its network is not known",
         "there is no network, or no route out of it",
         "connect to the network, or name the address yourself",
         "omctl serve --lan --addr 192.168.1.20:7400",
     ),
-    entry(
+    HERE.says(
         "no_project",
         "there is no project here",
         "neither this folder nor one above it has an openmobster.yaml",
         "go to the project, name its folder, or make one",
         "omctl check -C ~/fieldwork",
     ),
-    entry(
+    HERE.says(
         "no_server",
         "no server runs on the project's data directory",
         "none was started, or it ended",
         "start one in another terminal",
         "omctl serve",
     ),
-    entry(
+    HERE.says(
         "no_tables",
         "the database has no table that could become a channel",
         "it is empty, or all its tables lack keys",
         "check that it is the right file; name a table with #TABLE",
         "omctl new channel --from 'sqlite:crm.db#Customer'",
     ),
-    entry(
+    HERE.says(
         "no_terminal",
         "a password cannot be asked for without a terminal",
         "the command runs in a script, or its input is piped",
         "pipe the password in with `--password-stdin`, or let `--generate` make one",
         "omctl account passwd ana@example.com --generate",
     ),
-    entry(
+    HERE.says(
         "no_token",
         "--server was said, but there is no token for it",
         "the administrator's token is in the server's data directory, and changes with each start",
         "put it into the environment",
         "export OMCTL_TOKEN=$(jq -r .token .openmobster/dev/server.json)",
     ),
-    entry(
+    HERE.says(
         "not_found",
         "what was named is not there",
         "it has another name, or is on another server or in another environment",
         "list what there is",
         "omctl channel list",
     ),
-    entry(
+    HERE.says(
         "other_account",
         "a device's file belongs to another account",
         "it was activated for it, and may hold what that account alone may see",
         "name another file, or sign out in its app first",
         "omctl device activate --account ana@example.com --store other.db",
     ),
-    entry(
+    HERE.says(
         "path_escapes",
         "a file would be written outside of the project",
         "a name leads out of the folder, by `..` or a link",
         "use a plain name",
         "omctl new fieldwork",
     ),
-    entry(
+    HERE.says(
         "port_taken",
         "another program listens on the port",
         "often another server of yours; the message names it where the system tells",
         "stop it, or take another port",
         "omctl serve --addr 127.0.0.1:0",
     ),
-    entry(
+    HERE.says(
         "refused",
         "the server understood the request and said no",
         "`problem` in the JSON error has the server's own code, which explains itself in the same way",
         "do what the hint says",
         "omctl account list --json",
     ),
-    entry(
+    HERE.says(
         "rejected",
         "the write was judged, and nothing of it was applied",
         "the channel's rules, a value or the backend forbid it; the receipt has code and field",
         "correct the value, or write as an account that may",
         "omctl channel update tickets 42 --set status=done --as ana@example.com",
     ),
-    entry(
+    HERE.says(
         "server_file",
         "the server's own file in the data directory cannot be read",
         "it is damaged, or of another version",
         "start the server again: it writes a new one",
         "omctl serve",
     ),
-    entry(
+    HERE.says(
         "store",
         "the server's store failed",
         "the disk is full, the file is damaged, or it cannot be opened; the message says which",
         "make room; if it is damaged, put a snapshot back",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "template",
         "a template of omctl is not right",
         "it is our fault, or that of a template of your own",
         "correct your template, or report ours",
         "omctl new fieldwork",
     ),
-    entry(
+    HERE.says(
         "timeout",
         "the server did not answer in time",
         "it is overloaded, hangs on a backend, or the network is slow",
         "look at its log, and try again",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "tls",
         "the server cannot speak TLS",
         "its key in the data directory cannot be read or written",
         "remove the key to get a new one: devices then need the new pin",
         "omctl serve --lan",
     ),
-    entry(
+    HERE.says(
         "unhealthy",
         "something on this machine or in this project would keep a server from working",
         "the lines marked `fail` say what",
         "do what their hints say, then look again",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "unknown_variable",
         "`--set` names a variable that the template has not",
         "it is misspelt, or of another template",
         "use a name that the template knows; the hint has the nearest",
         "omctl new fieldwork --set addr=127.0.0.1:7500",
     ),
-    entry(
+    HERE.says(
         "unreachable",
         "no server answers at that address",
         "it is not running, listens elsewhere, or has another pin than the one given",
         "start it, or correct the address",
         "omctl doctor",
     ),
-    entry(
+    HERE.says(
         "usage",
         "the command line is not one that omctl knows",
         "a word is misspelt, or an argument is missing or too much",
         "see the command's help",
         "omctl channel --help",
     ),
-    entry(
+    HERE.says(
         "writes_not_allowed",
         "the simulation would write into somebody's real database",
         "a channel of the project lives in a backend that is not `managed`",

@@ -2,285 +2,277 @@
 
 use super::{Entry, Where};
 
-const fn entry(
-    code: &'static str,
-    means: &'static str,
-    why: &'static str,
-    then: &'static str,
-    example: &'static str,
-) -> Entry {
-    Entry { code, at: Where::Files, means, why, then, example }
-}
+const HERE: Where = Where::Files;
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(
+    HERE.says(
         "bad_default",
         "a field's default does not fit the field",
         "it is not of the field's type, not among its values, or the field cannot have one",
         "write a constant of the field's type",
         "status: { type: enum, values: [open, done], default: open }",
     ),
-    entry(
+    HERE.says(
         "bad_file_name",
         "a channel's file has a name that cannot name a channel",
         "the file's name is the channel's: lower-case letters, digits and `_`, ending in .yaml",
         "rename the file",
         "channels/work_orders.yaml",
     ),
-    entry(
+    HERE.says(
         "bad_id",
         "a seed record's id cannot be one",
         "it is empty, too long, or not of the key's type",
         "write an id as the channel's key wants it",
         "- { id: customer-mill, fields: { name: Mill Bakery } }",
     ),
-    entry(
+    HERE.says(
         "bad_key",
         "the channel's key is not right",
         "it names no columns, or says in an unknown way who assigns it",
         "name the key's columns; `assigned_by` is device, backend or app",
         "key: { columns: [id], assigned_by: backend }",
     ),
-    entry(
+    HERE.says(
         "bad_name",
         "the name cannot be used",
         "fields and backends have letters, digits and `_`, and begin with a letter",
         "choose another name; `column:` may still name any column",
         "customer: { column: \"Customer Name\", type: text }",
     ),
-    entry(
+    HERE.says(
         "bad_option",
         "an option does not go with the rest",
         "it belongs to another type or backend, or contradicts another option",
         "remove it, or what it contradicts",
         "title: { type: text, max_length: 200 }",
     ),
-    entry(
+    HERE.says(
         "bad_policy",
         "the conflict policy does not fit the field's type",
         "sums and extremes are of numbers, unions are of arrays",
         "choose a policy that the type has",
         "hours: { type: decimal, conflict: sum }",
     ),
-    entry(
+    HERE.says(
         "bad_reference",
         "a reference cannot point there",
         "the other channel's key has several columns",
         "use the column's plain type instead of ref",
         "order_line: { type: text }",
     ),
-    entry(
+    HERE.says(
         "bad_scope",
         "the scope rule has no meaning",
         "a name in it is unknown, or the two sides cannot be compared",
         "compare a field with an attribute of the account, or with a constant",
         "scope: [{ assignee: account.email }]",
     ),
-    entry(
+    HERE.says(
         "bad_seed_name",
         "a seed file's name does not say its place and channel",
         "files are filled in the order of their numbers",
         "name it by number and channel",
         "seed/01-customers.yaml",
     ),
-    entry(
+    HERE.says(
         "bad_value",
         "the value is not one that belongs there",
         "it is empty, out of its range, or of another form",
         "the hint has an example",
         "detect: { every: 20s }",
     ),
-    entry(
+    HERE.says(
         "constant",
         "a part of the scope rule compares with a constant that looks like an attribute",
         "without `account.` in front of it, a word is a constant text",
         "if the account's attribute is meant, say so",
         "scope: [{ assignee: account.email }]",
     ),
-    entry(
+    HERE.says(
         "duplicate_field",
         "two fields have the same name on devices, or the same column",
         "names of columns in SQLite do not tell upper and lower case apart",
         "rename one of them",
         "name: { column: Name }",
     ),
-    entry(
+    HERE.says(
         "duplicate_key",
         "a key stands twice in one map",
         "one of the two would be ignored, and nobody could say which",
         "keep one of them",
         "backend: crm",
     ),
-    entry(
+    HERE.says(
         "ignored_folder",
         "a folder stands where only files are read",
         "channels, seeds and scenarios are single files",
         "put the files into the folder above",
         "channels/work_orders.yaml",
     ),
-    entry(
+    HERE.says(
         "missing_env",
         "a variable that the project refers to is not set",
         "`${env:NAME}` takes the value from the environment of the process",
         "set it before the command",
         "export CRM_DATABASE_URL=…",
     ),
-    entry(
+    HERE.says(
         "missing_field",
         "a seed record lacks a field that is required",
         "the channel declares it `required` and without a default",
         "add the field to the record",
         "- { id: customer-mill, fields: { name: Mill Bakery } }",
     ),
-    entry(
+    HERE.says(
         "missing_file",
         "a file that the project refers to cannot be read",
         "`${file:PATH}` takes the value from a file below the project",
         "make the file, or correct the path",
         "url: \"${file:secrets/crm}\"",
     ),
-    entry("missing_key", "a key that must be there is not", "the hint has it", "add it", "version: 1"),
-    entry(
+    HERE.says("missing_key", "a key that must be there is not", "the hint has it", "add it", "version: 1"),
+    HERE.says(
         "no_project",
         "there is no openmobster.yaml",
         "it marks the root of a project",
         "make a project, or go to it",
         "omctl new fieldwork",
     ),
-    entry(
+    HERE.says(
         "no_right",
         "a scenario writes what its accounts may not",
         "the channel's `write:` does not name the role of the group",
         "give the group a role that may, or change `write:`",
         "accounts: { field: { role: tech, devices: 3 } }",
     ),
-    entry(
+    HERE.says(
         "no_scope",
         "nobody will see a record of this channel",
         "it has no `scope:`, and what is not granted is not seen",
         "say who may see what, or that everybody may",
         "scope: public",
     ),
-    entry(
+    HERE.says(
         "reserved_name",
         "the name is taken by omctl itself",
         "`managed` is always there, and `id` is every record's identity",
         "choose another name; `column:` may still name the column",
         "number: { column: id, type: int }",
     ),
-    entry(
+    HERE.says(
         "secret_literal",
         "a password or token is written into the file",
         "files are shared and kept in version control, where secrets must not be",
         "take it out of the file, and change it if others may have seen it",
         "url: \"${env:CRM_DATABASE_URL}\"",
     ),
-    entry(
+    HERE.says(
         "seed_of_backend",
         "a seed is for a channel that is not `managed`",
         "records of other backends are theirs: omctl does not fill them",
         "remove the file, or fill the backend by its own means",
         "backend: managed",
     ),
-    entry(
+    HERE.says(
         "too_complex",
         "the file is larger or deeper than a file of a project can be",
         "often aliases repeat each other",
         "split it, or write repeated parts out",
         "channels/tickets.yaml",
     ),
-    entry(
+    HERE.says(
         "unknown_backend",
         "the channel names a backend that is not declared",
         "`backends:` in openmobster.yaml has no such entry, or it is misspelt",
         "declare it, or use `managed`",
         "backends:\n  crm: { kind: sqlite, path: crm.db }",
     ),
-    entry(
+    HERE.says(
         "unknown_channel",
         "a file names a channel that is not there",
         "there is no channels/NAME.yaml, or the name is misspelt",
         "correct the name, or make the channel",
         "customer: { type: ref, to: customers }",
     ),
-    entry(
+    HERE.says(
         "unknown_env",
         "no such environment is declared",
         "--env or OMCTL_ENV names one that `env:` does not have",
         "correct the name, or declare it",
         "env:\n  prod: { server: { addr: 127.0.0.1:7400 } }",
     ),
-    entry(
+    HERE.says(
         "unknown_field",
         "the channel has no such field",
         "a rule or a seed names it; it is misspelt or not declared",
         "correct the name, or declare the field",
         "scope: [{ assignee: account.email }]",
     ),
-    entry(
+    HERE.says(
         "unknown_group",
         "a phase of a scenario names no group of accounts",
         "a group is declared under `accounts:`, with the same name",
         "declare it, or correct the name",
         "accounts: { field: { devices: 3 } }",
     ),
-    entry(
+    HERE.says(
         "unknown_key",
         "the key is not known here",
         "it is misspelt, or belongs elsewhere",
         "correct it; unknown keys are errors, so that a slip is not ignored",
         "required: true",
     ),
-    entry(
+    HERE.says(
         "unknown_kind",
         "there is no such kind of backend",
         "it is misspelt, or this version does not have it",
         "use one that the hint names",
         "crm: { kind: sqlite, path: crm.db }",
     ),
-    entry(
+    HERE.says(
         "unknown_network",
         "a scenario names no kind of network",
         "the names are fixed: wifi, 4g, 3g, edge and others",
         "write one of those that the hint lists",
         "accounts: { field: { devices: 3, network: 3g } }",
     ),
-    entry(
+    HERE.says(
         "unknown_policy",
         "there is no such conflict policy",
         "it is misspelt",
         "use one that the hint names",
         "status: { type: text, conflict: client_wins }",
     ),
-    entry(
+    HERE.says(
         "unknown_type",
         "there is no such type of field",
         "it is misspelt; the list of types is closed, because every phone must know it",
         "use one of docs/channels.md",
         "hours: { type: decimal }",
     ),
-    entry(
+    HERE.says(
         "unreadable",
         "a file or folder cannot be read",
         "it is not there any more, or you may not read it",
         "change its permissions",
         "chmod u+r channels/tickets.yaml",
     ),
-    entry(
+    HERE.says(
         "unsupported_version",
         "the project file is of a version that this omctl does not know",
         "a newer omctl made it",
         "use a newer omctl, or write version 1",
         "version: 1",
     ),
-    entry(
+    HERE.says(
         "wrong_kind",
         "something else is wanted here: a text, a number, a list or a map",
         "YAML took what was written for another kind, often for want of quotes",
         "write the kind that the message names",
         "name: \"007\"",
     ),
-    entry(
+    HERE.says(
         "yaml_syntax",
         "the file is not YAML",
         "often a tab, a missing space behind a colon, or a bracket that does not end",

@@ -42,6 +42,18 @@ enum Where {
 }
 
 impl Where {
+    /// What is said of a code there.
+    const fn says(
+        self,
+        code: &'static str,
+        means: &'static str,
+        why: &'static str,
+        then: &'static str,
+        example: &'static str,
+    ) -> Entry {
+        Entry { code, at: self, means, why, then, example }
+    }
+
     fn word(self) -> &'static str {
         match self {
             Self::Commands => "command",

@@ -2,165 +2,157 @@
 
 use super::{Entry, Where};
 
-const fn entry(
-    code: &'static str,
-    means: &'static str,
-    why: &'static str,
-    then: &'static str,
-    example: &'static str,
-) -> Entry {
-    Entry { code, at: Where::Receipts, means, why, then, example }
-}
+const HERE: Where = Where::Receipts;
 
 pub(super) const ENTRIES: &[Entry] = &[
-    entry(
+    HERE.says(
         "backend_failed",
         "the write was rejected because the backend keeps failing on it",
         "it was tried three times while the backend was otherwise well",
         "look at the backend's own log; edit the change on the device and send it again",
         "omctl sync rejected --channel tickets",
     ),
-    entry(
+    HERE.says(
         "bad_id",
         "the record's id cannot be one of this channel",
         "where devices make ids, they are UUIDs; else the id is the key as text",
         "let the library make the id, or fill the key's columns",
         "key: { columns: [id], assigned_by: device }",
     ),
-    entry(
+    HERE.says(
         "bad_value",
         "a value is not one of its field's type, or the backend does not take it",
         "the type's form, length or list of values forbids it",
         "correct the value; the receipt names the field",
         "omctl sync rejected --json | jq '.rejected[] | {field, message}'",
     ),
-    entry(
+    HERE.says(
         "conflict",
         "the write was rejected because the field had changed meanwhile",
         "the field's policy is `reject`: nobody's value may be overwritten unseen",
         "show both values to the user and let them write again",
         "price: { type: decimal, conflict: reject }",
     ),
-    entry(
+    HERE.says(
         "constraint",
         "the backend's own rules refuse the write",
         "a NOT NULL, CHECK or UNIQUE of its table, or a trigger, says no",
         "correct the value, or declare the same rule in the channel so that the app can say so earlier",
         "omctl sync rejected --channel tickets",
     ),
-    entry(
+    HERE.says(
         "depends_on",
         "the write was rejected because another one before it was",
         "it changes or names a record whose create was rejected, or which is not there",
         "retry the create first; this one can follow it",
         "omctl sync rejected --json",
     ),
-    entry(
+    HERE.says(
         "exists",
         "a record with this id or key is already there",
         "somebody else made it, or it was made twice",
         "change the existing record instead, or use another key",
         "omctl channel read tickets 42",
     ),
-    entry(
+    HERE.says(
         "gone",
         "the change was lost because the record is not there any more",
         "it was deleted while the device was away",
         "the values are kept; create the record again if it is still wanted",
         "omctl sync conflicts --channel tickets",
     ),
-    entry(
+    HERE.says(
         "key_change",
         "a part of the key cannot be changed",
         "the key is the record's identity",
         "delete the record and create another one",
         "omctl channel show tickets",
     ),
-    entry(
+    HERE.says(
         "not_allowed",
         "the account's role may not do this in this channel",
         "`write:` of the channel does not name the role for this operation; or the backend forbids it",
         "give the account a role that may, or allow it in the channel",
         "write: { create: [tech], update: [tech] }",
     ),
-    entry(
+    HERE.says(
         "out_of_range",
         "a number does not fit",
         "the field's type has no such number, or the sum would not fit",
         "write a smaller number",
         "hours: { type: decimal, conflict: sum }",
     ),
-    entry(
+    HERE.says(
         "read_only",
         "the field is set by the backend and cannot be written",
         "the channel declares it `read_only`",
         "leave the field out of the write",
         "created: { type: timestamp, read_only: true }",
     ),
-    entry(
+    HERE.says(
         "reference",
         "the record names another one that is not there",
         "the backend has a foreign key, and the other record was deleted or never created",
         "choose a record that exists",
         "omctl channel read customers",
     ),
-    entry(
+    HERE.says(
         "required",
         "a field that is required has no value",
         "the channel declares it `required`",
         "fill it in",
         "title: { type: text, required: true }",
     ),
-    entry(
+    HERE.says(
         "schema_mismatch",
         "the write was made for a shape of the channel that cannot be read any more",
         "a field was removed or retyped since the device was last connected",
         "update the app; the values are kept on the device and on the server",
         "omctl sync rejected --channel tickets --json",
     ),
-    entry(
+    HERE.says(
         "scope_write",
         "the record is not, or would not be, among those that the account may see",
         "before and after the write it must be in the account's scope",
         "change the scope rule, the account's claims, or write as somebody who may",
         "omctl account set ana@example.com --claim 'regions=[north]'",
     ),
-    entry(
+    HERE.says(
         "too_long",
         "the text is longer than the field allows",
         "`max_length` of the field counts characters",
         "shorten it, or allow more",
         "title: { type: text, max_length: 200 }",
     ),
-    entry(
+    HERE.says(
         "too_many_scopes",
         "the record would be in more scopes than a record can",
         "a list field or claim in the scope rule has too many values",
         "group what is listed one by one",
         "scope: [{ region: account.claims.regions }]",
     ),
-    entry(
+    HERE.says(
         "unknown",
         "nobody can tell whether the write was done, so it was not repeated",
         "the connection to the backend broke in the middle, and the channel is best_effort",
         "look at the record; exactly-once delivery needs two tables in the database",
         "omctl channel install tickets",
     ),
-    entry(
+    HERE.says(
         "unknown_channel",
         "there is no such channel, or it moved to another backend",
         "the project does not declare it any more",
         "update the app, or declare the channel again",
         "omctl channel list",
     ),
-    entry(
+    HERE.says(
         "unknown_field",
         "the channel has no such field",
         "the app writes a field that the project does not declare",
         "update the app, or declare the field",
         "omctl channel show tickets",
     ),
-    entry(
+    HERE.says(
         "updated",
         "the delete was lost because somebody changed the record",
         "`delete_vs_update: update_wins` keeps a record that changed since the device last saw it",
