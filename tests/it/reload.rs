@@ -262,3 +262,72 @@ async fn a_column_of_a_live_table_comes_into_its_channel() {
     assert!(said[0].starts_with("backend shop is "), "{said:?}");
     shows(&ana, "SELECT Name || Price FROM items ORDER BY id", &["a9"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_comes_back_knows_its_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = folder.path().join("shop.db");
+    let database = rusqlite::Connection::open(&shop).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a'), (2, 'b')",
+        )
+        .unwrap();
+    let project =
+        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
+    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
+    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let ana = served.device("ana").await;
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
+    let known = ana.query("SELECT id FROM items ORDER BY Name", vec![]).await.unwrap();
+
+    std::fs::remove_file(served.folder.path().join("channels/items.yaml")).unwrap();
+    assert_eq!(changes(served.next().await), ["items is gone"]);
+    shows(&ana, "SELECT count(*) FROM items", &["0"]).await;
+    assert_eq!(changes(served.save("channels/items.yaml", items).await), ["items is new"]);
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
+    let again = ana.query("SELECT id FROM items ORDER BY Name", vec![]).await.unwrap();
+    assert_eq!(again.rows, known.rows, "the same row of the system is the same record");
+    // A device that never saw it gone, and one that did, mean the same row.
+    let saved = ana.execute("UPDATE items SET Name = 'by ana' WHERE Name = 'b'", vec![]).await.unwrap();
+    is_taken(&ana, saved.write).await;
+    let name: String = database.query_row("SELECT Name FROM Item WHERE Id = 2", [], |row| row.get(0)).unwrap();
+    assert_eq!(name, "by ana");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_file_that_is_swapped_is_read_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |file: &str, rows: &str| {
+        let path = folder.path().join(file);
+        let database = rusqlite::Connection::open(&path).unwrap();
+        database.execute_batch(&format!("CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); {rows}")).unwrap();
+        path
+    };
+    let shop = make("shop.db", "INSERT INTO Item VALUES (1, 'a'), (2, 'b')");
+    let next = make("next.db", "INSERT INTO Item VALUES (1, 'a'), (2, 'other'), (3, 'c')");
+    let project =
+        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
+    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
+    let served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let ana = served.device("ana").await;
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
+    std::fs::rename(&next, &shop).unwrap();
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "c", "other"]).await;
+    let saved = ana.execute("UPDATE items SET Name = 'by ana' WHERE Name = 'c'", vec![]).await.unwrap();
+    is_taken(&ana, saved.write).await;
+    let database = rusqlite::Connection::open(&shop).unwrap();
+    let name: String = database.query_row("SELECT Name FROM Item WHERE Id = 3", [], |row| row.get(0)).unwrap();
+    assert_eq!(name, "by ana", "what is read and what is written are the same file");
+}
+
+/// A pipe in the folder would hold up whoever reads it, and what is huge is nobody's channel.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_file_of_the_project_holds_nothing_up() {
+    let mut served = Served::new(&[PROJECT, ("channels/tickets.yaml", TICKETS)]).await;
+    let pipe = served.folder.path().join("channels/pipe.txt");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let more = format!("{TICKETS}  urgent: {{ type: bool, default: true }}\n");
+    assert_eq!(changes(served.save("channels/tickets.yaml", &more).await), ["tickets: field urgent is new"]);
+}
