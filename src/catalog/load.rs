@@ -7,7 +7,7 @@ use std::sync::Arc;
 use omctl_protocol::{ChannelName, FieldType};
 
 use super::channel::{Loaded, channel};
-use super::model::{Catalog, Channel, Diagnostic, Scenario, Severity};
+use super::model::{Catalog, Channel, Diagnostic, Scenario};
 use super::near;
 use super::project::{PROJECT_FILE, Project, project};
 use super::scenario::{self, SCENARIOS_DIR, is_scenario_name};
@@ -18,10 +18,11 @@ use super::yaml::{self, At, Report};
 pub const CHANNELS_DIR: &str = "channels";
 
 /// Loads the project at `root`. `env` looks up the variables that `${env:NAME}` names; `env_name` chooses the overlay.
-/// With the catalog come its warnings.
+/// With the catalog come its warnings, and the mistakes in seeds and scenarios, which are left out of it.
 ///
 /// # Errors
-/// Every diagnostic of every file, warnings too, in the order of files and places, when at least one is an error.
+/// Every diagnostic of every file, warnings too, in the order of files and places, when at least one of them
+/// [holds up](Diagnostic::holds_up) the rest.
 pub fn load(
     root: &Path,
     env: &dyn Fn(&str) -> Option<String>,
@@ -64,7 +65,7 @@ pub fn load(
     let seed = if whole { super::seed::load(root, &complete, &mut found) } else { Vec::new() };
 
     found.sort_by(|a, b| a.place.cmp(&b.place));
-    if found.iter().any(|one| one.severity == Severity::Error) {
+    if found.iter().any(Diagnostic::holds_up) {
         return Err(found);
     }
     let Project { name, server, backends, .. } = project;

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use omctl_protocol::{ChannelName, ChannelSchema, RecordId, Value};
 
+use super::scenario::SCENARIOS_DIR;
+use super::seed::SEED_DIR;
+
 /// The name of a backend that `openmobster.yaml` declares; `managed` is always there.
 pub const MANAGED: &str = "managed";
 
@@ -341,6 +344,15 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do next.
     pub hint: Option<String>,
+}
+
+impl Diagnostic {
+    /// Whether nothing of the project can be served before it is mended. A mistake in what only fills a fresh store, or only
+    /// describes a fleet, is one for whoever uses that.
+    pub fn holds_up(&self) -> bool {
+        let is_in = |folder: &str| self.place.file.starts_with(folder);
+        self.severity == Severity::Error && !is_in(SEED_DIR) && !is_in(SCENARIOS_DIR)
+    }
 }
 
 /// How bad a [`Diagnostic`] is.

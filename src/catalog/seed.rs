@@ -109,7 +109,10 @@ fn record(item: &Node, channel: &Channel, ids: &mut HashSet<String>, report: &mu
             values[place] = field.kind.from_json(default).unwrap_or_default();
         }
     }
-    let fields = entries.get("fields")?;
+    let Some(fields) = entries.get("fields") else {
+        report.missing(item.at, "a seed record", "fields", "fields: { NAME: value }");
+        return None;
+    };
     for (key, node) in report.open_map(fields, "`fields`")? {
         let Some((place, field)) = channel.schema.field(&key.text) else {
             let names = channel.schema.fields.iter().map(|field| field.name.as_str());

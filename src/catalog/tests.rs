@@ -29,10 +29,16 @@ fn loaded(files: &[(&str, &str)]) -> (Catalog, Vec<String>) {
     (catalog, warnings.iter().map(|one| format!("{} {}", one.place, one.code)).collect())
 }
 
+/// Everything that is said of a folder, whether or not it holds the rest up.
+pub(super) fn all_found(root: &Path, env_name: Option<&str>) -> Vec<Diagnostic> {
+    match load(root, &env, env_name) {
+        Ok((_, found)) | Err(found) => found,
+    }
+}
+
 /// Places and codes of the errors of a folder.
 fn errors(root: &Path, env_name: Option<&str>) -> Vec<String> {
-    let found = load(root, &env, env_name).err().unwrap_or_default();
-    found
+    all_found(root, env_name)
         .iter()
         .filter(|one| one.severity == Severity::Error)
         .map(|one| format!("{} {}", one.place, one.code))
@@ -365,11 +371,15 @@ fn seeds_are_read_and_their_mistakes_are_all_told() {
     let record = &catalog.seed[0].records[0];
     assert_eq!(record.values, [Value::Text("one".into()), Value::Text("1.5".into())]);
     write("seed/02-nots.yaml", "[]\n");
-    write("seed/01-notes.yaml", "- id: a\n  fields: { titel: one }\n- id: a\n  fields: { title: two, hours: many }\n");
-    let found = load().unwrap_err();
+    write(
+        "seed/01-notes.yaml",
+        "- id: a\n  fields: { titel: one }\n- id: a\n  fields: { title: two, hours: many }\n- id: c\n",
+    );
+    let found = load().unwrap().1;
     let told: Vec<(&str, usize)> = found.iter().map(|one| (one.code, one.place.line)).collect();
     assert!(told.contains(&("unknown_field", 2)) && told.contains(&("bad_id", 3)), "{told:?}");
     assert!(told.contains(&("unknown_channel", 0)) && told.contains(&("missing_field", 1)), "{told:?}");
+    assert!(told.contains(&("missing_key", 5)), "{told:?}");
 }
 
 /// Scenarios with mistakes.

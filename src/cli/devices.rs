@@ -195,15 +195,25 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
     let stem = store.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or(stem);
     only_a_device(&store)?;
-    let (email, device, is_new, channels) = block_on(async {
+    let (email, before, device, channels, rejected) = block_on(async {
         let email = client.account(&args.account).await?.email;
         let app = Mobster::builder(&store).device(&name, "omctl").background(false).open()?;
-        let (device, is_new) = activated(&client, &app, &email).await?;
+        let before = app.device().await?;
+        let device = activated(&client, &app, &email).await?;
         let channels: Vec<String> = app.schemas().await?.iter().map(|schema| schema.channel.to_string()).collect();
+        let rejected = app.stats().await?.rejected;
         app.close();
-        Ok((email, device, is_new, channels))
+        Ok((email, before, device, channels, rejected))
     })?;
+    let is_new = before != Some(device);
     let verb = if is_new { "activated" } else { "synced" };
+    if let Some(before) = before.filter(|_| is_new) {
+        cli.ui.note(format!("the device that this file was, {before}, is active no longer; this is a new one"));
+    }
+    if rejected > 0 {
+        let are = if rejected == 1 { "write of this device is" } else { "writes of this device are" };
+        cli.ui.warn(format!("{rejected} {are} rejected; see why: omctl sync rejected"));
+    }
     let tables =
         if channels.is_empty() { "no tables: the account sees no channel".to_owned() } else { channels.join(", ") };
     let text = format!("{verb} device {device} of {} in {} ({tables})", email, store.display());
@@ -211,6 +221,7 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
         json!({
             "type": "result", "schema": "omctl.device.activate/1", "device": device, "email": email,
             "name": name, "store": store.display().to_string(), "activated": is_new, "channels": channels,
+            "rejected": rejected,
         })
     });
     if let Some(table) = channels.first() {
@@ -219,8 +230,8 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
     Ok(Exit::Ok)
 }
 
-/// Activates the file unless it is a device that the server still takes, and syncs it.
-async fn activated(client: &Client, app: &Mobster, email: &str) -> Result<(DeviceId, bool), CliError> {
+/// Activates the file unless it is a device that the server still takes, and syncs it. Returns the device that it is now.
+async fn activated(client: &Client, app: &Mobster, email: &str) -> Result<DeviceId, CliError> {
     let known = app.device().await?;
     if known.is_some() {
         app.use_server(client.url()).await?;
@@ -239,8 +250,7 @@ async fn activated(client: &Client, app: &Mobster, email: &str) -> Result<(Devic
         app.activate(client.url(), Credentials::Code(code)).await?;
     }
     app.sync_now().await?;
-    let device = app.device().await?.ok_or(MobsterError::NotActivated)?;
-    Ok((device, is_new))
+    Ok(app.device().await?.ok_or(MobsterError::NotActivated)?)
 }
 
 /// A file that is there and was never a device's is not made one unasked: the library keeps a lock beside each of its own.
@@ -274,6 +284,8 @@ impl From<MobsterError> for CliError {
                 refused.hint = hint;
                 refused
             }
+            MobsterError::Unsettled { .. } => Self::new(Exit::Timeout, "unsettled", text)
+                .hint("see what holds them up: omctl sync inspect, omctl channel list"),
             MobsterError::NeedsActivation { .. } => Self::new(Exit::NotAllowed, "needs_activation", text),
             MobsterError::BadUrl(_) => Self::new(Exit::Usage, "bad_url", text),
             MobsterError::Io(source) => Self::new(Exit::Failed, "io", format!("{text}: {source}")),

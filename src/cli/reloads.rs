@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{Cli, diagnostic_json};
-use crate::catalog::Severity;
+use crate::catalog::{Diagnostic, Severity};
 use crate::server::{self, ProjectFiles, Reload, Running};
 use crate::telemetry;
 
@@ -34,7 +34,8 @@ impl Reminder {
         if telemetry::RECENT.newest() == self.shown_at || !cli.ui.can_ask() {
             return;
         }
-        cli.ui.warn(format!("still not live: {}: {}", first.place, first.message));
+        let still = if first.holds_up() { "still not live" } else { "still to be mended" };
+        cli.ui.warn(format!("{still}: {}: {}", first.place, first.message));
         self.shown();
     }
 }
@@ -56,27 +57,30 @@ pub(super) fn watch(cli: &Cli, files: &ProjectFiles, running: &Running) -> Optio
 pub(super) fn say(cli: &Cli, root: &Path, reload: &Reload) {
     match reload {
         Reload::Same => cli.ui.note("the files say what is live"),
-        Reload::Live { generation, changes, warnings, took } => {
-            cli.ui.diagnostics(root, warnings);
-            let what = if changes.is_empty() { "nothing is other than before".to_owned() } else { changes.join("; ") };
-            let text = format!("generation {generation} is live after {} ms: {what}", took.as_millis());
+        Reload::Live { generation, changes, found, took } => {
+            cli.ui.diagnostics(root, found);
+            let mistakes = mistakes(found);
+            let what = match (changes.is_empty(), mistakes.is_empty()) {
+                (false, true) => changes.join("; "),
+                (false, false) => format!("{}; but {mistakes}", changes.join("; ")),
+                (true, true) => "mended".to_owned(),
+                (true, false) => mistakes,
+            };
+            let text = match changes.is_empty() {
+                true => format!("generation {generation} is live: {what}"),
+                false => format!("generation {generation} is live after {} ms: {what}", took.as_millis()),
+            };
             cli.ui.result(text, || {
                 json!({
                     "type": "reloaded", "schema": "omctl.serve/1", "generation": generation, "changes": changes,
                     "took_ms": took.as_millis() as u64,
-                    "warnings": warnings.iter().map(diagnostic_json).collect::<Vec<_>>(),
+                    "diagnostics": found.iter().map(diagnostic_json).collect::<Vec<_>>(),
                 })
             });
         }
         Reload::Refused { generation, found } => {
             cli.ui.diagnostics(root, found);
-            let errors = found.iter().filter(|one| one.severity == Severity::Error).count();
-            let place = found.iter().find(|one| one.severity == Severity::Error).map(|one| one.place.to_string());
-            let text = format!(
-                "{errors} error{} in {}: generation {generation} goes on until it is mended",
-                if errors == 1 { "" } else { "s" },
-                place.unwrap_or_default()
-            );
+            let text = format!("{}: generation {generation} goes on until that is mended", mistakes(found));
             cli.ui.result(text, || {
                 json!({
                     "type": "refused", "schema": "omctl.serve/1", "generation": generation,
@@ -84,5 +88,15 @@ pub(super) fn say(cli: &Cli, root: &Path, reload: &Reload) {
                 })
             });
         }
+    }
+}
+
+/// How many mistakes, and where the first is; nothing where there is none.
+fn mistakes(found: &[Diagnostic]) -> String {
+    let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
+    match *errors {
+        [] => String::new(),
+        [only] => format!("1 error in {}", only.place),
+        [first, ..] => format!("{} errors, the first in {}", errors.len(), first.place),
     }
 }

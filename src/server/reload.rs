@@ -41,8 +41,8 @@ pub enum Reload {
         generation: u64,
         /// What is other than before, one sentence each.
         changes: Vec<String>,
-        /// What is only doubtful.
-        warnings: Vec<Diagnostic>,
+        /// What is doubtful, and what is wrong in files that nothing live depends on.
+        found: Vec<Diagnostic>,
         /// How long it took to load and swap.
         took: Duration,
     },
@@ -76,7 +76,7 @@ pub(super) struct Now {
 }
 
 impl ProjectFiles {
-    /// Reads the files.
+    /// Reads the files. With the catalog comes what does not hold it up.
     ///
     /// # Errors
     /// Every mistake of every file, warnings too.
@@ -102,7 +102,7 @@ impl Reloader {
         let began = Instant::now();
         let files = files.clone();
         match Tasks::blocking(move || files.load()).await {
-            Ok((catalog, warnings)) => self.apply(catalog, warnings, began).await,
+            Ok((catalog, found)) => self.apply(catalog, found, began).await,
             Err(found) => self.refuse(found),
         }
     }
@@ -111,7 +111,7 @@ impl Reloader {
         self.0.push.sessions()
     }
 
-    /// Whether the files could not be made live the last time.
+    /// Whether the files had mistakes the last time.
     pub(super) fn has_trouble(&self) -> bool {
         !self.0.live.trouble().is_empty()
     }
@@ -119,20 +119,26 @@ impl Reloader {
     /// What is live is what the files say, after they said something else in between.
     pub(super) fn well_again(&self) -> Reload {
         let generation = self.0.live.current().generation;
-        Reload::Live { generation, changes: Vec::new(), warnings: Vec::new(), took: Duration::ZERO }
+        Reload::Live { generation, changes: Vec::new(), found: Vec::new(), took: Duration::ZERO }
     }
 
-    async fn apply(&self, catalog: Catalog, warnings: Vec<Diagnostic>, began: Instant) -> Reload {
+    async fn apply(&self, catalog: Catalog, found: Vec<Diagnostic>, began: Instant) -> Reload {
         let mut now = self.0.now.lock().await;
         let changes = changes(&now.catalog, &catalog);
-        if changes.is_empty() {
-            self.0.live.note_trouble(Vec::new());
+        let mistakes: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).cloned().collect();
+        let generation = match changes.is_empty() {
+            true => self.0.live.current().generation,
+            false => match self.swap(&mut now, catalog).await {
+                Ok(generation) => generation,
+                Err(found) => return self.refuse(found),
+            },
+        };
+        let is_same = changes.is_empty() && mistakes.is_empty();
+        self.0.live.note_trouble(mistakes);
+        if is_same {
             return Reload::Same;
         }
-        match self.swap(&mut now, catalog).await {
-            Ok(generation) => Reload::Live { generation, changes, warnings, took: began.elapsed() },
-            Err(found) => self.refuse(found),
-        }
+        Reload::Live { generation, changes, found, took: began.elapsed() }
     }
 
     fn refuse(&self, found: Vec<Diagnostic>) -> Reload {

@@ -264,6 +264,29 @@ async fn a_column_of_a_live_table_comes_into_its_channel() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seed_that_names_a_renamed_field_holds_nothing_up_and_is_told_until_it_is_mended() {
+    let seed = "- { id: first, fields: { title: first } }\n";
+    let files = [PROJECT, ("channels/tickets.yaml", TICKETS)];
+    let mut served = Served::new(&files).await;
+    std::fs::create_dir(served.folder.path().join("seed")).unwrap();
+    std::fs::write(served.folder.path().join("seed/01-tickets.yaml"), seed).unwrap();
+    let renamed = TICKETS.replace("title: {", "headline: { column: title,");
+    let found = match served.save("channels/tickets.yaml", &renamed).await {
+        Reload::Live { generation: 2, changes, found, .. } => {
+            assert_eq!(changes, ["tickets: field title is called headline now"]);
+            found
+        }
+        other => panic!("{other:?}"),
+    };
+    let places: Vec<_> = found.iter().map(|one| (one.place.to_string(), one.code)).collect();
+    assert_eq!(places, [("seed/01-tickets.yaml:1:26".to_owned(), "unknown_field")]);
+    let told = server_health(&served.running).await;
+    assert_eq!((&told["generation"], &told["errors"]), (&2.into(), &serde_json::json!(["seed/01-tickets.yaml:1:26"])));
+    assert!(changes(served.save("seed/01-tickets.yaml", &seed.replace("title", "headline")).await).is_empty());
+    assert_eq!(server_health(&served.running).await.get("errors"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_comes_back_knows_its_records() {
     let folder = tempfile::tempdir().unwrap();
     let shop = folder.path().join("shop.db");

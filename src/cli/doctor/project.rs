@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::super::holder::holder_of;
 use super::super::remote::from_project;
 use super::super::serve::stopping;
-use super::super::{Cli, environment};
+use super::super::{Cli, environment, judge};
 use super::Check;
 use crate::backend::{Backend, Delivery};
 use crate::catalog::{self, Catalog, ServerDecl, Severity};
@@ -56,7 +56,7 @@ fn load(root: &Path, env: Option<&str>, checks: &mut Vec<Check>) -> Option<Catal
     let chosen = env_name(&environment, env).value;
     let loaded = catalog::load(root, &environment, Some(&chosen)).and_then(|(catalog, warnings)| {
         let wrong = live::diagnose(&catalog);
-        if wrong.is_empty() { Ok((catalog, warnings)) } else { Err(wrong) }
+        judge(catalog, warnings, wrong)
     });
     match loaded {
         Ok((catalog, warnings)) => {

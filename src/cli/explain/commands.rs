@@ -391,6 +391,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl doctor",
     ),
     HERE.says(
+        "unsettled",
+        "the server keeps writes of this device and has not settled them in time",
+        "their channel is paused, or the system behind it does not answer",
+        "mend the channel; the receipts come with the next sync, and nothing is written twice",
+        "omctl sync inspect",
+    ),
+    HERE.says(
         "usage",
         "the command line is not one that omctl knows",
         "a word is misspelt, or an argument is missing or too much",

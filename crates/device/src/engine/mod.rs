@@ -25,6 +25,8 @@ mod tests;
 
 use std::collections::BTreeSet;
 
+pub use request::Heard;
+
 use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, ChannelSchema, Down, Receipt, Seq, Up};
 

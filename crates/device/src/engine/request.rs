@@ -6,6 +6,20 @@ use omctl_protocol::{Seq, Up};
 use super::{Action, ConnectionState, Engine, MUTATE_BYTES_MAX, Phase, mutate_line};
 use crate::store::StoreError;
 
+/// How much of what there is an exchange by request has brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything is said and heard.
+    All,
+    /// Everything but the receipts of some writes; the server may have all of them.
+    AllBut {
+        /// Writes of the app that have no receipt yet.
+        pending: u64,
+    },
+    /// There is more to say, or to hear, at once.
+    Part,
+}
+
 impl Engine {
     /// The body of one `POST /v1/sync`: everything this device has to say. The lines of the reply go in as
     /// [`Event::Frame`](super::Event::Frame)s, then [`Engine::end_request`] tells whether another request is needed.
@@ -47,19 +61,20 @@ impl Engine {
         Ok(body)
     }
 
-    /// Ends the answer to [`Engine::begin_request`]; whether there is more to say or to hear.
+    /// Ends the answer to [`Engine::begin_request`].
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn end_request(&mut self) -> Result<bool, StoreError> {
-        let more = match &self.phase {
-            Phase::Live(live) => live.again || !live.committed || self.store.stats()?.pending > 0,
-            _ => true,
+    pub fn end_request(&mut self) -> Result<Heard, StoreError> {
+        let heard = match (&self.phase, self.store.stats()?.pending) {
+            (Phase::Live(live), 0) if !live.again && live.committed => Heard::All,
+            (Phase::Live(live), pending) if !live.again && live.committed => Heard::AllBut { pending },
+            _ => Heard::Part,
         };
         self.store.end_session()?;
         self.phase = Phase::Offline;
         self.one_shot = false;
         self.shown = ConnectionState::Offline;
-        Ok(more)
+        Ok(heard)
     }
 }

@@ -210,14 +210,14 @@ fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
     let Up::Mutate(mutate) = &ups[1] else { unreachable!() };
     feed(&mut engine, Down::Welcome(Box::new(welcome())));
     feed(&mut engine, Down::Commit(Commit { position: Position(2), receipts: vec![], sums: None }));
-    assert!(engine.end_request().unwrap(), "the receipt is missing");
+    assert_eq!(engine.end_request().unwrap(), Heard::AllBut { pending: 1 }, "the receipt is missing");
     engine.begin_request(5_000).unwrap();
     feed(&mut engine, Down::Welcome(Box::new(Welcome { accepted: Seq(1), ..welcome() })));
     let row = vec![text("N"), text("1.5"), omctl_protocol::Value::Null];
     engine.handle(5_000, Event::Frame(&rows_line("s", "notes", 3, None, &[("n", Some(row))]))).unwrap();
     let receipts = vec![receipt(&mutate.mutations[0])];
     feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts, sums: None }));
-    assert!(!engine.end_request().unwrap());
+    assert_eq!(engine.end_request().unwrap(), Heard::All);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn a_reset_is_followed_by_hello_with_slices_on_the_same_connection_or_in_the_nex
 
     engine.begin_request(5_000).unwrap();
     feed(&mut engine, reset());
-    assert!(engine.end_request().unwrap());
+    assert_eq!(engine.end_request().unwrap(), Heard::Part);
     let conn = engine.into_store().into_connection();
     let mut engine = Engine::new(Store::from_connection(conn, StoreOptions::default()).unwrap());
     let body = engine.begin_request(6_000).unwrap();
@@ -313,7 +313,7 @@ fn a_server_that_cannot_add_or_never_has_enough_is_not_asked_without_end() {
     engine.begin_request(5_000).unwrap();
     feed(&mut engine, Down::Welcome(Box::new(welcome())));
     feed(&mut engine, wrong());
-    assert!(!engine.end_request().unwrap());
+    assert_eq!(engine.end_request().unwrap(), Heard::All);
 
     engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
     let mut answers = 0;

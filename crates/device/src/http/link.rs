@@ -21,8 +21,8 @@ use super::access::{self, Access};
 use super::{Ask, CONNECT_TIMEOUT, Stream};
 use crate::mobster::keys::KeyStore;
 use crate::mobster::owner::Desk;
-use crate::mobster::{MobsterError, Result, now_ms};
-use crate::{Action, Event, Greeting};
+use crate::mobster::{MobsterError, Result, SYNC_TIMEOUT, now_ms};
+use crate::{Action, Event, Greeting, Heard};
 
 /// How often a quiet connection is asked whether it still stands.
 const PING_EVERY: Duration = Duration::from_secs(25);
@@ -298,6 +298,7 @@ pub(crate) async fn sync_by_requests(desk: &Desk, keys: &Arc<dyn KeyStore>) -> R
 async fn exchange(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
     let mut access = access::access(desk, keys, false).await?;
     let (mut nonce, mut refused) = (None::<String>, 0);
+    let mut patience = Patience::default();
     for _ in 0..REQUESTS_MAX {
         let body = desk.ask(|owner| Ok(owner.engine_mut()?.begin_request(now_ms())?)).await?;
         let proof = nonce.take().map(|nonce| {
@@ -323,20 +324,77 @@ async fn exchange(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
                 .await
             })
             .await;
-        let more = desk.ask(|owner| Ok(owner.engine_mut()?.end_request()?)).await?;
-        match heard {
-            Ok(()) if !more => return Ok(()),
-            Ok(()) => refused = 0,
-            Err(MobsterError::Refused { nonce: Some(given), .. }) if refused < 3 => {
+        let ended = desk.ask(|owner| Ok(owner.engine_mut()?.end_request()?)).await?;
+        match (heard, ended) {
+            (Ok(()), Heard::All) => return Ok(()),
+            (Ok(()), Heard::AllBut { pending }) => {
+                refused = 0;
+                patience.wait(pending).await?;
+            }
+            (Ok(()), Heard::Part) => refused = 0,
+            (Err(MobsterError::Refused { nonce: Some(given), .. }), _) if refused < 3 => {
                 nonce = Some(given);
                 refused += 1;
             }
-            Err(MobsterError::Refused { status: 401, .. }) if refused < 3 => {
+            (Err(MobsterError::Refused { status: 401, .. }), _) if refused < 3 => {
                 access = access::access(desk, keys, true).await?;
                 refused += 1;
             }
-            Err(error) => return Err(error),
+            (Err(error), _) => return Err(error),
         }
     }
     Err(access.server.unreachable("it never has enough"))
+}
+
+/// How long receipts are waited for of which none comes.
+#[derive(Default)]
+struct Patience {
+    /// Writes without a receipt, and since when there were as many.
+    pending: Option<(u64, tokio::time::Instant)>,
+    pause: Duration,
+}
+
+impl Patience {
+    const FIRST_PAUSE: Duration = Duration::from_millis(50);
+    const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+    /// Waits a moment before it is asked again, longer each time; not at all after one of them was settled.
+    async fn wait(&mut self, pending: u64) -> Result<()> {
+        match self.pending {
+            Some((before, since)) if before == pending => {
+                if since.elapsed() >= SYNC_TIMEOUT {
+                    return Err(MobsterError::Unsettled { writes: pending });
+                }
+                tokio::time::sleep(self.pause).await;
+                self.pause = (self.pause * 2).min(Self::LONGEST_PAUSE);
+            }
+            _ => (self.pending, self.pause) = (Some((pending, tokio::time::Instant::now())), Self::FIRST_PAUSE),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn receipts_that_do_not_come_are_asked_for_less_and_less_and_not_for_ever() {
+        let (mut patience, began) = (Patience::default(), tokio::time::Instant::now());
+        let mut asked = 0;
+        let ended = loop {
+            match patience.wait(3).await {
+                Ok(()) => asked += 1,
+                Err(error) => break error,
+            }
+            assert!(asked < 100);
+        };
+        assert!(matches!(ended, MobsterError::Unsettled { writes: 3 }));
+        assert!(began.elapsed() >= SYNC_TIMEOUT && began.elapsed() < SYNC_TIMEOUT + Patience::LONGEST_PAUSE);
+        // One receipt, and it is waited for as long again.
+        patience.wait(2).await.unwrap();
+        let again = tokio::time::Instant::now();
+        patience.wait(2).await.unwrap();
+        assert_eq!(again.elapsed(), Patience::FIRST_PAUSE);
+    }
 }

@@ -70,6 +70,13 @@ pub enum MobsterError {
     /// `sync_now` found no connection in time.
     #[error("device is offline")]
     Offline,
+    /// The server keeps these writes safe and has not settled them in time: their channel may be paused, or its system out
+    /// of reach. Their receipts come later, by themselves.
+    #[error("server has not settled {writes} writes yet; they are kept")]
+    Unsettled {
+        /// Writes of the app that have no receipt yet.
+        writes: u64,
+    },
     /// The app closed this handle.
     #[error("storage is closed")]
     Closed,

@@ -29,8 +29,8 @@ use crate::store::values::Bind;
 use crate::store::{self, Answer, Audit, Rejected, Stats, Write};
 use crate::{ConnectionState, Engine, Entropy, Store, StoreOptions};
 
-/// How long `sync_now` waits for a link in the background.
-const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long `sync_now` waits for a connection, or for receipts of which none comes.
+pub(crate) const SYNC_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) type Result<T, E = MobsterError> = std::result::Result<T, E>;
 
@@ -418,7 +418,7 @@ impl Mobster {
     ///
     /// # Errors
     /// [`MobsterError::Offline`], [`MobsterError::Unreachable`], [`MobsterError::Refused`],
-    /// [`MobsterError::NeedsActivation`], …
+    /// [`MobsterError::NeedsActivation`], [`MobsterError::Unsettled`], …
     pub async fn sync_now(&self) -> Result<()> {
         let inner = &self.0;
         if !inner.has_engine {
@@ -468,7 +468,13 @@ impl Mobster {
                 refusal = refusal => Err(refusal),
             }
         };
-        tokio::time::timeout(SYNC_TIMEOUT, either).await.map_err(|_| MobsterError::Offline)?
+        match tokio::time::timeout(SYNC_TIMEOUT, either).await {
+            Ok(done) => done,
+            Err(_) if *inner.state.borrow() == ConnectionState::Live => {
+                Err(MobsterError::Unsettled { writes: self.stats().await?.pending })
+            }
+            Err(_) => Err(MobsterError::Offline),
+        }
     }
 
     /// Ends the link. The file stays readable and writable until the last clone of this handle is gone.
