@@ -87,6 +87,7 @@ Register-ArgumentCompleter -Native -CommandName 'omctl' -ScriptBlock {
             [CompletionResult]::new('--field', '--field', [CompletionResultType]::ParameterName, 'A field of a channel from scratch: NAME:TYPE, then `required`, `default=…`, a ref''s channel, an enum''s words')
             [CompletionResult]::new('--backend', '--backend', [CompletionResultType]::ParameterName, 'Where the records of a channel from scratch live; else OpenMobster''s own store')
             [CompletionResult]::new('--from', '--from', [CompletionResultType]::ParameterName, 'The database, and the table: sqlite:FILE#TABLE, or BACKEND#TABLE of the project')
+            [CompletionResult]::new('--key', '--key', [CompletionResultType]::ParameterName, 'The columns that tell rows apart, where the table does not say: of a view, or of a table without a key')
             [CompletionResult]::new('--scope', '--scope', [CompletionResultType]::ParameterName, 'Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody')
             [CompletionResult]::new('--write', '--write', [CompletionResultType]::ParameterName, 'What any account may do: create,update,delete; else nothing')
             [CompletionResult]::new('--template', '--template', [CompletionResultType]::ParameterName, 'Take templates from this folder; `omctl template eject` makes one')

@@ -1693,7 +1693,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__new__subcmd__channel)
-            opts="-C -q -h --field --backend --from --all --scope --write --template --dry-run --force --json --project --yes --quiet --help"
+            opts="-C -q -h --field --backend --from --all --key --scope --write --template --dry-run --force --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1708,6 +1708,10 @@ _omctl() {
                     return 0
                     ;;
                 --from)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -71,6 +71,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcomm
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l field -d 'A field of a channel from scratch: NAME:TYPE, then `required`, `default=…`, a ref\'s channel, an enum\'s words' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l backend -d 'Where the records of a channel from scratch live; else OpenMobster\'s own store' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l from -d 'The database, and the table: sqlite:FILE#TABLE, or BACKEND#TABLE of the project' -r
+complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l key -d 'The columns that tell rows apart, where the table does not say: of a view, or of a table without a key' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l scope -d 'Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody' -r
 complete -c omctl -n "__fish_omctl_using_subcommand new; and __fish_seen_subcommand_from channel" -l write -d 'What any account may do: create,update,delete; else nothing' -r -f -a "create\t''
 update\t''

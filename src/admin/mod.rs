@@ -92,7 +92,8 @@ impl Admin {
     pub fn channels(&self) -> ChannelList {
         let (live, health) = (self.live.current(), self.sync.health());
         let channels = live.channels.values().map(|channel| channel_view(channel, health.get(channel.name())));
-        ChannelList { generation: live.generation, channels: channels.collect() }
+        let errors = self.live.trouble().iter().map(|one| one.place.to_string()).collect();
+        ChannelList { generation: live.generation, channels: channels.collect(), errors }
     }
 
     /// One channel as it is live.

@@ -5,7 +5,7 @@
 
 mod sqlite;
 
-pub use sqlite::tables as sqlite;
+pub use sqlite::{key_fits as sqlite_key_fits, tables as sqlite};
 
 use omctl_protocol::value::Value;
 use omctl_protocol::{AssignedBy, FieldType};
@@ -20,6 +20,8 @@ pub struct TableShape {
     pub name: String,
     /// Whether it is a view: it has no key of its own and is not written.
     pub is_view: bool,
+    /// Whether a module of the database makes its rows up (a full-text index, for example); its columns are not looked at.
+    pub is_virtual: bool,
     /// The columns that identify a row, in their order; empty where nothing does.
     pub key: Vec<String>,
     /// Who seems to make a new row's key; `None` where there is no key.
@@ -55,6 +57,17 @@ pub struct ColumnShape {
     pub values: Vec<String>,
     /// What else the database demands of this column alone, in its own words.
     pub checks: Vec<String>,
+}
+
+/// Whether columns tell the rows of a table apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFit {
+    /// Each row has a value of its own there.
+    Unique,
+    /// So many rows have NULL in one of them.
+    Null(u64),
+    /// So many values stand in more than one row.
+    Shared(u64),
 }
 
 /// The target of a reference: a table whose key is this one column.

@@ -81,9 +81,13 @@ fn refused(cli: &Cli, dry_run: bool, lines: usize, mut problems: Vec<Problem>, r
     let text = format!("{} of {lines} lines are refused; nothing was changed", problems.len());
     let listed: Vec<Value> =
         problems.iter().map(|problem| json!({ "line": problem.line, "message": problem.message })).collect();
-    CliError::new(Exit::Invalid, "bad_import", text)
+    let error = CliError::new(Exit::Invalid, "bad_import", text)
         .hint("correct these lines and look again with --dry-run")
-        .detail("problems", listed)
+        .detail("problems", listed);
+    if !dry_run {
+        return error;
+    }
+    error
         .detail("added", count(reply, ImportOutcome::Added))
         .detail("changed", count(reply, ImportOutcome::Changed))
         .detail("unchanged", count(reply, ImportOutcome::Unchanged))

@@ -144,9 +144,14 @@ fn list(cli: &Cli, args: &ListArgs) -> Result<Exit, CliError> {
     cli.ui.result(super::columns(head, rows), || {
         json!({
             "type": "result", "schema": "omctl.channel.list/1", "generation": list.generation,
-            "channels": list.channels,
+            "channels": list.channels, "errors": list.errors,
         })
     });
+    if !list.errors.is_empty() {
+        let files = list.errors.join(", ");
+        cli.ui.warn(format!("the files have mistakes ({files}): this is generation {} all the same", list.generation));
+        cli.ui.note("  see them: omctl check");
+    }
     Ok(Exit::Ok)
 }
 

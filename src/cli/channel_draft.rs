@@ -108,6 +108,8 @@ pub(super) struct DraftField {
     /// What stands within the braces.
     pub(super) options: String,
     pub(super) comment: Option<String>,
+    /// It stands in the file as a comment only.
+    pub(super) left_out: bool,
 }
 
 impl Draft {
@@ -149,7 +151,17 @@ impl Draft {
             if (is_key && shape.assigned_by == Some(AssignedBy::Device)) || column.name.is_empty() {
                 continue;
             }
-            fields.push(draft_field(shape, column, name, is_key, &channel_of));
+            let mut field = draft_field(shape, column, name, is_key, &channel_of);
+            let in_scope = |wanted: &String| wanted == name || column.name.eq_ignore_ascii_case(wanted);
+            let is_needed =
+                matches!(scope, Some(ScopeWish::Field(wanted, _) | ScopeWish::Via(wanted)) if in_scope(wanted));
+            // The key, references, and what the scope names cannot be left out.
+            if !is_key && column.references.is_none() && !is_needed && looks_secret(&column.name) {
+                let why = "left out: its name is a secret's, and devices would hold it";
+                field.comment = Some(field.comment.map_or(why.to_owned(), |more| format!("{why}; {more}")));
+                field.left_out = true;
+            }
+            fields.push(field);
         }
         let named = |wanted: &String| {
             let is_it =
@@ -186,6 +198,11 @@ impl Draft {
         let field = self.fields.iter().find(|field| field.column == column)?;
         let comment = field.comment.as_ref().map(|comment| format!("   # {comment}")).unwrap_or_default();
         Some(format!("{}: {{ {} }}{comment}", field.name, field.options))
+    }
+
+    /// The columns that the file only mentions.
+    pub(super) fn left_out(&self) -> Vec<&str> {
+        self.fields.iter().filter(|field| field.left_out).map(|field| field.column.as_str()).collect()
     }
 
     /// Whether somebody will see a record.
@@ -243,7 +260,21 @@ fn draft_field(
         comments.insert(0, "the key".to_owned());
     }
     let comment = (!comments.is_empty()).then(|| comments.join("; "));
-    DraftField { name: name.to_owned(), column: column.name.clone(), options: options.join(", "), comment }
+    DraftField {
+        name: name.to_owned(),
+        column: column.name.clone(),
+        options: options.join(", "),
+        comment,
+        left_out: false,
+    }
+}
+
+/// Whether a column's name says that its values are for nobody's eyes.
+fn looks_secret(column: &str) -> bool {
+    const WORDS: [&str; 9] =
+        ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "privatekey", "credential"];
+    let plain: String = column.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    WORDS.iter().any(|word| plain.contains(word))
 }
 
 fn literal(value: &Value) -> Option<String> {
@@ -360,6 +391,7 @@ mod tests {
         let twice = |names: [&str; 2]| TableShape {
             name: "t".into(),
             is_view: false,
+            is_virtual: false,
             key: Vec::new(),
             assigned_by: None,
             notes: Vec::new(),
@@ -370,6 +402,7 @@ mod tests {
         let shape = TableShape {
             name: "t".into(),
             is_view: false,
+            is_virtual: false,
             key: vec!["no".into()],
             assigned_by: Some(AssignedBy::App),
             notes: Vec::new(),

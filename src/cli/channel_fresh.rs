@@ -69,7 +69,8 @@ impl FieldWish {
     fn draft(&self) -> DraftField {
         let mut options = vec![format!("type: {}", self.kind.word())];
         options.extend(self.options.iter().cloned());
-        DraftField { name: self.name.clone(), column: self.name.clone(), options: options.join(", "), comment: None }
+        let (name, column) = (self.name.clone(), self.name.clone());
+        DraftField { name, column, options: options.join(", "), comment: None, left_out: false }
     }
 }
 

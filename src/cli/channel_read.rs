@@ -67,6 +67,11 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     if !cli.ui.is_json() && shown < found.total {
         cli.ui.note(format!("{shown} of {} records; --all shows them all, --where fewer", found.total));
     }
+    if let Some(email) = &args.email
+        && block_on(async { Ok(client.account(email).await?.disabled) })?
+    {
+        cli.ui.warn(format!("{email} is disabled: its devices see nothing of this until it is enabled"));
+    }
     if !found.settled {
         cli.ui.warn(format!("`{0}` is paused, held or not yet read whole: omctl channel show {0}", args.channel));
     }

@@ -61,7 +61,9 @@ use crate::live;
 /// Offline-first mobile sync with the systems a company already has.
 #[derive(Debug, Parser)]
 #[command(name = "omctl", version, propagate_version = false, disable_help_subcommand = true)]
-#[command(after_help = "Example:\n  omctl new fieldwork && cd fieldwork && omctl check")]
+#[command(
+    after_help = "Example:\n  omctl new fieldwork && cd fieldwork && omctl check\n\nExit codes:\n  0 done, 1 failed, 2 wrong command line, 3 wrong project or settings, 4 not allowed, 5 no server,\n  6 not found, 7 exists or locked, 9 took too long, 20 devices diverged, 21 expectation breached,\n  22 nothing proved, 70 our bug, 130 and 143 ended by a signal"
+)]
 struct Arguments {
     #[command(flatten)]
     globals: Globals,
@@ -252,13 +254,21 @@ fn usage(error: &clap::Error, args: &[OsString]) -> Exit {
         return Exit::Ok;
     }
     if args.iter().any(|arg| arg == "--json") {
-        let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        talk(true, false).error(&CliError::new(Exit::Usage, "usage", message).hint("see the commands: omctl --help"));
+        talk(true, false).error(&usage_error(&error.render().to_string()));
     } else {
         drop(error.print());
     }
     Exit::Usage
+}
+
+/// What clap writes in paragraphs, as one error: what is wrong, and its first tip.
+fn usage_error(text: &str) -> CliError {
+    let mut parts = text.split("\n\n").map(|part| part.split_whitespace().collect::<Vec<_>>().join(" "));
+    let message = parts.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let tip = parts
+        .find_map(|part| part.strip_prefix("tip: ").map(|tip| tip.split(" tip: ").next().unwrap_or(tip).to_owned()));
+    CliError::new(Exit::Usage, "usage", message)
+        .hint(tip.unwrap_or_else(|| "see the commands: omctl --help".to_owned()))
 }
 
 /// How to talk, by flags and environment: `NO_COLOR` is stronger than `CLICOLOR_FORCE`.
@@ -320,6 +330,19 @@ fn columns<const N: usize>(head: [String; N], rows: impl Iterator<Item = [String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wrong_command_line_is_told_to_scripts_in_full() {
+        let told = |line: &str| {
+            let error = Arguments::try_parse_from(line.split(' ')).map(|_| ()).unwrap_err();
+            let error = usage_error(&error.render().to_string());
+            (error.message, error.hint.unwrap_or_default())
+        };
+        let (message, hint) = told("omctl chek");
+        assert!(message.contains("'chek'") && hint.contains("'check'"), "{message} / {hint}");
+        let (message, _) = told("omctl channel create tickets");
+        assert!(message.contains("not provided") && message.contains("--as"), "{message}");
+    }
 
     #[test]
     fn the_command_tree_is_sound_and_each_command_shows_an_example() {

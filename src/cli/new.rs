@@ -106,6 +106,10 @@ fn project(cli: &Cli, args: &ProjectArgs) -> Result<Exit, CliError> {
     let plan = project_plan(&templates, &root, &name, &variables)?;
     let members = json!({ "project": name, "root": root.display().to_string() });
     write(cli, &plan, args.writing, "omctl.new/1", members)?;
+    let around = std::path::absolute(&root).unwrap_or_else(|_| root.clone());
+    if let Some(outer) = around.ancestors().skip(1).find(|folder| folder.join(PROJECT_FILE).is_file()) {
+        cli.ui.warn(format!("it lies within the project `{}`, which reads nothing of it", outer.display()));
+    }
     if !args.writing.dry_run {
         editor::refresh(cli, &root);
         let here = root.canonicalize().ok() == std::env::current_dir().ok().and_then(|dir| dir.canonicalize().ok());

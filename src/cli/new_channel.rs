@@ -11,7 +11,7 @@ use super::channel_draft::{Draft, ScopeWish, channel_name};
 use super::channel_fresh::{self, FieldWish, Wish};
 use super::new::{Source, Writing, write};
 use super::{Cli, CliError, Exit, editor};
-use crate::backend::introspect::{self, TableShape};
+use crate::backend::introspect::{self, KeyFit, TableShape};
 use crate::catalog::{
     BackendDecl, CHANNELS_DIR, Catalog, MANAGED, PROJECT_FILE, can_be_key, near_hint, with_sqlite_backend,
 };
@@ -38,6 +38,9 @@ pub(super) struct Args {
     /// All tables that have a key
     #[arg(long, requires = "from")]
     all: bool,
+    /// The columns that tell rows apart, where the table does not say: of a view, or of a table without a key
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',', requires = "from", conflicts_with = "all")]
+    key: Vec<String>,
     /// Who sees a record: public, FIELD=account.email, or via:REFERENCE; else nobody
     #[arg(long, value_name = "RULE")]
     pub(super) scope: Option<ScopeWish>,
@@ -86,6 +89,13 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     for (table, reason) in &prepared.skipped {
         cli.ui.warn(format!("skipped `{table}`: {reason}"));
     }
+    for (channel, columns) in &prepared.secrets {
+        cli.ui.warn(format!(
+            "left out of {channel}: {}; named like secrets, which devices would hold",
+            columns.join(", ")
+        ));
+        cli.ui.note("  uncomment them in the file if devices shall have them");
+    }
     let skipped: Vec<_> =
         prepared.skipped.iter().map(|(table, reason)| json!({ "table": table, "reason": reason })).collect();
     let members = json!({
@@ -116,6 +126,8 @@ struct Prepared {
     /// Whether nobody may write.
     read_only: bool,
     skipped: Skipped,
+    /// Columns of a channel that its file only mentions.
+    secrets: Vec<(String, Vec<String>)>,
 }
 
 fn prepare(cli: &Cli, args: &Args, root: &Path) -> Result<Prepared, CliError> {
@@ -145,7 +157,15 @@ fn from_scratch(cli: &Cli, args: &Args, root: &Path, catalog: &Catalog) -> Resul
         channel_fresh::judge(catalog, &wish.name, file)?;
     }
     let read_only = wish.write.is_none();
-    Ok(Prepared { backend: wish.backend, plan, channels: vec![name], unseen, read_only, skipped: Vec::new() })
+    Ok(Prepared {
+        backend: wish.backend,
+        plan,
+        channels: vec![name],
+        unseen,
+        read_only,
+        skipped: Vec::new(),
+        secrets: Vec::new(),
+    })
 }
 
 fn wanted(name: &ChannelName, draft: &Draft) -> Result<Wanted, CliError> {
@@ -165,8 +185,11 @@ fn from_tables(args: &Args, root: &Path, catalog: &Catalog, from: &str) -> Resul
         let message = format!("there is no file `{}`", file.display());
         return Err(CliError::new(Exit::NotFound, "not_found", message));
     }
-    let shapes =
+    let mut shapes =
         introspect::sqlite(&file).map_err(|error| CliError::new(Exit::Failed, "introspection", error.to_string()))?;
+    if let (Some(table), [_, ..]) = (table.as_deref(), &*args.key) {
+        give_key(&file, &mut shapes, table, args)?;
+    }
     let (chosen, skipped) = choose(args, table.as_deref(), &shapes)?;
     let (backend, project_file) = backend(root, catalog, &file)?;
     let names = names(args, catalog, &backend, &chosen);
@@ -176,18 +199,93 @@ fn from_tables(args: &Args, root: &Path, catalog: &Catalog, from: &str) -> Resul
     };
     let edited = |text| Wanted { path: PROJECT_FILE.into(), content: Content::Edited(text) };
     let mut files: Vec<Wanted> = project_file.map(edited).into_iter().collect();
-    let (mut channels, mut unseen) = (Vec::new(), Vec::new());
+    let (mut channels, mut unseen, mut secrets) = (Vec::new(), Vec::new(), Vec::new());
     for shape in &chosen {
         let Some(name) = names.get(&shape.name) else { continue };
         let draft = Draft::new(name, shape, &backend, args.scope.as_ref(), args.operations(), channel_of);
         if !draft.is_visible() {
             unseen.push(name.to_string());
         }
+        let left_out: Vec<String> = draft.left_out().into_iter().map(str::to_owned).collect();
+        if !left_out.is_empty() {
+            secrets.push((name.to_string(), left_out));
+        }
         files.push(wanted(name, &draft)?);
         channels.push(name.to_string());
     }
+    if let Some(scope) = args.scope.as_ref().filter(|_| unseen.len() == chosen.len()) {
+        return Err(scope.fits_nowhere(&chosen));
+    }
     let plan = Plan::new(&args.source.load()?, root, files)?;
-    Ok(Prepared { backend, plan, channels, unseen, read_only: args.write.is_empty(), skipped })
+    Ok(Prepared { backend, plan, channels, unseen, read_only: args.write.is_empty(), skipped, secrets })
+}
+
+/// Gives a table the key that was said.
+fn give_key(file: &Path, shapes: &mut [TableShape], table: &str, args: &Args) -> Result<(), CliError> {
+    let exact = shapes.iter().position(|shape| shape.name == table);
+    let place = exact.or_else(|| shapes.iter().position(|shape| shape.name.eq_ignore_ascii_case(table)));
+    // What is not there is told by whoever chooses.
+    let Some(shape) = place.map(|place| &mut shapes[place]).filter(|shape| !shape.is_virtual) else { return Ok(()) };
+    if shape.is_view && !args.write.is_empty() {
+        let text = format!("`{}` is a view: nothing can be written to it", shape.name);
+        return Err(CliError::new(Exit::Usage, "usage", text).hint("leave out --write"));
+    }
+    let mut key = Vec::new();
+    for wanted in &args.key {
+        let Some(column) = shape.column(wanted) else {
+            let text = format!("`{}` has no column `{wanted}`", shape.name);
+            let names = shape.columns.iter().map(|column| column.name.as_str());
+            let hint = near_hint(wanted, names.clone());
+            let all = || format!("it has: {}", names.collect::<Vec<_>>().join(", "));
+            return Err(CliError::new(Exit::Usage, "usage", text).hint(hint.unwrap_or_else(all)));
+        };
+        key.push(column.name.clone());
+    }
+    let fits = introspect::sqlite_key_fits(file, &shape.name, &key)
+        .map_err(|error| CliError::new(Exit::Failed, "introspection", error.to_string()))?;
+    let wrong = match fits {
+        KeyFit::Unique => None,
+        KeyFit::Null(rows) => Some(format!("{rows} rows of `{}` have NULL there", shape.name)),
+        KeyFit::Shared(values) => Some(format!("{values} of its values stand in several rows of `{}`", shape.name)),
+    };
+    if let Some(wrong) = wrong {
+        let text = format!("{} is no key: {wrong}", key.join(", "));
+        return Err(CliError::new(Exit::Failed, "no_key", text).hint("name the columns that tell the rows apart"));
+    }
+    // Nobody but who creates a row can know such a key.
+    (shape.key, shape.assigned_by) = (key, Some(AssignedBy::App));
+    Ok(())
+}
+
+impl ScopeWish {
+    /// No table has what the rule needs.
+    fn fits_nowhere(&self, chosen: &[&TableShape]) -> CliError {
+        let columns = |is_reference: bool| {
+            let columns = chosen.iter().flat_map(|shape| &shape.columns);
+            columns
+                .filter(move |column| !is_reference || column.references.is_some())
+                .map(|column| column.name.as_str())
+        };
+        let (text, hint) = match self {
+            Self::Public => ("nobody sees a record".to_owned(), None),
+            Self::Field(field, _) => (format!("there is no column `{field}`"), near_hint(field, columns(false))),
+            Self::Via(field) => {
+                let found = chosen.iter().find_map(|shape| shape.column(field));
+                match found.and_then(|column| column.references.as_ref()) {
+                    Some(to) => (
+                        format!("`{field}` refers to `{}`, which is no channel with a key of one column", to.table),
+                        Some("write the channel of that table first, or both at once: --all".to_owned()),
+                    ),
+                    None => {
+                        let names = columns(true).collect::<Vec<_>>().join(", ");
+                        let hint = (!names.is_empty()).then(|| format!("columns that refer to a table: {names}"));
+                        (format!("`{field}` is no reference to another table"), hint)
+                    }
+                }
+            }
+        };
+        CliError::new(Exit::Usage, "usage", text).hint(hint.unwrap_or_else(|| "--scope public, for example".to_owned()))
+    }
 }
 
 /// Nothing is more puzzling than a channel that works and shows nothing: said loudly.
@@ -246,7 +344,8 @@ fn choose<'s>(
     shapes: &'s [TableShape],
 ) -> Result<(Vec<&'s TableShape>, Skipped), CliError> {
     let unfit = |shape: &TableShape| match shape {
-        shape if shape.is_view => Some("it is a view"),
+        shape if shape.is_virtual => Some("it is a virtual table"),
+        shape if shape.is_view && shape.key.is_empty() => Some("it is a view"),
         shape if shape.key.is_empty() => Some("it has no key"),
         shape if shape.name.is_empty() || shape.key.iter().any(String::is_empty) => Some("it or its key has no name"),
         shape if !shape.key.iter().filter_map(|key| shape.column(key)).all(|column| can_be_key(column.base)) => {
@@ -283,8 +382,10 @@ fn choose<'s>(
     };
     match unfit(shape) {
         Some(reason) => {
-            Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name))
-                .hint("a channel needs a table with a primary key of text, whole numbers, decimals, dates or uuid"))
+            Err(CliError::new(Exit::Failed, "no_key", format!("`{}` cannot be a channel: {reason}", shape.name)).hint(
+                "a channel needs a primary key of text, whole numbers, decimals, dates or uuid; where the database \
+                     does not declare it, name its columns: --key COLUMNS",
+            ))
         }
         None => Ok((vec![shape], Skipped::new())),
     }
@@ -359,7 +460,11 @@ mod tests {
             PRIMARY KEY (PlaylistId, AlbumId));
         CREATE TABLE Odd (k TEXT PRIMARY KEY, id INTEGER, om_note TEXT, price NUMERIC(10,2), owner TEXT);
         CREATE TABLE Log (line TEXT);
-        CREATE VIEW Names AS SELECT Name FROM Artist;";
+        CREATE VIEW Names AS SELECT ArtistId, Name FROM Artist;
+        CREATE VIRTUAL TABLE Search USING fts5(line);
+        CREATE TABLE Login (LoginId INTEGER PRIMARY KEY, Email TEXT, Password_Hash TEXT NOT NULL, api_token TEXT);
+        CREATE TABLE Loose (a INTEGER NOT NULL, b TEXT, c TEXT);
+        INSERT INTO Loose VALUES (1, 'x', NULL), (1, 'y', 'z');";
 
     fn project() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -384,8 +489,15 @@ mod tests {
     fn all_tables_become_channels_that_load() {
         let folder = project();
         let all = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
-        assert_eq!(all.channels, ["album", "artist", "odd", "playlist_track"]);
-        assert_eq!(all.skipped, [("Log".to_owned(), "it has no key"), ("Names".to_owned(), "it is a view")]);
+        assert_eq!(all.channels, ["album", "artist", "login", "odd", "playlist_track"]);
+        let skipped: Vec<_> = all.skipped.iter().map(|(table, reason)| format!("{table}: {reason}")).collect();
+        assert_eq!(
+            skipped,
+            ["Log: it has no key", "Loose: it has no key", "Names: it is a view", "Search: it is a virtual table"]
+        );
+        assert_eq!(all.secrets, [("login".to_owned(), vec!["Password_Hash".to_owned(), "api_token".to_owned()])]);
+        let login = file(&all, "channels/login.yaml");
+        assert!(login.contains("\n  # api_token: { type: text }  # left out: "), "{login}");
         assert_eq!(
             file(&all, PROJECT_FILE),
             "version: 1\nname: t # mine\nbackends:\n  music: { kind: sqlite, path: music.db }\n"
@@ -406,7 +518,7 @@ mod tests {
         assert!(file(&all, "channels/odd.yaml").contains("row_id: { column: id, type: int }"));
         all.plan.write(false).unwrap();
         let (catalog, warnings) = crate::catalog::load(folder.path(), &|_| None, None).unwrap();
-        assert_eq!((catalog.channels.len(), warnings.len()), (4, 0));
+        assert_eq!((catalog.channels.len(), warnings.len()), (5, 0));
         // Again: the backend is known, nothing differs.
         let again = prepared(folder.path(), "--from DB --all --scope public --write delete,create").unwrap();
         assert_eq!((again.backend.as_str(), again.plan.diff().as_str()), ("music", ""));
@@ -425,11 +537,32 @@ mod tests {
         let folder = project();
         let all = prepared(folder.path(), "--from DB --all --scope Owner=account.email").unwrap();
         assert!(file(&all, "channels/odd.yaml").contains("\nscope: { owner: account.email }\n"));
-        let album = prepared(folder.path(), "--from DB#Album --scope via:ArtistId").unwrap();
-        assert_eq!(album.unseen, ["album"], "there is no channel `artist` to inherit from");
+        let alone = prepared(folder.path(), "--from DB#Album --scope via:ArtistId").err().unwrap();
+        assert!(alone.message.contains("refers to `Artist`, which is no channel"), "{}", alone.message);
+        let secret = prepared(folder.path(), "--from DB#Login --scope api_token=account.email").unwrap();
+        assert!(file(&secret, "channels/login.yaml").contains("\n  api_token: { type: text }\n"));
         let inherited = prepared(folder.path(), "--from DB --all --scope via:ArtistId").unwrap();
         assert!(file(&inherited, "channels/album.yaml").contains("\nscope: { via: ArtistId }\n"));
-        assert_eq!(all.unseen, ["album", "artist", "playlist_track"]);
+        assert_eq!(all.unseen, ["album", "artist", "login", "playlist_track"]);
+    }
+
+    #[test]
+    fn a_key_is_said_where_the_database_does_not() {
+        let folder = project();
+        let names = prepared(folder.path(), "--from DB#names --key artistid --scope public").unwrap();
+        assert!(file(&names, "channels/names.yaml").contains("key: { columns: [ArtistId], assigned_by: app }"));
+        prepared(folder.path(), "--from DB#Loose --key a,b --scope public").unwrap().plan.write(false).unwrap();
+        crate::catalog::load(folder.path(), &|_| None, None).unwrap();
+        for (line, told) in [
+            ("--from DB#Loose --key a", "1 of its values stand in several rows"),
+            ("--from DB#Loose --key c", "1 rows of `Loose` have NULL there"),
+            ("--from DB#Loose --key d", "has no column `d`"),
+            ("--from DB#Names --key ArtistId --write create", "is a view: nothing can be written"),
+            ("--from DB#Search --key line", "it is a virtual table"),
+        ] {
+            let error = prepared(folder.path(), line).err().unwrap_or_else(|| panic!("{line} was taken"));
+            assert!(error.message.contains(told), "{line}: {}", error.message);
+        }
     }
 
     #[test]
@@ -439,6 +572,8 @@ mod tests {
             ("--from DB#Names", Exit::Failed, "no_key"),
             ("--from DB#Log", Exit::Failed, "no_key"),
             ("--from DB#Nobody", Exit::NotFound, "not_found"),
+            ("--from DB#Album --scope nobody=account.email", Exit::Usage, "usage"),
+            ("--from DB#Album --scope via:Title", Exit::Usage, "usage"),
             ("--from DB", Exit::Usage, "usage"),
             ("--from DB#Album --all", Exit::Usage, "usage"),
             ("Bad-Name --from DB#Album", Exit::Usage, "usage"),

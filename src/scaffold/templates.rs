@@ -165,8 +165,10 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, String>, ScaffoldError>
             files.insert(parts.join("/"), text);
         }
     }
-    if !files.keys().any(|path| path.contains('/')) {
-        return Err(unfit(folder, "it has none of the folders that hold templates: project, channel, scenario"));
+    let kinds: BTreeSet<&str> = EMBEDDED.iter().filter_map(|(path, _)| path.split('/').next()).collect();
+    if !files.keys().filter_map(|path| path.split_once('/')).any(|(kind, _)| kinds.contains(kind)) {
+        let kinds = kinds.into_iter().collect::<Vec<_>>().join(", ");
+        return Err(unfit(folder, &format!("it has none of the folders that hold templates: {kinds}")));
     }
     Ok(files)
 }

@@ -152,10 +152,10 @@ fn a_channel_that_nobody_sees_says_so_loudly() {
     let silent = told(&from);
     assert!(silent.contains("NOBODY SEES ANYTHING YET of person: no --scope was said"), "{silent}");
     assert!(silent.contains("devices may only read: no --write was said"), "{silent}");
-    assert!(
-        told(&[&from[..], &["--force", "--scope", "owner=account.email"]].concat()).contains("no field `owner` there")
-    );
-    assert!(told(&[&from[..], &["--force", "--scope", "via:id"]].concat()).contains("`id` is no reference"));
+    for (scope, why) in [("owner=account.email", "there is no column `owner`"), ("via:id", "`id` is no reference")] {
+        let (code, refused) = project.json(&[&["new", "channel"], &from[..], &["--force", "--scope", scope]].concat());
+        assert!(code == 2 && refused["message"].as_str().unwrap().contains(why), "{refused}");
+    }
     let loud = told(&[&from[..], &["--force", "--scope", "boss=account.email", "--write", "create"]].concat());
     assert!(!loud.contains("NOBODY") && !loud.contains("only read"), "{loud}");
     assert!(told(&["notes"]).contains("NOBODY SEES ANYTHING YET of notes"));

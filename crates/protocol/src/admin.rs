@@ -244,6 +244,9 @@ pub struct ChannelList {
     pub generation: u64,
     /// In the order of their names.
     pub channels: Vec<ChannelView>,
+    /// Where the project's files have mistakes, `file:line:col` each: what is listed is not what they say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
 }
 
 /// `POST /v1/admin/channels/{channel}/resume`: lets held deletes through, at once.

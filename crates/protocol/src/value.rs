@@ -91,7 +91,7 @@ pub enum Value {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ValueError {
     /// The value is of another kind than the type.
-    #[error("expected {expected:?}, found {found}")]
+    #[error("expected {}, found {found}", expected.word())]
     WrongKind {
         /// The field's type.
         expected: FieldType,
@@ -99,10 +99,10 @@ pub enum ValueError {
         found: &'static str,
     },
     /// The text is not a value of this type.
-    #[error("not a valid {0:?}")]
+    #[error("not a valid {}", .0.word())]
     Malformed(FieldType),
     /// The value cannot be held without rounding.
-    #[error("out of the range of {0:?}")]
+    #[error("out of the range of {}", .0.word())]
     OutOfRange(FieldType),
 }
 

@@ -14,7 +14,7 @@ use omctl_protocol::{AssignedBy, FieldType};
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use self::checks::{Check, checks, ignores_case};
-use super::{ColumnShape, Reference, SAMPLE_ROWS, TableShape};
+use super::{ColumnShape, KeyFit, Reference, SAMPLE_ROWS, TableShape};
 use crate::backend::BackendError;
 use crate::backend::sqlite::plan::{LiveColumn, live_columns, quote, stored};
 use crate::backend::sqlite::read::{rowid_alias, unique_keys};
@@ -39,6 +39,29 @@ pub fn tables(path: &Path) -> Result<Vec<TableShape>, BackendError> {
     })
 }
 
+/// Whether these columns of a table or view tell its rows apart, by the rows that are there now.
+///
+/// # Errors
+/// [`BackendError::BadResponse`] if they cannot be read.
+pub fn key_fits(path: &Path, table: &str, columns: &[String]) -> Result<KeyFit, BackendError> {
+    let names: Vec<String> = columns.iter().map(|column| quote(column)).collect();
+    let (table, is_null) = (quote(table), names.join(" IS NULL OR "));
+    let nulls = format!("SELECT count(*) FROM main.{table} WHERE {is_null} IS NULL");
+    let names = names.join(", ");
+    let shared = format!("SELECT count(*) FROM (SELECT 1 FROM main.{table} GROUP BY {names} HAVING count(*) > 1)");
+    let count = |connection: &Connection, sql: &str| connection.query_row(sql, [], |row| row.get::<_, u64>(0));
+    let read = || -> rusqlite::Result<KeyFit> {
+        let connection = open(path)?;
+        Ok(match (count(&connection, &nulls)?, count(&connection, &shared)?) {
+            (0, 0) => KeyFit::Unique,
+            (0, shared) => KeyFit::Shared(shared),
+            (nulls, _) => KeyFit::Null(nulls),
+        })
+    };
+    read()
+        .map_err(|error| BackendError::BadResponse { backend: path.display().to_string(), message: error.to_string() })
+}
+
 fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     connection.busy_timeout(Duration::from_secs(5))?;
@@ -49,6 +72,7 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
 struct Object {
     name: String,
     is_view: bool,
+    is_virtual: bool,
     without_rowid: bool,
     /// The text that made it.
     sql: String,
@@ -58,20 +82,28 @@ fn objects(connection: &Connection) -> rusqlite::Result<Vec<Object>> {
     connection
         .prepare(
             "SELECT name, type = 'view', wr, ifnull((SELECT sql FROM main.sqlite_schema AS made \
-                WHERE made.name = listed.name AND made.type = listed.type), '') FROM pragma_table_list AS listed \
-             WHERE schema = 'main' AND type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+                WHERE made.name = listed.name AND made.type = listed.type), ''), type = 'virtual' \
+             FROM pragma_table_list AS listed \
+             WHERE schema = 'main' AND type IN ('table', 'view', 'virtual') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
              AND name NOT IN ('om_applied', 'om_changes') ORDER BY name",
         )?
         .query_map([], |row| {
-            Ok(Object { name: row.get(0)?, is_view: row.get(1)?, without_rowid: row.get(2)?, sql: row.get(3)? })
+            Ok(Object {
+                name: row.get(0)?,
+                is_view: row.get(1)?,
+                is_virtual: row.get(4)?,
+                without_rowid: row.get(2)?,
+                sql: row.get(3)?,
+            })
         })?
         .collect()
 }
 
 fn shape(connection: &Connection, object: &Object) -> rusqlite::Result<TableShape> {
-    let live = live_columns(connection, &object.name)?;
+    // Its module may not be known to us: then nothing of it can be read.
+    let live = if object.is_virtual { Vec::new() } else { live_columns(connection, &object.name)? };
     let mut notes = Vec::new();
-    let key = if object.is_view { Vec::new() } else { key(connection, object, &live)? };
+    let key = if object.is_view || object.is_virtual { Vec::new() } else { key(connection, object, &live)? };
     let alias = rowid_alias(connection, &object.name, &live)?;
     let mut samples = sample(connection, &object.name, &live)?;
     let mut columns = Vec::with_capacity(live.len());
@@ -80,7 +112,8 @@ fn shape(connection: &Connection, object: &Object) -> rusqlite::Result<TableShap
     }
     judge_checks(object, &samples, &mut columns);
     let assigned_by = assigned_by(&key, &live, &columns, &samples, alias.as_deref());
-    Ok(TableShape { name: object.name.clone(), is_view: object.is_view, key, assigned_by, columns, notes })
+    let (is_view, is_virtual) = (object.is_view, object.is_virtual);
+    Ok(TableShape { name: object.name.clone(), is_view, is_virtual, key, assigned_by, columns, notes })
 }
 
 /// The primary key, or else the first unique index over columns that cannot be NULL.

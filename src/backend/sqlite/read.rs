@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Statement, params_from_iter};
 
 use super::fault::Fault;
 use super::install;
-use super::plan::{Bound, LiveColumn, Plan, bare, live_columns};
+use super::plan::{Bound, LiveColumn, Plan, bare, live_columns, quote};
 use super::session::State;
 use crate::backend::{
     Applied, BackendRow, BadRow, Change, Collection, Column, Delivery, Detection, Key, Page, Probe, ReadRow,
@@ -246,6 +246,11 @@ fn notes(
     live: &[LiveColumn],
 ) -> Result<Vec<String>, Fault> {
     let mut notes = Vec::new();
+    let unkeyed = rows_without_key(connection, collection, table, live)?;
+    if unkeyed > 0 {
+        let rows = if unkeyed == 1 { "row has" } else { "rows have" };
+        notes.push(format!("{unkeyed} {rows} no key (NULL): nobody sees what cannot be told apart"));
+    }
     let kind = install::object_kind(connection, table)?;
     if kind.as_deref() == Some("view") {
         notes.push(format!("\"{table}\" is a view: it can be read, not written, and gets no triggers"));
@@ -276,6 +281,28 @@ fn notes(
         }
     }
     Ok(notes)
+}
+
+/// Rows of which the key is NULL: SQLite takes them, by an old bug that is kept, even into a primary key.
+fn rows_without_key(
+    connection: &Connection,
+    collection: &Collection,
+    table: &str,
+    live: &[LiveColumn],
+) -> Result<u64, rusqlite::Error> {
+    let may_be_null = |name: &str| {
+        let is_it = |column: &&LiveColumn| column.name.eq_ignore_ascii_case(name);
+        live.iter().find(is_it).is_some_and(|column| !column.not_null && !is_rowid_alias(live, column))
+    };
+    let nullable: Vec<String> = (collection.key.iter())
+        .filter(|column| may_be_null(&column.name))
+        .map(|column| format!("{} IS NULL", quote(&column.name)))
+        .collect();
+    if nullable.is_empty() {
+        return Ok(0);
+    }
+    let sql = format!("SELECT count(*) FROM main.{} WHERE {}", quote(table), nullable.join(" OR "));
+    connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))
 }
 
 /// Whether the column is `INTEGER PRIMARY KEY`, as far as the columns alone tell.
