@@ -10,9 +10,9 @@ use serde_json::{Map, Value, json};
 use super::channel::{ASSIGNED_BY, DELETE_WORDS};
 use super::field::policy_misfit;
 use super::keys::{self, Keys};
-use super::model::{Catalog, Channel, MANAGED};
+use super::model::{Catalog, Channel, Link, MANAGED};
 use super::project::BACKEND_KINDS;
-use super::scenario::{DEVICES_MAX, LINKS, RESERVED, WRITES};
+use super::scenario::{DEVICES_MAX, RESERVED, WRITES};
 
 /// The folder of the schemas, below the project's root. Derived: never edited, never committed.
 pub const SCHEMA_DIR: &str = ".openmobster/schema";
@@ -312,7 +312,7 @@ pub(super) fn devices() -> Value {
 }
 
 pub(super) fn network() -> Value {
-    one_of(LINKS.map(|(word, _)| word))
+    one_of(Link::ALL.map(|(word, _)| word))
 }
 
 /// A phase that heals stands alone; in every other one the keys that are not its own are names of groups.

@@ -88,10 +88,34 @@ pub enum Link {
     /// `wifi`: a quiet office.
     #[default]
     Wifi,
+    /// `4g`: a good phone network.
+    FourG,
     /// `3g`: slow and steady.
     ThreeG,
-    /// `lossy`: slow, uneven, and connections that end without a word.
+    /// `edge`: very slow and uneven.
+    Edge,
+    /// `satellite`: fast enough, and far away.
+    Satellite,
+    /// `lossy`: slow, uneven, with lost requests, lost replies, and connections that end without a word.
     Lossy,
+    /// `captive-portal`: something answers, and it is not the server.
+    CaptivePortal,
+    /// `airplane`: nothing answers.
+    Airplane,
+}
+
+impl Link {
+    /// Every kind with the word that names it.
+    pub const ALL: [(&str, Self); 8] = [
+        ("wifi", Self::Wifi),
+        ("4g", Self::FourG),
+        ("3g", Self::ThreeG),
+        ("edge", Self::Edge),
+        ("satellite", Self::Satellite),
+        ("lossy", Self::Lossy),
+        ("captive-portal", Self::CaptivePortal),
+        ("airplane", Self::Airplane),
+    ];
 }
 
 /// One entry of `phases:`.

@@ -22,9 +22,6 @@ pub(super) const DEVICES_MAX: u64 = 1_000;
 /// Most writes per second of one device: beyond it the machine is measured and not the system.
 const RATE_MAX: f64 = 1_000.0;
 
-/// What a device's connection may be like.
-pub(super) const LINKS: [(&str, Link); 3] = [("wifi", Link::Wifi), ("3g", Link::ThreeG), ("lossy", Link::Lossy)];
-
 /// What no group may be called: it would be a key of a phase.
 pub(super) const RESERVED: [&str; 3] = ["for", "heal", "server"];
 
@@ -87,7 +84,7 @@ fn group(key: &Key, node: &Node, report: &mut Report) -> Option<Group> {
         }
     };
     let role = entries.get("role").and_then(|node| report.text(node, "`role`")).map(str::to_owned);
-    let link = entries.get("network").and_then(|node| report.word(node, "network", "unknown_network", &LINKS));
+    let link = entries.get("network").and_then(|node| report.word(node, "network", "unknown_network", &Link::ALL));
     let claims = entries.get("claims").map(|node| claims(node, report)).unwrap_or_default();
     let devices = u32::try_from(devices.unwrap_or(1)).unwrap_or(1);
     Some(Group { name: key.text.clone(), role, claims, devices, link: link.unwrap_or_default() })
@@ -204,7 +201,7 @@ fn act(node: &Node, group: Option<&Group>, channels: &Channels, report: &mut Rep
     let rate = entries.get("rate").and_then(|node| rate(node, report));
     let hot_keys = entries.get("hot_keys").and_then(|node| whole(node, "`hot_keys`", 1, 1_000_000, report));
     let offline = entries.get("offline").and_then(|node| percent(node, report));
-    let link = entries.get("network").and_then(|node| report.word(node, "network", "unknown_network", &LINKS));
+    let link = entries.get("network").and_then(|node| report.word(node, "network", "unknown_network", &Link::ALL));
     if !writes && entries.get("offline").is_none() && entries.get("network").is_none() {
         report
             .error(node.at, "bad_value", "the group does nothing in this phase")

@@ -15,6 +15,7 @@ use super::keys::{self, Key};
 use super::lan::{Lan, show_code};
 use super::reloads::Reminder;
 use super::remote::from_project;
+use super::signals::Signals;
 use super::{Cli, CliError, Exit, environment, reloads};
 use crate::backend::Delivery;
 use crate::catalog::MANAGED;
@@ -205,48 +206,6 @@ async fn next<T>(from: &mut Option<mpsc::UnboundedReceiver<T>>) -> T {
         *from = None;
     }
     std::future::pending().await
-}
-
-/// The signals that end a server.
-struct Signals {
-    #[cfg(unix)]
-    terminate: tokio::signal::unix::Signal,
-    #[cfg(unix)]
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    #[cfg(unix)]
-    fn listen() -> Result<Self, CliError> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let on = |kind| {
-            signal(kind)
-                .map_err(|error| CliError::new(Exit::Failed, "io", format!("cannot listen to signals: {error}")))
-        };
-        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
-    }
-
-    #[cfg(unix)]
-    async fn next(&mut self) -> Exit {
-        tokio::select! {
-            _ = self.terminate.recv() => Exit::Terminated,
-            _ = self.interrupt.recv() => Exit::Interrupted,
-        }
-    }
-
-    #[cfg(not(unix))]
-    fn listen() -> Result<Self, CliError> {
-        Ok(Self {})
-    }
-
-    #[cfg(not(unix))]
-    async fn next(&mut self) -> Exit {
-        match tokio::signal::ctrl_c().await {
-            Ok(()) => Exit::Interrupted,
-            // Nothing can tell it to end but the system itself.
-            Err(_) => std::future::pending().await,
-        }
-    }
 }
 
 /// Only one of ours is known to end well.

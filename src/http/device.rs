@@ -33,6 +33,6 @@ pub(super) async fn schema(
         Actor::Device(who) => state.sync.schemas(Some(&who)),
         Actor::Admin => state.sync.schemas(None),
         // Never let in by `authorize`; and if it were, it would see nothing.
-        Actor::Nobody => SchemaReply { generation: 0, channels: Vec::new() },
+        Actor::Nobody => SchemaReply { generation: 0, channels: Vec::new(), earlier: Vec::new() },
     })
 }

@@ -16,26 +16,84 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
+use crate::catalog::Link;
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
 
-/// What a connection is like.
+/// What a connection is like. The figures are what such networks are said to have on an ordinary day; none is measured here.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Profile {
     /// One-way delay.
     pub delay_ms: u64,
-    /// Added to it at random.
+    /// Most that is added to it at random.
     pub jitter_ms: u64,
+    /// Bytes per second, each way; 0: as fast as it goes.
+    pub bytes_per_second: u64,
+    /// Of 1,000 requests, how many end their connection before the server has them.
+    pub lost_requests: u64,
+    /// Of 1,000 replies, how many end their connection after the server did its work and before the device hears of it.
+    pub lost_replies: u64,
     /// Mean bytes (both ways) until a connection is cut; 0: never.
     pub cut_after_bytes: u64,
+    /// What answers in the server's place.
+    pub gate: Gate,
+}
+
+/// Who is behind a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// The server.
+    Open,
+    /// A page that wants a name and a password, whatever was asked.
+    Portal,
+    /// Nobody.
+    Closed,
 }
 
 /// A quiet office.
-pub const WIFI: Profile = Profile { delay_ms: 2, jitter_ms: 2, cut_after_bytes: 0 };
+pub const WIFI: Profile = Profile {
+    delay_ms: 2,
+    jitter_ms: 2,
+    bytes_per_second: 0,
+    lost_requests: 0,
+    lost_replies: 0,
+    cut_after_bytes: 0,
+    gate: Gate::Open,
+};
 
-/// A train: slow, uneven, and connections that end without a word.
-pub const LOSSY: Profile = Profile { delay_ms: 40, jitter_ms: 80, cut_after_bytes: 200_000 };
+/// The network of this name.
+pub fn profile(link: Link) -> Profile {
+    match link {
+        Link::Wifi => WIFI,
+        Link::FourG => Profile { delay_ms: 25, jitter_ms: 15, bytes_per_second: 1_500_000, ..WIFI },
+        Link::ThreeG => Profile { delay_ms: 75, jitter_ms: 50, bytes_per_second: 200_000, ..WIFI },
+        Link::Edge => Profile { delay_ms: 200, jitter_ms: 150, bytes_per_second: 25_000, ..WIFI },
+        // Up to a geostationary orbit and down again.
+        Link::Satellite => Profile { delay_ms: 290, jitter_ms: 30, bytes_per_second: 500_000, ..WIFI },
+        Link::Lossy => Profile {
+            delay_ms: 40,
+            jitter_ms: 80,
+            lost_requests: 10,
+            lost_replies: 10,
+            cut_after_bytes: 200_000,
+            ..WIFI
+        },
+        Link::CaptivePortal => Profile { gate: Gate::Portal, ..WIFI },
+        Link::Airplane => Profile { gate: Gate::Closed, ..WIFI },
+    }
+}
+
+/// Fewer bytes are an acknowledgement or a sign of life, and no request.
+const REQUEST_BYTES_MIN: usize = 120;
+
+/// What a captive portal says to everything.
+const PORTAL: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 51\r\nConnection: close\r\n\r\n\
+    <html><body>Welcome! Please sign in.</body></html>\n";
+
+/// Chunks that are under way: more wait at the sender.
+const UNDER_WAY: usize = 256;
 
 /// One device's network.
 #[derive(Debug)]
@@ -47,11 +105,13 @@ pub struct Network {
 #[derive(Debug)]
 struct Line {
     target: std::sync::Mutex<SocketAddr>,
-    profile: Profile,
+    profile: std::sync::Mutex<Profile>,
     dark: AtomicBool,
-    /// Told when it goes dark: open connections end then.
+    /// Told when it goes dark, or behind another gate: open connections end then.
     goes_dark: Notify,
     cuts: AtomicU64,
+    lost_requests: AtomicU64,
+    lost_replies: AtomicU64,
     entropy: Entropy,
     /// Where each connection's bytes to the device are kept: a file for each, beginning with this name.
     capture: Option<PathBuf>,
@@ -75,10 +135,12 @@ impl Network {
         let addr = listener.local_addr()?;
         let line = Arc::new(Line {
             target: std::sync::Mutex::new(target),
-            profile,
+            profile: std::sync::Mutex::new(profile),
             dark: AtomicBool::new(false),
             goes_dark: Notify::new(),
             cuts: AtomicU64::new(0),
+            lost_requests: AtomicU64::new(0),
+            lost_replies: AtomicU64::new(0),
             entropy,
             capture,
             carried: AtomicU64::new(0),
@@ -106,16 +168,74 @@ impl Network {
         }
     }
 
+    /// Leads new connections to a server elsewhere.
+    pub fn aim(&self, target: SocketAddr) {
+        *self.line.target.lock().expect("nobody panics while naming the server") = target;
+    }
+
+    /// Makes it another kind of network. Open connections live on, unless another gate stands there now.
+    pub fn become_like(&self, profile: Profile) {
+        let before = std::mem::replace(&mut *self.line.profile.lock().expect("nobody panics while choosing"), profile);
+        if before.gate != profile.gate {
+            self.line.goes_dark.notify_waiters();
+        }
+    }
+
+    /// Whether bytes reach the server.
+    pub fn is_open(&self) -> bool {
+        !self.line.dark.load(Ordering::SeqCst) && self.line.profile().gate == Gate::Open
+    }
+
     /// How many connections were cut.
     pub fn cuts(&self) -> u64 {
         self.line.cuts.load(Ordering::Relaxed)
     }
+
+    /// Requests that never reached the server, and replies that never reached the device.
+    pub fn losses(&self) -> (u64, u64) {
+        (self.line.lost_requests.load(Ordering::Relaxed), self.line.lost_replies.load(Ordering::Relaxed))
+    }
+}
+
+/// What the two directions of one connection know of each other.
+struct Shared {
+    /// Bytes that may still pass.
+    budget: AtomicU64,
+    /// The server has a request that nothing came back for.
+    asked: AtomicBool,
+}
+
+/// How a direction of a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// One side closed it.
+    Closed,
+    /// The network ended it.
+    Cut,
 }
 
 impl Line {
-    async fn carry(self: Arc<Self>, near: TcpStream) {
+    fn profile(&self) -> Profile {
+        *self.profile.lock().expect("nobody panics while choosing")
+    }
+
+    async fn carry(self: Arc<Self>, mut near: TcpStream) {
         let goes_dark = self.goes_dark.notified();
-        if self.dark.load(Ordering::SeqCst) {
+        let profile = self.profile();
+        if self.dark.load(Ordering::SeqCst) || profile.gate == Gate::Closed {
+            return;
+        }
+        if profile.gate == Gate::Portal {
+            let mut asked = [0; 1024];
+            // It answers as soon as something was asked; whoever speaks TLS cannot even read it.
+            let answered = async {
+                near.read(&mut asked).await?;
+                near.write_all(PORTAL).await?;
+                near.shutdown().await
+            };
+            if let Err(error) = answered.await {
+                tracing::debug!(%error, "nobody waited for the portal's page");
+            }
             return;
         }
         let target = *self.target.lock().expect("nobody panics while naming the server");
@@ -124,20 +244,20 @@ impl Line {
         if near.set_nodelay(true).is_err() || far.set_nodelay(true).is_err() {
             return;
         }
-        let budget = match self.profile.cut_after_bytes {
-            0 => None,
-            mean => Some(self.entropy.u64() % (2 * mean) + 1),
+        let budget = match profile.cut_after_bytes {
+            0 => u64::MAX,
+            mean => self.entropy.u64() % (2 * mean) + 1,
         };
-        let budget = Arc::new(AtomicU64::new(budget.unwrap_or(u64::MAX)));
+        let shared = Shared { budget: AtomicU64::new(budget), asked: AtomicBool::new(false) };
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
         // Dropping the halves ends both sides, wherever they are.
-        let cut = tokio::select! {
-            cut = self.pump(near_in, far_out, budget.clone(), None) => cut,
-            cut = self.pump(far_in, near_out, budget, self.tee()) => cut,
-            () = goes_dark => true,
+        let ended = tokio::select! {
+            ended = self.pump(near_in, far_out, &shared, Way::Up) => ended,
+            ended = self.pump(far_in, near_out, &shared, Way::Down(self.tee())) => ended,
+            () = goes_dark => End::Cut,
         };
-        if cut {
+        if ended == End::Cut {
             self.cuts.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -150,39 +270,89 @@ impl Line {
         File::create(path).inspect_err(|error| tracing::error!(%error, "nothing is captured")).ok()
     }
 
-    /// Carries bytes one way until an end is reached (`false`) or the budget is used up (`true`).
-    async fn pump(
-        &self,
-        mut from: OwnedReadHalf,
-        mut to: OwnedWriteHalf,
-        budget: Arc<AtomicU64>,
-        mut tee: Option<File>,
-    ) -> bool {
-        let mut buffer = vec![0; 16 << 10];
-        loop {
-            let count = match from.read(&mut buffer).await {
-                Ok(0) | Err(_) => return false,
-                Ok(count) => count,
-            };
-            let jitter = self.entropy.u64().checked_rem(self.profile.jitter_ms).unwrap_or(0);
-            tokio::time::sleep(Duration::from_millis(self.profile.delay_ms + jitter)).await;
-            let left = budget.load(Ordering::Relaxed);
-            let passed = (count as u64).min(left) as usize;
-            // Before it is passed on: what a device may have seen is in the file. A write to a file's cache is short.
-            if let Some(file) = &mut tee
-                && let Err(error) = file.write_all(&buffer[..passed])
-            {
-                tracing::error!(%error, "the capture is incomplete");
+    /// Carries bytes one way. What was sent earlier arrives earlier; how much is under way at once does not slow it down.
+    async fn pump(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared, mut way: Way) -> End {
+        let (send, mut under_way) = tokio::sync::mpsc::channel::<(Instant, Vec<u8>)>(UNDER_WAY);
+        let is_up = matches!(way, Way::Up);
+        let leave = async {
+            let mut buffer = vec![0; 16 << 10];
+            let (mut line_free, mut last_arrival) = (Instant::now(), Instant::now());
+            loop {
+                let count = match from.read(&mut buffer).await {
+                    Ok(0) | Err(_) => return End::Closed,
+                    Ok(count) => count,
+                };
+                let profile = self.profile();
+                if is_up && count >= REQUEST_BYTES_MIN && self.happens(profile.lost_requests) {
+                    self.lost_requests.fetch_add(1, Ordering::Relaxed);
+                    return End::Cut;
+                }
+                let on_the_line = match profile.bytes_per_second {
+                    0 => Duration::ZERO,
+                    speed => Duration::from_secs_f64(count as f64 / speed as f64),
+                };
+                line_free = line_free.max(Instant::now()) + on_the_line;
+                let jitter = self.entropy.u64().checked_rem(profile.jitter_ms).unwrap_or(0);
+                last_arrival = last_arrival.max(line_free + Duration::from_millis(profile.delay_ms + jitter));
+                if send.send((last_arrival, buffer[..count].to_vec())).await.is_err() {
+                    return End::Closed;
+                }
             }
-            if to.write_all(&buffer[..passed]).await.is_err() {
-                return false;
+        };
+        let arrive = async {
+            while let Some((at, bytes)) = under_way.recv().await {
+                tokio::time::sleep_until(at).await;
+                if is_up {
+                    if bytes.len() >= REQUEST_BYTES_MIN {
+                        shared.asked.store(true, Ordering::Relaxed);
+                    }
+                } else if shared.asked.swap(false, Ordering::Relaxed) && self.happens(self.profile().lost_replies) {
+                    self.lost_replies.fetch_add(1, Ordering::Relaxed);
+                    return End::Cut;
+                }
+                let left = shared.budget.load(Ordering::Relaxed);
+                let passed = (bytes.len() as u64).min(left) as usize;
+                // Before it is passed on: what a device may have seen is in the file. A write to a file's cache is short.
+                if let Way::Down(Some(file)) = &mut way
+                    && let Err(error) = file.write_all(&bytes[..passed])
+                {
+                    tracing::error!(%error, "the capture is incomplete");
+                }
+                if to.write_all(&bytes[..passed]).await.is_err() {
+                    return End::Closed;
+                }
+                shared.budget.store(left - passed as u64, Ordering::Relaxed);
+                if passed < bytes.len() {
+                    return End::Cut;
+                }
             }
-            budget.store(left - passed as u64, Ordering::Relaxed);
-            if passed < count {
-                return true;
-            }
+            End::Closed
+        };
+        tokio::pin!(arrive);
+        tokio::select! {
+            ended = leave => match ended {
+                End::Cut => return End::Cut,
+                End::Closed => {}
+            },
+            ended = &mut arrive => return ended,
         }
+        // What was sent before the end still arrives.
+        drop(send);
+        arrive.await
     }
+
+    /// Whether what happens to so many of 1,000 happens now.
+    fn happens(&self, of_1000: u64) -> bool {
+        of_1000 > 0 && self.entropy.u64() % 1_000 < of_1000
+    }
+}
+
+/// A direction.
+enum Way {
+    /// To the server.
+    Up,
+    /// To the device; what comes is kept in this file.
+    Down(Option<File>),
 }
 
 #[cfg(test)]
@@ -196,7 +366,7 @@ mod tests {
         let tasks = Tasks::new();
         let folder = tempfile::tempdir().unwrap();
         let capture = folder.path().join("device");
-        let profile = Profile { delay_ms: 0, jitter_ms: 0, cut_after_bytes: 1000 };
+        let profile = Profile { delay_ms: 0, jitter_ms: 0, cut_after_bytes: 1000, ..WIFI };
         let network = Network::start(target, profile, Entropy::seeded(1), Some(capture.clone()), &tasks).await.unwrap();
         let mut near = TcpStream::connect(network.url(None).trim_start_matches("http://")).await.unwrap();
         let (mut far, _) = server.accept().await.unwrap();

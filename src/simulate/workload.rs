@@ -16,10 +16,23 @@ pub(super) struct Planned {
     pub(super) parameters: Vec<SqlValue>,
 }
 
+/// What kind of write is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Mostly updates, some creates, a few deletes.
+    Any,
+    Create,
+    Update,
+    Delete,
+}
+
 /// Makes writes for one device.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// The channels of which it has tables.
     schemas: Vec<ChannelSchema>,
+    /// Records are picked from so many, the same ones on every device.
+    hot_keys: Option<u64>,
     entropy: Entropy,
     device: usize,
     /// Of this run: marks of an earlier fleet may still be in the backend.
@@ -28,8 +41,13 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(schemas: Vec<ChannelSchema>, entropy: Entropy, device: usize, run: &str) -> Self {
-        Self { schemas, entropy, device, run: run.to_owned(), written: 0 }
+    pub(super) fn new(entropy: Entropy, device: usize, run: &str) -> Self {
+        Self { schemas: Vec::new(), hot_keys: None, entropy, device, run: run.to_owned(), written: 0 }
+    }
+
+    /// What there is to write to from now on.
+    pub(super) fn know(&mut self, schemas: Vec<ChannelSchema>, hot_keys: Option<u64>) {
+        (self.schemas, self.hot_keys) = (schemas, hot_keys);
     }
 
     /// Chance, the same for the same seed.
@@ -38,16 +56,26 @@ impl Writer {
     }
 
     /// The next write, judged by what this device's file holds; `None` where nothing can be written now.
-    pub(super) fn next(&mut self, reader: &Connection) -> rusqlite::Result<Option<Planned>> {
-        if self.schemas.is_empty() {
+    pub(super) fn next(
+        &mut self,
+        reader: &Connection,
+        kind: Kind,
+        channel: &ChannelName,
+    ) -> rusqlite::Result<Option<Planned>> {
+        let Some(schema) = self.schemas.iter().find(|schema| schema.channel == *channel).cloned() else {
             return Ok(None);
-        }
+        };
         self.written += 1;
-        let schema = self.schemas[self.below(self.schemas.len() as u64) as usize].clone();
-        match self.below(100) {
-            0..25 => self.create(reader, &schema),
-            25..88 => self.update(reader, &schema),
-            _ => self.delete(reader, &schema),
+        let kind = match (kind, self.below(100)) {
+            (Kind::Any, 0..25) => Kind::Create,
+            (Kind::Any, 25..88) => Kind::Update,
+            (Kind::Any, _) => Kind::Delete,
+            (kind, _) => kind,
+        };
+        match kind {
+            Kind::Create => self.create(reader, &schema),
+            Kind::Update | Kind::Any => self.update(reader, &schema),
+            Kind::Delete => self.delete(reader, &schema),
         }
     }
 
@@ -111,7 +139,7 @@ impl Writer {
     }
 
     fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
-        let Some(id) = self.some_record(reader, schema)? else { return Ok(None) };
+        let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
         let (mut sets, mut parameters) = (Vec::new(), Vec::new());
         let marked = mark_field(schema);
         if let Some(field) = marked {
@@ -150,7 +178,7 @@ impl Writer {
 
     /// Deletes a record that nothing points to, as far as this device can tell.
     fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
-        let Some(id) = self.some_record(reader, schema)? else { return Ok(None) };
+        let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
         for other in &self.schemas {
             for field in other.fields.iter().filter(|field| field.to.as_ref() == Some(&schema.channel)) {
                 let sql = format!(
@@ -166,6 +194,15 @@ impl Writer {
         let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
         let parameters = vec![SqlValue::Text(id.clone())];
         Ok(Some(Planned { sql, parameters }))
+    }
+
+    /// A record to change: one of the hot ones, where there are such.
+    fn hot_record(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<String>> {
+        let Some(hot) = self.hot_keys else { return self.some_record(reader, schema) };
+        let sql = format!("SELECT id FROM {} ORDER BY id LIMIT ?1", quote(schema.channel.as_str()));
+        let mut statement = reader.prepare_cached(&sql)?;
+        let ids: Vec<String> = statement.query_map([hot as i64], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(ids.get(self.below(ids.len() as u64) as usize).cloned())
     }
 
     fn some_record(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<String>> {

@@ -11,10 +11,15 @@ impl Sync {
     pub fn schemas(&self, who: Option<&Principal>) -> SchemaReply {
         let live = self.inner.live.current();
         let subject = who.map(subject);
-        let seen = live
-            .channels
-            .values()
-            .filter(|channel| subject.as_ref().is_none_or(|subject| channel.rule.may_admit(subject)));
-        SchemaReply { generation: live.generation, channels: seen.map(|channel| (*channel.schema).clone()).collect() }
+        let seen: Vec<_> = (live.channels.values())
+            .filter(|channel| subject.as_ref().is_none_or(|subject| channel.rule.may_admit(subject)))
+            .collect();
+        // A device that says that it knows a version is believed to know all before it.
+        let earlier = seen.iter().flat_map(|channel| channel.versions.range(..channel.schema.version));
+        SchemaReply {
+            generation: live.generation,
+            channels: seen.iter().map(|channel| (*channel.schema).clone()).collect(),
+            earlier: earlier.map(|(_, schema)| (**schema).clone()).collect(),
+        }
     }
 }

@@ -354,3 +354,21 @@ async fn what_is_no_file_of_the_project_holds_nothing_up() {
     let more = format!("{TICKETS}  urgent: {{ type: bool, default: true }}\n");
     assert_eq!(changes(served.save("channels/tickets.yaml", &more).await), ["tickets: field urgent is new"]);
 }
+
+/// Rows that nobody wrote since are still in the fields of their day, and a device that comes only now reads them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_comes_after_a_change_of_fields_reads_what_is_older() {
+    let mut served = Served::new(&[PROJECT, ("channels/tickets.yaml", TICKETS)]).await;
+    let ana = served.device("ana").await;
+    add(&ana, "first", "ana").await;
+    let more = format!("{TICKETS}  urgent: {{ type: bool, default: true }}\n");
+    assert_eq!(changes(served.save("channels/tickets.yaml", &more).await), ["tickets: field urgent is new"]);
+    let longer = more.replace("title: { type: text }", "title: { type: text, max_length: 40 }");
+    assert_eq!(changes(served.save("channels/tickets.yaml", &longer).await), ["tickets: field title is other"]);
+    let ben = served.device("ben").await;
+    shows(&ben, "SELECT title || urgent FROM tickets", &["first1"]).await;
+    // By single requests too.
+    let cy = device(&served.running, &served.folder.path().join("cy.db"), &address("cy")).await;
+    cy.sync_now().await.unwrap();
+    shows(&cy, "SELECT title || urgent FROM tickets", &["first1"]).await;
+}

@@ -83,6 +83,10 @@ pub struct SchemaReply {
     pub generation: u64,
     /// In the order of their names.
     pub channels: Vec<ChannelSchema>,
+    /// The versions of these channels that came before, the oldest of each first: rows that were not written since are still
+    /// sent in them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<ChannelSchema>,
 }
 
 /// A problem document (RFC 9457) with our extensions.

@@ -1,10 +1,11 @@
 //! Who we are to the server: activation, tokens and their renewal with a proof.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use omctl_protocol::api::{ActivateReply, ActivateRequest, DeviceInfo, Purpose, SchemaReply, TokenRequest, Tokens};
 use omctl_protocol::frame::Proof;
-use omctl_protocol::{AccountId, DeviceId};
+use omctl_protocol::{AccountId, ChannelSchema, DeviceId};
 
 use super::{Ask, Server};
 use crate::Entropy;
@@ -82,8 +83,12 @@ pub(crate) async fn activate(
     let ask = Ask { path: "/v1/schema", bearer: Some(&token), ..Ask::default() };
     let schemas: SchemaReply = server.json(ask).await?;
     desk.ask(move |owner| {
-        for schema in &schemas.channels {
-            owner.engine_mut()?.store_mut().install_schema(schema)?;
+        let store = owner.engine_mut()?.store_mut();
+        // What it has already is told of by the session, which knows which version that is.
+        let held: HashSet<_> = store.schemas().map(|schema| schema.channel.clone()).collect();
+        let is_new = |schema: &&ChannelSchema| !held.contains(&schema.channel);
+        for schema in schemas.earlier.iter().chain(&schemas.channels).filter(is_new) {
+            store.install_schema(schema)?;
         }
         Ok(())
     })

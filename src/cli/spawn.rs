@@ -1,0 +1,100 @@
+//! A server that a command starts for itself, as a child process on a folder of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::{Cli, CliError, Exit};
+use crate::client::{Client, ClientError};
+use crate::simulate::Server;
+
+/// How often it is looked whether it is ready.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The child. It is killed, and its folder removed, when this is dropped.
+pub(super) struct Spawned {
+    root: PathBuf,
+    folder: tempfile::TempDir,
+    child: Mutex<Child>,
+}
+
+impl Spawned {
+    /// Starts it for the project at this root and waits until it is ready.
+    pub(super) fn start(cli: &Cli, root: &Path) -> Result<Self, CliError> {
+        // Its mistakes are told as any command tells them, before a child could.
+        cli.load(root, None)?;
+        let folder = tempfile::Builder::new().prefix("omctl-server-").tempdir().map_err(|error| failed(&error))?;
+        let child = launch(root, folder.path())?;
+        Ok(Self { root: root.to_owned(), folder, child: Mutex::new(child) })
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+}
+
+impl Server for Spawned {
+    fn connect(&self) -> Result<Client, ClientError> {
+        Client::of_data_dir(&self.data_dir())
+    }
+
+    fn restart(&self) -> Result<(), String> {
+        let mut child = self.child.lock().map_err(|_| "an earlier restart broke off".to_owned())?;
+        child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
+        *child = launch(&self.root, self.folder.path()).map_err(|error| error.message)?;
+        Ok(())
+    }
+}
+
+impl Drop for Spawned {
+    fn drop(&mut self) {
+        if let Ok(child) = self.child.get_mut()
+            && let Err(error) = child.kill().and_then(|()| child.wait())
+        {
+            tracing::debug!(%error, "the server had ended");
+        }
+    }
+}
+
+fn failed(error: &dyn std::fmt::Display) -> CliError {
+    CliError::new(Exit::Failed, "spawn", format!("a server for the fleet cannot be started: {error}"))
+}
+
+/// Starts `omctl serve` and comes back when it is ready. What it logs is in `server.log` of the folder.
+fn launch(root: &Path, folder: &Path) -> Result<Child, CliError> {
+    let omctl = std::env::current_exe().map_err(|error| failed(&error))?;
+    let (log, said) = (folder.join("server.log"), folder.join("server.out"));
+    let file = |path: &Path, append: bool| {
+        let opened = std::fs::File::options().create(true).write(true).append(append).truncate(!append).open(path);
+        opened.map_err(|error| failed(&error))
+    };
+    let mut child = Command::new(omctl)
+        .arg("-C")
+        .arg(root)
+        .args(["serve", "--json", "--no-watch", "--addr", "127.0.0.1:0", "--data-dir"])
+        .arg(folder.join("data"))
+        .stdin(Stdio::null())
+        .stdout(file(&said, false)?)
+        .stderr(file(&log, true)?)
+        .spawn()
+        .map_err(|error| failed(&error))?;
+    let ended = loop {
+        // Its first line says that it is ready.
+        if std::fs::read(&said).is_ok_and(|said| said.contains(&b'\n')) {
+            return Ok(child);
+        }
+        match child.try_wait() {
+            Ok(None) => std::thread::sleep(LOOK_EVERY),
+            ended => break ended,
+        }
+    };
+    ended.map_err(|error| failed(&error))?;
+    // It ended before it was ready, and its last line says why.
+    let told = std::fs::read_to_string(&log).unwrap_or_default();
+    let last = told.lines().last().unwrap_or_default();
+    let message = serde_json::from_str::<serde_json::Value>(last)
+        .ok()
+        .and_then(|line| line.get("message").and_then(|text| text.as_str()).map(str::to_owned));
+    Err(failed(&message.unwrap_or_else(|| last.to_owned())))
+}
