@@ -1473,7 +1473,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__simulate)
-            opts="-C -q -h --devices --account --duration --offline --network --rate --seed --keep --capture --allow-writes --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --spawn --devices --account --duration --offline --network --rate --seed --keep --capture --allow-writes --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1496,7 +1496,7 @@ _omctl() {
                     return 0
                     ;;
                 --network)
-                    COMPREPLY=($(compgen -W "wifi lossy" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "wifi 4g 3g edge satellite lossy captive-portal airplane" -- "${cur}"))
                     return 0
                     ;;
                 --rate)

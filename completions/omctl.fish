@@ -340,8 +340,14 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l account -d 'Whose devices they are, in turn; without it all enabled accounts' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l duration -d 'For how long they write' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l offline -d 'For how long each of them is offline in that time' -r
-complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l network -d 'What their connections are like' -r -f -a "wifi\t'A quiet office'
-lossy\t'A train: slow, uneven, connections that end without a word'"
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l network -d 'What their connections are like' -r -f -a "wifi\t''
+4g\t''
+3g\t''
+edge\t''
+satellite\t''
+lossy\t''
+captive-portal\t''
+airplane\t''"
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l rate -d 'Writes per second and device; 0: they only watch' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l seed -d 'Repeats the same choices' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l keep -d 'Keep the devices\' files in this folder' -r -F
@@ -350,6 +356,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l spawn -d 'Start a server for the fleet, on an empty store of its own, and end it afterwards'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l allow-writes -d 'Write to backends that are not the server\'s own'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'

@@ -91,7 +91,10 @@ impl Admin {
     /// Every channel as it is live.
     pub fn channels(&self) -> ChannelList {
         let (live, health) = (self.live.current(), self.sync.health());
-        let channels = live.channels.values().map(|channel| channel_view(channel, health.get(channel.name())));
+        let closed = self.sync.closed();
+        let view =
+            |channel: &LiveChannel| channel_view(channel, health.get(channel.name()), closed.contains(channel.name()));
+        let channels = live.channels.values().map(|channel| view(channel));
         let errors = self.live.trouble().iter().map(|one| one.place.to_string()).collect();
         ChannelList { generation: live.generation, channels: channels.collect(), errors }
     }
@@ -108,7 +111,8 @@ impl Admin {
             let hint = Some(hint.unwrap_or_else(|| "`omctl channel list` shows them".to_owned()));
             AdminError::NotFound { what: "channel", name: name.to_owned(), hint }
         })?;
-        Ok(channel_view(channel, self.sync.health().get(channel.name())))
+        let is_closed = self.sync.closed().contains(channel.name());
+        Ok(channel_view(channel, self.sync.health().get(channel.name()), is_closed))
     }
 
     /// What an account should see of a channel (all of it, where none is named), past log, membership and compiled keys: for
@@ -168,7 +172,7 @@ fn no_device(device: DeviceId) -> AdminError {
     AdminError::NotFound { what: "device", name: device.to_string(), hint }
 }
 
-fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> ChannelView {
+fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>, is_closed: bool) -> ChannelView {
     let probe = health.and_then(|health| health.probe.as_ref());
     let (delivery, detection) = match channel.home {
         Home::Managed => (Some(Delivery::ExactlyOnce), None),
@@ -182,6 +186,8 @@ fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>) -> Channe
         detection: detection.map(|detection| detection.word().to_owned()),
         rows: probe.map(|probe| probe.rows),
         paused: health.and_then(|health| health.paused.clone()),
+        unreachable: health.and_then(|health| health.unreachable.clone()),
+        closed: is_closed,
         synced: matches!(channel.home, Home::Managed) || health.is_some_and(|health| health.synced),
         bad_rows: health.map_or_else(Vec::new, |health| health.bad_rows.clone()),
         held_deletes: health.map_or(0, |health| health.held_deletes),

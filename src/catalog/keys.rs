@@ -125,7 +125,7 @@ pub(super) static SCENARIO: &Keys = &[
 pub(super) static GROUP: &Keys = &[
     key("role", "The accounts' role", form::text),
     key("claims", "The accounts' claims: a text, or a list of texts each", form::claims),
-    key("devices", "How many devices; each has an account of its own", form::devices),
+    key("devices", "How many devices; all of one account, which the group names", form::devices),
     key("network", "What their connections are like", form::network),
 ];
 

@@ -67,7 +67,7 @@ pub struct Scenario {
     pub file: PathBuf,
 }
 
-/// Devices that are alike, each with an account of its own.
+/// An account of a fleet, and its devices, which are alike.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Group {
     /// Its name, which phases use.

@@ -132,7 +132,13 @@ fn list(cli: &Cli, args: &ListArgs) -> Result<Exit, CliError> {
     let list = block_on(async { Ok(client.channels().await?) })?;
     let head = ["CHANNEL", "BACKEND", "TABLE", "DELIVERY", "STATE", "SCOPE"].map(str::to_owned);
     let rows = list.channels.iter().map(|channel| {
-        let state = if channel.paused.is_some() { "paused" } else { "live" };
+        let state = match channel {
+            ChannelView { paused: Some(_), .. } => "paused",
+            ChannelView { unreachable: Some(_), closed: true, .. } => "closed, unreachable",
+            ChannelView { unreachable: Some(_), .. } => "unreachable",
+            ChannelView { closed: true, .. } => "closed",
+            _ => "live",
+        };
         let state = match channel.held_deletes {
             0 => state.to_owned(),
             held => format!("{state}, {} held", deletes(held)),
@@ -173,6 +179,12 @@ fn page(channel: &ChannelView) -> String {
     }
     if let Some(reason) = &channel.paused {
         text.push_str(&format!("paused     {reason}\n"));
+    }
+    if let Some(reason) = &channel.unreachable {
+        text.push_str(&format!("unreachable {reason}\n"));
+    }
+    if channel.closed {
+        text.push_str("closed     its records are placed by another rule, or read from another home\n");
     }
     if channel.held_deletes > 0 {
         let (held, name) = (deletes(channel.held_deletes), &channel.name);

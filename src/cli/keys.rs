@@ -67,16 +67,19 @@ pub(super) fn show(cli: &Cli, running: &Running) {
     ));
     let closed = running.sync.closed();
     for channel in live.channels.values() {
-        let paused = health.get(channel.name()).and_then(|health| health.paused.clone());
-        let state = match paused {
-            Some(reason) => format!("paused: {reason}"),
-            None if closed.contains(channel.name()) => "placing its records by its new scope".to_owned(),
-            None => "live".to_owned(),
+        let known = health.get(channel.name());
+        let paused = known.and_then(|health| health.paused.clone());
+        let unreachable = known.and_then(|health| health.unreachable.clone());
+        let state = match (paused, unreachable) {
+            (Some(reason), _) => format!("paused: {reason}"),
+            (None, Some(reason)) => format!("unreachable: {reason}"),
+            (None, None) if closed.contains(channel.name()) => "closed: its records are placed or read anew".to_owned(),
+            (None, None) => "live".to_owned(),
         };
         cli.ui.note(format!("  {:<24} {state}", channel.name().as_str()));
     }
     for one in running.live.trouble().iter() {
-        cli.ui.note(format!("  {}: {}", one.place, one.message));
+        cli.ui.note(format!("  {}: {}", super::one_line(&one.place.to_string()), super::one_line(&one.message)));
     }
 }
 

@@ -315,7 +315,7 @@ fn utc(ms: i64) -> String {
 
 /// What a device sends must neither drive the terminal nor look like another row.
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if ui::drives(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// A table for people: columns as wide as their widest cell, the last one as it is.

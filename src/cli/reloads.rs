@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use super::{Cli, diagnostic_json};
+use super::{Cli, diagnostic_json, one_line};
 use crate::catalog::{Diagnostic, Severity};
 use crate::server::{self, ProjectFiles, Reload, Running};
 use crate::telemetry;
@@ -35,7 +35,7 @@ impl Reminder {
             return;
         }
         let still = if first.holds_up() { "still not live" } else { "still to be mended" };
-        cli.ui.warn(format!("{still}: {}: {}", first.place, first.message));
+        cli.ui.warn(format!("{still}: {}: {}", one_line(&first.place.to_string()), one_line(&first.message)));
         self.shown();
     }
 }
@@ -96,7 +96,7 @@ fn mistakes(found: &[Diagnostic]) -> String {
     let errors: Vec<_> = found.iter().filter(|one| one.severity == Severity::Error).collect();
     match *errors {
         [] => String::new(),
-        [only] => format!("1 error in {}", only.place),
-        [first, ..] => format!("{} errors, the first in {}", errors.len(), first.place),
+        [only] => format!("1 error in {}", one_line(&only.place.to_string())),
+        [first, ..] => format!("{} errors, the first in {}", errors.len(), one_line(&first.place.to_string())),
     }
 }

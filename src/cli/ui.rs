@@ -95,7 +95,7 @@ impl Ui {
     /// Something long on stderr for people: a difference, a log. Scripts do not get it.
     pub fn detail(self, text: &str) {
         if !self.json {
-            err(printable(text).trim_end());
+            err(printable_lines(text).trim_end());
         }
     }
 
@@ -146,9 +146,9 @@ impl Ui {
         if self.json {
             return err(&error.to_json().to_string());
         }
-        err(&format!("{} {}", self.ink(Ink::Red, "error:"), printable(&error.message)));
+        err(&format!("{} {}", self.ink(Ink::Red, "error:"), printable_lines(&error.message)));
         match &error.hint {
-            Some(hint) => err(&format!("{} {}", self.ink(Ink::Blue, "hint:"), printable(hint))),
+            Some(hint) => err(&format!("{} {}", self.ink(Ink::Blue, "hint:"), printable_lines(hint))),
             // Beside a hint it would be noise, and so it is in a log.
             None if std::io::stderr().is_terminal() && explain::is_known(error.explained_by()) => {
                 err(&self.ink(Ink::Dim, &format!("more: omctl explain {}", error.explained_by())));
@@ -169,7 +169,7 @@ impl Ui {
             };
             let head = self.ink(ink, &format!("{word}[{}]:", one.code));
             err(&format!("{head} {}", self.ink(Ink::Bold, &printable(&one.message))));
-            err(&format!("  {} {}", self.ink(Ink::Blue, "-->"), one.place));
+            err(&format!("  {} {}", self.ink(Ink::Blue, "-->"), printable(&one.place.to_string())));
             if let Some((line, caret)) = excerpt(root, one) {
                 let number = one.place.line.to_string();
                 let margin = " ".repeat(number.len());
@@ -234,16 +234,26 @@ fn excerpt(root: &Path, one: &Diagnostic) -> Option<(String, String)> {
     Some((line, format!("{}{}", " ".repeat(before), "^".repeat(word.max(1)))))
 }
 
-/// The text without control characters: a file's content must not drive the terminal.
+/// The text on one line, without what would drive the terminal: a file's content and name are somebody else's.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => ' ',
-            '\n' => '\n',
-            c if c.is_control() => '\u{fffd}',
+            c if drives(c) => '\u{fffd}',
             c => c,
         })
         .collect()
+}
+
+/// The same of a text of several lines that are ours.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a character does something to the terminal: moves, colours, or turns the direction of what follows.
+pub(super) fn drives(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn err(line: &str) {

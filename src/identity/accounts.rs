@@ -148,11 +148,17 @@ pub fn normal_email(text: &str) -> Result<String, IdentityError> {
     let parts = email.split_once('@');
     let sound = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty() && !domain.contains('@'))
         && email.len() <= EMAIL_BYTES_MAX
-        && !email.chars().any(|c| c.is_whitespace() || c.is_control() || "<>\",;:/\\".contains(c));
+        && !email.chars().any(|c| c.is_whitespace() || c.is_control() || is_unseen(c) || "<>\",;:/\\".contains(c));
     match sound {
         true => Ok(email),
         false => Err(IdentityError::BadValue { field: "email", message: "not an e-mail address".to_owned() }),
     }
+}
+
+/// Marks that turn the direction of a text or take no room (Unicode's Bidi_Control, and joiners): an address with them looks
+/// like another one.
+fn is_unseen(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 pub(super) fn check_role(role: Option<&str>) -> Result<(), IdentityError> {

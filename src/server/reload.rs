@@ -185,15 +185,30 @@ impl Reloader {
     }
 
     /// Places the records of closed channels, as a task of its own: the rest goes on meanwhile.
-    fn place(&self) {
+    pub(super) fn place(&self) {
         const AGAIN_AFTER: Duration = Duration::from_secs(1);
+        /// How often it is looked whether a channel that moved was read by now.
+        const LOOK_EVERY: Duration = Duration::from_millis(100);
         let this = self.clone();
         self.0.tasks.start("place", async move {
-            while let Err(error) = this.0.sync.place_closed().await {
-                tracing::warn!(%error, "placing records is tried again");
-                tokio::time::sleep(AGAIN_AFTER).await;
+            loop {
+                let before = this.0.sync.closed();
+                match this.0.sync.place_closed().await {
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "placing records is tried again");
+                        tokio::time::sleep(AGAIN_AFTER).await;
+                    }
+                }
+                let now = this.0.sync.closed();
+                if now != before {
+                    this.0.push.definitions_changed();
+                }
+                if now.is_empty() {
+                    return;
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
             }
-            this.0.push.definitions_changed();
         });
     }
 }

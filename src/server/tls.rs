@@ -69,6 +69,12 @@ pub(super) fn certify(data_dir: &Path, addresses: &[IpAddr]) -> Result<Certified
 
 fn load_or_make(path: &Path) -> Result<KeyPair, TlsError> {
     let wrong = |message: String| TlsError::Key { path: path.to_owned(), message };
+    // A pipe would be waited for, for ever.
+    match std::fs::metadata(path) {
+        Ok(about) if !about.is_file() => return Err(wrong("it is no file".to_owned())),
+        Ok(about) => keep_private(path, &about).map_err(|error| wrong(error.to_string()))?,
+        Err(_not_there) => {}
+    }
     match std::fs::read_to_string(path) {
         Ok(text) => return KeyPair::from_pem(&text).map_err(|error| wrong(error.to_string())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -78,6 +84,25 @@ fn load_or_make(path: &Path) -> Result<KeyPair, TlsError> {
     let written = write_private(path, &path.with_extension("new"), key.serialize_pem().as_bytes());
     written.map_err(|error| wrong(error.to_string()))?;
     Ok(key)
+}
+
+/// Takes from others what they may with the key: whoever copied it meanwhile can pretend to be this server.
+#[cfg(unix)]
+fn keep_private(path: &Path, about: &std::fs::Metadata) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    if about.permissions().mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let told = path.display();
+    tracing::warn!("others could read `{told}`, now only its owner can; to be safe remove it for a new key and pin");
+    Ok(())
+}
+
+/// Where files have no mode, the folder has to do.
+#[cfg(not(unix))]
+fn keep_private(_path: &Path, _about: &std::fs::Metadata) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// The address that this machine has towards its network. Nothing is sent: the system only says which one it would use.
@@ -103,6 +128,15 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             let mode = std::fs::metadata(folder.path().join(KEY_FILE)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600);
+            let open = std::fs::Permissions::from_mode(0o644);
+            std::fs::set_permissions(folder.path().join(KEY_FILE), open).unwrap();
+            certify(folder.path(), &[]).unwrap();
+            let mode = std::fs::metadata(folder.path().join(KEY_FILE)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "what was left open is closed");
+            let pipe = tempfile::tempdir().unwrap();
+            let made = std::process::Command::new("mkfifo").arg(pipe.path().join(KEY_FILE)).status();
+            assert!(made.unwrap().success());
+            assert!(matches!(certify(pipe.path(), &[]), Err(TlsError::Key { .. })), "a pipe is not waited for");
         }
         let other = tempfile::tempdir().unwrap();
         assert_ne!(certify(other.path(), &[]).unwrap().pin, first);

@@ -21,6 +21,9 @@ const QUIET_WITHIN: Duration = Duration::from_millis(300);
 /// How long a mistake has to stand before it is one: many editors empty a file before they write it.
 const MISTAKE_STANDS: Duration = Duration::from_millis(60);
 
+/// How often the files are looked at though nothing was told of them.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
 /// A larger file is none that anybody writes by hand; `catalog` refuses it.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
@@ -70,8 +73,13 @@ struct Watching {
 
 impl Watching {
     async fn run(&mut self) {
-        while self.touches.recv().await.is_some() {
-            self.quiet().await;
+        loop {
+            // The system tells nothing of files behind links, nor of a folder that was put in this one's place.
+            match tokio::time::timeout(LOOK_EVERY, self.touches.recv()).await {
+                Ok(Some(())) => self.quiet().await,
+                Ok(None) => return,
+                Err(_nothing_told) => {}
+            }
             // One of them may have been made, or be another one by now.
             self.watch_folders();
             let now = self.look().await;

@@ -208,8 +208,10 @@ struct Shared {
 /// How a direction of a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// One side closed it.
+    /// The sender has said everything.
     Closed,
+    /// One of both is gone.
+    Broken,
     /// The network ended it.
     Cut,
 }
@@ -229,7 +231,9 @@ impl Line {
             let mut asked = [0; 1024];
             // It answers as soon as something was asked; whoever speaks TLS cannot even read it.
             let answered = async {
-                near.read(&mut asked).await?;
+                if near.read(&mut asked).await? == 0 {
+                    return Ok(());
+                }
                 near.write_all(PORTAL).await?;
                 near.shutdown().await
             };
@@ -251,10 +255,21 @@ impl Line {
         let shared = Shared { budget: AtomicU64::new(budget), asked: AtomicBool::new(false) };
         let (near_in, near_out) = near.into_split();
         let (far_in, far_out) = far.into_split();
+        let both = async {
+            let (up, down) = (
+                self.pump(near_in, far_out, &shared, Way::Up),
+                self.pump(far_in, near_out, &shared, Way::Down(self.tee())),
+            );
+            tokio::pin!(down);
+            tokio::select! {
+                // Who has said everything may still listen.
+                ended = up => if ended == End::Closed { down.await } else { ended },
+                ended = &mut down => ended,
+            }
+        };
         // Dropping the halves ends both sides, wherever they are.
         let ended = tokio::select! {
-            ended = self.pump(near_in, far_out, &shared, Way::Up) => ended,
-            ended = self.pump(far_in, near_out, &shared, Way::Down(self.tee())) => ended,
+            ended = both => ended,
             () = goes_dark => End::Cut,
         };
         if ended == End::Cut {
@@ -279,7 +294,8 @@ impl Line {
             let (mut line_free, mut last_arrival) = (Instant::now(), Instant::now());
             loop {
                 let count = match from.read(&mut buffer).await {
-                    Ok(0) | Err(_) => return End::Closed,
+                    Ok(0) => return End::Closed,
+                    Err(_) => return End::Broken,
                     Ok(count) => count,
                 };
                 let profile = self.profile();
@@ -295,7 +311,7 @@ impl Line {
                 let jitter = self.entropy.u64().checked_rem(profile.jitter_ms).unwrap_or(0);
                 last_arrival = last_arrival.max(line_free + Duration::from_millis(profile.delay_ms + jitter));
                 if send.send((last_arrival, buffer[..count].to_vec())).await.is_err() {
-                    return End::Closed;
+                    return End::Broken;
                 }
             }
         };
@@ -319,7 +335,7 @@ impl Line {
                     tracing::error!(%error, "the capture is incomplete");
                 }
                 if to.write_all(&bytes[..passed]).await.is_err() {
-                    return End::Closed;
+                    return End::Broken;
                 }
                 shared.budget.store(left - passed as u64, Ordering::Relaxed);
                 if passed < bytes.len() {
@@ -330,10 +346,7 @@ impl Line {
         };
         tokio::pin!(arrive);
         tokio::select! {
-            ended = leave => match ended {
-                End::Cut => return End::Cut,
-                End::Closed => {}
-            },
+            ended = leave => if ended != End::Closed { return ended },
             ended = &mut arrive => return ended,
         }
         // What was sent before the end still arrives.
@@ -388,6 +401,78 @@ mod tests {
         drop(far.read_to_end(&mut received).await);
         assert!(received.len() <= 2000);
         assert_eq!(network.cuts(), 2);
+        tasks.stop(Duration::from_secs(1)).await;
+    }
+
+    /// A network over a server that answers each request with as many bytes.
+    async fn over_an_echo(profile: Profile, tasks: &Tasks) -> (Network, Arc<AtomicU64>) {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let target = server.local_addr().unwrap();
+        let served = Arc::new(AtomicU64::new(0));
+        let (counted, inner) = (served.clone(), tasks.clone());
+        tasks.start("echo", async move {
+            while let Ok((mut one, _)) = server.accept().await {
+                let counted = counted.clone();
+                inner.start("echo", async move {
+                    let mut buffer = [0; 1024];
+                    while let Ok(count @ 1..) = one.read(&mut buffer).await {
+                        counted.fetch_add(1, Ordering::SeqCst);
+                        if one.write_all(&buffer[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        let network = Network::start(target, profile, Entropy::seeded(1), None, tasks).await.unwrap();
+        (network, served)
+    }
+
+    async fn ask(network: &Network) -> Vec<u8> {
+        let mut near = TcpStream::connect(network.url(None).trim_start_matches("http://")).await.unwrap();
+        near.write_all(&[7; 500]).await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        drop(near.read_to_end(&mut answer).await);
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_lost_reply_was_served_and_a_lost_request_was_not() {
+        let tasks = Tasks::new();
+        let (network, served) = over_an_echo(Profile { lost_replies: 1_000, ..WIFI }, &tasks).await;
+        assert_eq!((ask(&network).await.len(), served.load(Ordering::SeqCst)), (0, 1));
+        assert_eq!(network.losses(), (0, 1));
+        network.become_like(Profile { lost_requests: 1_000, ..WIFI });
+        assert_eq!((ask(&network).await.len(), served.load(Ordering::SeqCst)), (0, 1));
+        assert_eq!(network.losses(), (1, 1));
+        network.become_like(WIFI);
+        assert_eq!((ask(&network).await, served.load(Ordering::SeqCst)), (vec![7; 500], 2));
+        tasks.stop(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_portal_answers_in_the_servers_place_and_an_airplane_not_at_all() {
+        let tasks = Tasks::new();
+        let (network, served) = over_an_echo(profile(Link::CaptivePortal), &tasks).await;
+        let page = String::from_utf8(ask(&network).await).unwrap();
+        let (head, body) = page.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("Content-Length: {}", body.len())), "{page}");
+        network.become_like(profile(Link::Airplane));
+        assert!(!network.is_open() && ask(&network).await.is_empty());
+        assert_eq!(served.load(Ordering::SeqCst), 0);
+        tasks.stop(Duration::from_secs(1)).await;
+    }
+
+    #[tokio::test]
+    async fn a_slow_line_takes_its_time_and_a_far_one_carries_much_at_once() {
+        let tasks = Tasks::new();
+        // 500 bytes at 2,000 a second: a quarter of a second, there and back again.
+        let (network, _) =
+            over_an_echo(Profile { bytes_per_second: 2_000, delay_ms: 0, jitter_ms: 0, ..WIFI }, &tasks).await;
+        let began = Instant::now();
+        assert_eq!(ask(&network).await.len(), 500);
+        assert!(began.elapsed() >= Duration::from_millis(480));
         tasks.stop(Duration::from_secs(1)).await;
     }
 }

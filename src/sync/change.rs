@@ -12,7 +12,7 @@ use omctl_protocol::ChannelName;
 
 use super::{Sync, SyncError};
 use crate::limits;
-use crate::live::{Live, LiveChannel};
+use crate::live::{Home, Live, LiveChannel};
 use crate::store::{Batch, ChannelNo};
 
 impl Sync {
@@ -59,7 +59,8 @@ impl Sync {
     }
 
     /// Places the records of closed channels by the rules that are live, and opens each channel when it is done. Returns
-    /// how many records were looked at.
+    /// how many records were looked at. A channel that has moved stays closed until its new home was read whole once: a
+    /// path that was mistyped takes nothing from anybody.
     ///
     /// # Errors
     /// Those of the store; what is not done is still closed.
@@ -70,7 +71,8 @@ impl Sync {
             let live = self.inner.live.current();
             // One that is not declared any more has nothing to be opened for.
             self.reopen(|name, live| !live.channels.contains_key(name));
-            let Some(channel) = self.closed().iter().find_map(|name| live.channels.get(name).cloned()) else {
+            let ready = |name| live.channels.get(name).filter(|channel| !self.is_unread(channel)).cloned();
+            let Some(channel) = self.closed().iter().find_map(ready) else {
                 return Ok(records);
             };
             records += self.place_records(&live, &channel).await?;
@@ -93,6 +95,10 @@ impl Sync {
         for channel in live.channels.values().filter(|channel| is_misplaced(channel)) {
             let number = ChannelNo(channel.number);
             self.inner.store.begin_placing(number).await?;
+            if self.is_unread(channel) {
+                self.inner.closed.lock().expect("nobody panics while closing").insert(channel.name().clone());
+                continue;
+            }
             self.place_records(live, channel).await?;
             self.inner.store.finish_placing(number, channel.placing.clone(), live.generation).await?;
         }
@@ -133,6 +139,12 @@ impl Sync {
     /// The channels whose records are being placed anew.
     pub fn closed(&self) -> BTreeSet<ChannelName> {
         self.inner.closed.lock().expect("nobody panics while closing").clone()
+    }
+
+    /// Whether a channel has moved to a home of which not every record was read yet.
+    fn is_unread(&self, channel: &LiveChannel) -> bool {
+        let has_moved = channel.epoch > 1 && is_misplaced(channel);
+        has_moved && matches!(channel.home, Home::Backend(..)) && !self.health_of(channel.name()).synced
     }
 
     /// Whether nothing of a channel may be sent or settled at the moment.

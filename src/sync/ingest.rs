@@ -32,6 +32,8 @@ pub struct ChannelHealth {
     pub synced: bool,
     /// Why it is paused.
     pub paused: Option<String>,
+    /// What its backend said when it was last asked in vain; `None` while it answers.
+    pub unreachable: Option<String>,
     /// Rows that cannot be represented, as of the last sweep: column and reason.
     pub bad_rows: Vec<String>,
     /// Deletes that wait for an operator.
@@ -128,9 +130,15 @@ impl Sync {
                 return;
             };
             match self.watch_once(&live, &backend, &mut watch).await {
-                Ok(()) => tokio::time::sleep(limits::QUEUE_POLL_EVERY).await,
+                Ok(()) => {
+                    self.note_reach(&live, &name, None);
+                    tokio::time::sleep(limits::QUEUE_POLL_EVERY).await;
+                }
                 Err(SyncError::Store(StoreError::Closed)) => return,
                 Err(error) => {
+                    if let SyncError::Backend(BackendError::Unavailable { .. }) = &error {
+                        self.note_reach(&live, &name, Some(error.to_string()));
+                    }
                     match error {
                         // The probe tells which channel it is, and the others go on.
                         SyncError::Backend(BackendError::Missing { .. }) => watch.probed.clear(),
@@ -141,6 +149,17 @@ impl Sync {
                     tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
                     tokio::time::sleep(RETRY).await;
                 }
+            }
+        }
+    }
+
+    /// Notes of all channels of a backend whether it answers.
+    fn note_reach(&self, live: &Live, backend: &str, trouble: Option<String>) {
+        let mut health = self.inner.health.lock().expect("nobody panics while noting health");
+        for channel in channels_of(live, backend) {
+            let known = health.entry(channel.name().clone()).or_default();
+            if known.unreachable != trouble {
+                known.unreachable.clone_from(&trouble);
             }
         }
     }

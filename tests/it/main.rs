@@ -23,6 +23,7 @@ mod people;
 mod read;
 mod reload;
 mod scaffold;
+mod scenario;
 mod serve;
 mod source;
 mod survive;

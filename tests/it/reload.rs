@@ -372,3 +372,51 @@ async fn a_device_that_comes_after_a_change_of_fields_reads_what_is_older() {
     cy.sync_now().await.unwrap();
     shows(&cy, "SELECT title || urgent FROM tickets", &["first1"]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistyped_path_takes_nothing_from_devices() {
+    let folder = tempfile::tempdir().unwrap();
+    let shop = folder.path().join("shop.db");
+    let database = rusqlite::Connection::open(&shop).unwrap();
+    database
+        .execute_batch(
+            "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a'), (2, 'b')",
+        )
+        .unwrap();
+    let project =
+        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
+    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
+    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let ana = served.device("ana").await;
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
+    let mistyped = project.replace("shop.db", "shopp.db");
+    let said = changes(served.save("openmobster.yaml", &mistyped).await);
+    assert!(said[0].starts_with("backend shop is "), "{said:?}");
+    let saved = ana.execute("UPDATE items SET Name = 'by ana' WHERE Name = 'b'", vec![]).await.unwrap();
+    // Longer than it takes to watch and to tell.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "by ana"]).await;
+    assert!(served.running.sync.closed().iter().any(|name| name.as_str() == "items"));
+    let health = served.running.sync.health();
+    assert!(health.values().any(|health| health.unreachable.is_some()), "{health:?}");
+    served.save("openmobster.yaml", &project).await;
+    is_taken(&ana, saved.write).await;
+    shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "by ana"]).await;
+    let name: String = database.query_row("SELECT Name FROM Item WHERE Id = 2", [], |row| row.get(0)).unwrap();
+    assert_eq!(name, "by ana");
+    assert!(served.running.sync.closed().is_empty());
+}
+
+/// The system tells nothing of what happens behind a link; it is noticed all the same.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_behind_a_link_is_noticed() {
+    let mut served = Served::new(&[PROJECT]).await;
+    let elsewhere = tempfile::tempdir().unwrap();
+    let target = elsewhere.path().join("tickets.yaml");
+    std::fs::write(&target, TICKETS).unwrap();
+    std::os::unix::fs::symlink(&target, served.folder.path().join("channels/tickets.yaml")).unwrap();
+    assert_eq!(changes(served.next().await), ["tickets is new"]);
+    std::fs::write(&target, format!("{TICKETS}  urgent: {{ type: bool }}\n")).unwrap();
+    assert_eq!(changes(served.next().await), ["tickets: field urgent is new"]);
+}

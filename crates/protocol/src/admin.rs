@@ -222,6 +222,13 @@ pub struct ChannelView {
     /// Why it is paused; absent while it is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused: Option<String>,
+    /// What its backend said when it was last asked in vain; absent while it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreachable: Option<String>,
+    /// Whether it is closed: its records are being placed by another rule, or read from another home. Devices keep what they
+    /// hold, and what they write waits.
+    #[serde(default)]
+    pub closed: bool,
     /// Whether every record was read from the backend at least once; before that devices hold only a part.
     #[serde(default)]
     pub synced: bool,

@@ -342,6 +342,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl serve",
     ),
     HERE.says(
+        "spawn",
+        "a server for the fleet could not be started",
+        "the project or this machine does not let it; the message has its last word",
+        "start one by hand to see all of it: omctl serve",
+        "omctl device simulate rush-hour --spawn",
+    ),
+    HERE.says(
         "store",
         "the server's store failed",
         "the disk is full, the file is damaged, or it cannot be opened; the message says which",
