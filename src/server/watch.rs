@@ -86,8 +86,7 @@ impl Watching {
             if now == self.seen {
                 continue;
             }
-            let reload = self.read(now).await;
-            if reload != Reload::Same && self.tell.send(reload).is_err() {
+            if self.read(now).await.is_err() {
                 return;
             }
         }
@@ -104,21 +103,27 @@ impl Watching {
         }
     }
 
-    async fn read(&mut self, mut files: Files) -> Reload {
+    /// Reads until what is read is what is there, and tells what becomes of it. `Err`: nobody listens any more.
+    async fn read(&mut self, mut files: Files) -> Result<(), mpsc::error::SendError<Reload>> {
+        let had_trouble = self.reloader.has_trouble();
         loop {
-            let had_trouble = self.reloader.has_trouble();
             let reload = self.reloader.reload(&self.files).await;
             if let Reload::Refused { .. } = reload {
                 tokio::time::sleep(MISTAKE_STANDS).await;
             }
             let now = self.look().await;
-            if now == files {
-                self.seen = files;
+            let is_all = now == files;
+            match reload {
+                // What went live is told, though something else may follow at once.
+                Reload::Live { .. } => self.tell.send(reload)?,
+                Reload::Refused { .. } if is_all => self.tell.send(reload)?,
                 // That a mistake was taken back is news, though nothing is other than before.
-                return match reload {
-                    Reload::Same if had_trouble => self.reloader.well_again(),
-                    other => other,
-                };
+                Reload::Same if is_all && had_trouble => self.tell.send(self.reloader.well_again())?,
+                Reload::Refused { .. } | Reload::Same => {}
+            }
+            if is_all {
+                self.seen = files;
+                return Ok(());
             }
             files = now;
         }
