@@ -249,11 +249,13 @@ async fn run_in(
             Step::Act { lasts, deeds, restart } => {
                 let ends = Instant::now() + *lasts;
                 life::set_the_stage(&devices, plan, deeds, &entropy);
+                let writes = deeds.iter().any(|(_, deed)| life::writes(deed));
+                wrote |= writes;
                 let what = match plan.steps.len() {
-                    1 => "writing".to_owned(),
+                    1 if writes => "writing".to_owned(),
+                    1 => "watching".to_owned(),
                     several => format!("phase {} of {several}", n + 1),
                 };
-                wrote |= deeds.iter().any(|(_, deed)| life::writes(deed));
                 let acting = life::act(&authors, deeds, channels, (*lasts, ends), (&what, progress));
                 let probing = latency::probe(&devices, deeds, channels, &entropy, (&run, n), ends);
                 let restarting = async {
