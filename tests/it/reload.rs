@@ -420,3 +420,50 @@ async fn a_file_behind_a_link_is_noticed() {
     std::fs::write(&target, format!("{TICKETS}  urgent: {{ type: bool }}\n")).unwrap();
     assert_eq!(changes(served.next().await), ["tickets: field urgent is new"]);
 }
+
+/// What is closed is closed after a start, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_moved_before_a_start_stays_closed_until_it_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().canonicalize().unwrap();
+    let make = |file: &str| {
+        let sql = "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a')";
+        rusqlite::Connection::open(root.join(file)).unwrap().execute_batch(sql).unwrap();
+    };
+    let project = |file: &str| {
+        let text = format!("version: 1\nname: moves\nbackends: {{ shop: {{ kind: sqlite, path: {file} }} }}\n");
+        std::fs::write(root.join("openmobster.yaml"), text).unwrap();
+    };
+    std::fs::create_dir(root.join("channels")).unwrap();
+    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nfields: { Name: { type: text } }\n";
+    std::fs::write(root.join("channels/items.yaml"), items).unwrap();
+    make("shop.db");
+    project("shop.db");
+    let first = serve(&root, "data").await;
+    let ana = device(&first, &root.join("ana.db"), &address("ana")).await;
+    ana.set_online(true);
+    shows(&ana, "SELECT Name FROM items", &["a"]).await;
+    first.stop().await;
+
+    project("moved.db");
+    for _ in 0..2 {
+        let running = serve(&root, "data").await;
+        ana.use_server(&format!("http://{}", running.addr)).await.unwrap();
+        ana.sync_now().await.unwrap();
+        assert!(!running.sync.closed().is_empty());
+        shows(&ana, "SELECT Name FROM items", &["a"]).await;
+        running.stop().await;
+    }
+    make("moved.db");
+    let running = serve(&root, "data").await;
+    ana.use_server(&format!("http://{}", running.addr)).await.unwrap();
+    for _ in 0..200 {
+        if running.sync.closed().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(running.sync.closed().is_empty());
+    ana.sync_now().await.unwrap();
+    shows(&ana, "SELECT Name FROM items", &["a"]).await;
+}
