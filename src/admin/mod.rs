@@ -188,7 +188,7 @@ fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>, is_closed
         paused: health.and_then(|health| health.paused.clone()),
         unreachable: health.and_then(|health| health.unreachable.clone()),
         closed: is_closed,
-        synced: matches!(channel.home, Home::Managed) || health.is_some_and(|health| health.synced),
+        synced: matches!(channel.home, Home::Managed) || health.is_some_and(|health| health.is_synced(channel.epoch)),
         bad_rows: health.map_or_else(Vec::new, |health| health.bad_rows.clone()),
         held_deletes: health.map_or(0, |health| health.held_deletes),
         scope: channel.rule.to_string(),

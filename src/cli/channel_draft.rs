@@ -271,10 +271,23 @@ fn draft_field(
 
 /// Whether a column's name says that its values are for nobody's eyes.
 fn looks_secret(column: &str) -> bool {
-    const WORDS: [&str; 9] =
-        ["password", "passwd", "passphrase", "pwd", "secret", "token", "apikey", "privatekey", "credential"];
-    let plain: String = column.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
-    WORDS.iter().any(|word| plain.contains(word))
+    const WORDS: [&str; 10] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "secrets",
+        "token",
+        "apikey",
+        "privatekey",
+        "credentials",
+    ];
+    // Whole words, or two that belong together: a secretary is none.
+    let name = channel_name(column);
+    let words: Vec<&str> = name.as_str().split('_').collect();
+    let pairs = words.windows(2).map(|pair| pair.concat());
+    words.iter().any(|word| WORDS.contains(word)) || pairs.into_iter().any(|pair| WORDS.contains(&pair.as_str()))
 }
 
 fn literal(value: &Value) -> Option<String> {
@@ -370,6 +383,18 @@ mod tests {
         ] {
             assert_eq!(channel_name(table).as_str(), channel);
             assert!(ChannelName::is_valid(channel), "{channel}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_known_by_its_words() {
+        for secret in
+            ["Password", "password_hash", "PasswordHash", "api_key", "apiKey", "ACCESS_TOKEN", "pwd", "client secret"]
+        {
+            assert!(looks_secret(secret), "{secret}");
+        }
+        for plain in ["secretary", "TokenizedText", "passed", "key", "api", "compass_word", "Tokens_used"] {
+            assert!(!looks_secret(plain), "{plain}");
         }
     }
 

@@ -11,11 +11,11 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    #[cfg(unix)]
     /// From now on they end nothing by themselves.
     ///
     /// # Errors
     /// Those of the system.
+    #[cfg(unix)]
     pub(super) fn listen() -> Result<Self, CliError> {
         use tokio::signal::unix::{SignalKind, signal};
         let on = |kind| {
@@ -25,8 +25,8 @@ impl Signals {
         Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
     }
 
-    #[cfg(unix)]
     /// The next one, as the exit that it asks for.
+    #[cfg(unix)]
     pub(super) async fn next(&mut self) -> Exit {
         tokio::select! {
             _ = self.terminate.recv() => Exit::Terminated,
@@ -34,17 +34,17 @@ impl Signals {
         }
     }
 
-    #[cfg(not(unix))]
     /// From now on they end nothing by themselves.
     ///
     /// # Errors
     /// Those of the system.
+    #[cfg(not(unix))]
     pub(super) fn listen() -> Result<Self, CliError> {
         Ok(Self {})
     }
 
-    #[cfg(not(unix))]
     /// The next one, as the exit that it asks for.
+    #[cfg(not(unix))]
     pub(super) async fn next(&mut self) -> Exit {
         match tokio::signal::ctrl_c().await {
             Ok(()) => Exit::Interrupted,

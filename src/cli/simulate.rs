@@ -27,10 +27,12 @@ const FLEET: &str = "fleet";
 /// Run a fleet of real device clients against the running server and prove that they converge
 ///
 /// Every device is the client library with a SQLite file of its own. The fleet writes to the project's channels; the
-/// verdict compares every device with the backend itself. Exit 20: devices diverged or lost data. Exit 22: nothing was
-/// proved.
+/// verdict compares every device with the backend itself. Exit 20: devices diverged or lost data. Exit 21: an expectation
+/// of the scenario does not hold. Exit 22: nothing was proved.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  omctl device simulate --devices 5 --duration 20s --offline 8s --network lossy")]
+#[command(
+    after_help = "Examples:\n  omctl device simulate --devices 5 --duration 20s --offline 8s --network lossy\n  omctl device simulate rush-hour --spawn"
+)]
 pub(super) struct Args {
     /// A scenario of the project: its accounts, phases and expectations in place of the flags'
     #[arg(value_name = "SCENARIO", conflicts_with_all = ["devices", "accounts", "duration", "offline", "network", "rate"])]
@@ -105,12 +107,18 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     if !args.rate.is_finite() || args.rate < 0.0 || args.rate > 1000.0 {
         return Err(CliError::new(Exit::Usage, "usage", "--rate must be from 0 to 1000"));
     }
-    let scenario = match &args.scenario {
-        Some(name) => Some(scenario(cli, name, args)?),
-        None => None,
+    let env_name = args.remote.env_name();
+    let catalog = match args.spawn || args.scenario.is_some() {
+        // Its mistakes are told as any command tells them, before a server of the fleet's own could.
+        true => Some(cli.load(&cli.root()?, env_name)?),
+        false => None,
+    };
+    let scenario = match (&args.scenario, &catalog) {
+        (Some(name), Some(catalog)) => Some(scenario(catalog, name, args)?),
+        _ => None,
     };
     let server: Arc<dyn Server> = match args.spawn {
-        true => Arc::new(Spawned::start(cli, &cli.root()?)?),
+        true => Arc::new(Spawned::start(&cli.root()?, env_name)?),
         false => {
             args.remote.connect(cli)?;
             Arc::new(Theirs { cli: cli.clone(), remote: args.remote.clone() })
@@ -135,8 +143,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         }
     });
     bars.end();
-    if scenario.is_some() && args.keep.is_none() {
-        // They were made for this run. A server that is gone takes them along.
+    // They were made for this run. A server of the fleet's own takes them along.
+    if scenario.is_some() && args.keep.is_none() && !args.spawn {
         let removed = block_on(async { remove_accounts(&server.connect()?, &plan).await });
         if let Err(error) = removed {
             cli.ui.warn(format!("the scenario's accounts stay: {}", error.message));
@@ -149,8 +157,7 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
 }
 
 /// The scenario of this name, if this fleet can run it.
-fn scenario(cli: &Cli, name: &str, args: &Args) -> Result<Arc<Scenario>, CliError> {
-    let catalog: Catalog = cli.load(&cli.root()?, None)?;
+fn scenario(catalog: &Catalog, name: &str, args: &Args) -> Result<Arc<Scenario>, CliError> {
     let Some(scenario) = catalog.scenarios.get(name) else {
         let known = || catalog.scenarios.keys().map(String::as_str);
         let hint = near_hint(name, known()).unwrap_or_else(|| match catalog.scenarios.is_empty() {

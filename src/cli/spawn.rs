@@ -3,30 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::{Cli, CliError, Exit};
+use super::{CliError, Exit};
 use crate::client::{Client, ClientError};
 use crate::simulate::Server;
 
 /// How often it is looked whether it is ready.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
+/// How long it may take to be.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
 /// The child. It is killed, and its folder removed, when this is dropped.
 pub(super) struct Spawned {
     root: PathBuf,
+    /// Whose overlay of `env:` it serves.
+    env_name: Option<String>,
     folder: tempfile::TempDir,
     child: Mutex<Child>,
 }
 
 impl Spawned {
     /// Starts it for the project at this root and waits until it is ready.
-    pub(super) fn start(cli: &Cli, root: &Path) -> Result<Self, CliError> {
-        // Its mistakes are told as any command tells them, before a child could.
-        cli.load(root, None)?;
+    pub(super) fn start(root: &Path, env_name: Option<&str>) -> Result<Self, CliError> {
         let folder = tempfile::Builder::new().prefix("omctl-server-").tempdir().map_err(|error| failed(&error))?;
-        let child = launch(root, folder.path())?;
-        Ok(Self { root: root.to_owned(), folder, child: Mutex::new(child) })
+        let child = launch(root, env_name, folder.path())?;
+        let (root, env_name) = (root.to_owned(), env_name.map(str::to_owned));
+        Ok(Self { root, env_name, folder, child: Mutex::new(child) })
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -42,7 +46,7 @@ impl Server for Spawned {
     fn restart(&self) -> Result<(), String> {
         let mut child = self.child.lock().map_err(|_| "an earlier restart broke off".to_owned())?;
         child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
-        *child = launch(&self.root, self.folder.path()).map_err(|error| error.message)?;
+        *child = launch(&self.root, self.env_name.as_deref(), self.folder.path()).map_err(|error| error.message)?;
         Ok(())
     }
 }
@@ -62,7 +66,7 @@ fn failed(error: &dyn std::fmt::Display) -> CliError {
 }
 
 /// Starts `omctl serve` and comes back when it is ready. What it logs is in `server.log` of the folder.
-fn launch(root: &Path, folder: &Path) -> Result<Child, CliError> {
+fn launch(root: &Path, env_name: Option<&str>, folder: &Path) -> Result<Child, CliError> {
     let omctl = std::env::current_exe().map_err(|error| failed(&error))?;
     let (log, said) = (folder.join("server.log"), folder.join("server.out"));
     let file = |path: &Path, append: bool| {
@@ -74,17 +78,23 @@ fn launch(root: &Path, folder: &Path) -> Result<Child, CliError> {
         .arg(root)
         .args(["serve", "--json", "--no-watch", "--addr", "127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
+        .args(env_name.map(|name| format!("--env={name}")))
         .stdin(Stdio::null())
         .stdout(file(&said, false)?)
         .stderr(file(&log, true)?)
         .spawn()
         .map_err(|error| failed(&error))?;
+    let began = Instant::now();
     let ended = loop {
         // Its first line says that it is ready.
         if std::fs::read(&said).is_ok_and(|said| said.contains(&b'\n')) {
             return Ok(child);
         }
         match child.try_wait() {
+            Ok(None) if began.elapsed() > READY_WITHIN => {
+                child.kill().and_then(|()| child.wait()).map_err(|error| failed(&error))?;
+                return Err(failed(&format!("it was not ready within {} s", READY_WITHIN.as_secs())));
+            }
             Ok(None) => std::thread::sleep(LOOK_EVERY),
             ended => break ended,
         }

@@ -222,9 +222,6 @@ async fn compose(
         tasks: tasks.clone(),
         now: tokio::sync::Mutex::new(reload::Now { catalog: catalog.clone(), backends }),
     });
-    if !sync.closed().is_empty() {
-        reloader.place();
-    }
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
     let state = AppState {

@@ -94,7 +94,9 @@ impl ProjectFiles {
 
 impl Reloader {
     pub(super) fn new(inner: Inner) -> Self {
-        Self(Arc::new(inner))
+        let this = Self(Arc::new(inner));
+        this.place_when_ready();
+        this
     }
 
     /// Reads the files and makes them live, or notes why not.
@@ -152,12 +154,9 @@ impl Reloader {
         let before = self.0.live.current();
         let generation = before.generation + 1;
         match self.build(generation, &catalog, &backends).await {
-            Ok(closed) => {
+            Ok(()) => {
                 *now = Now { catalog, backends };
                 self.0.push.definitions_changed();
-                if closed {
-                    self.place();
-                }
                 Ok(generation)
             }
             Err(error) => {
@@ -171,43 +170,33 @@ impl Reloader {
         }
     }
 
-    /// Returns whether records have to be placed anew.
     async fn build(
         &self,
         generation: u64,
         catalog: &Catalog,
         backends: &BTreeMap<String, Arc<dyn Backend>>,
-    ) -> Result<bool, ServerError> {
+    ) -> Result<(), ServerError> {
         self.0.store.begin_generation(generation).await?;
         let numbered = numbered(catalog, &self.0.store).await?;
         let live = Live::build(generation, catalog, numbered, backends).map_err(ServerError::Project)?;
-        Ok(!self.0.sync.change_to(Arc::new(live)).await?.is_empty())
+        Ok(self.0.sync.change_to(Arc::new(live)).await?)
     }
 
-    /// Places the records of closed channels, as a task of its own: the rest goes on meanwhile.
-    pub(super) fn place(&self) {
+    /// Places the records of closed channels whenever some are ready, as a task of its own: the rest goes on meanwhile.
+    fn place_when_ready(&self) {
         const AGAIN_AFTER: Duration = Duration::from_secs(1);
-        /// How often it is looked whether a channel that moved was read by now.
-        const LOOK_EVERY: Duration = Duration::from_millis(100);
         let this = self.clone();
         self.0.tasks.start("place", async move {
             loop {
+                this.0.sync.placeable().await;
                 let before = this.0.sync.closed();
-                match this.0.sync.place_closed().await {
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!(%error, "placing records is tried again");
-                        tokio::time::sleep(AGAIN_AFTER).await;
-                    }
+                while let Err(error) = this.0.sync.place_closed().await {
+                    tracing::warn!(%error, "placing records is tried again");
+                    tokio::time::sleep(AGAIN_AFTER).await;
                 }
-                let now = this.0.sync.closed();
-                if now != before {
+                if this.0.sync.closed() != before {
                     this.0.push.definitions_changed();
                 }
-                if now.is_empty() {
-                    return;
-                }
-                tokio::time::sleep(LOOK_EVERY).await;
             }
         });
     }

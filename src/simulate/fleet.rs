@@ -11,7 +11,7 @@ use omctl_protocol::ChannelName;
 use omctl_protocol::admin::ChannelView;
 use rusqlite::{Connection, OpenFlags};
 
-use super::network::{self, Network};
+use super::network::{self, Gate, Network};
 use super::{Crew, Plan, Progress, SETTLE_WITHIN, SimulateError, device_error, io};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
@@ -74,10 +74,12 @@ pub(super) async fn activate(
         let number = n + 1;
         let failed = |what| move |error: MobsterError| device_error(number, what, &error);
         let capture = plan.capture.as_ref().map(|folder| folder.join(device_name(number)));
-        let network =
-            Network::start(target, network::profile(crew.link), Entropy::seeded(entropy.u64()), capture, tasks)
-                .await
-                .map_err(|error| io("listen", &error))?;
+        // Who begins on a plane was activated before.
+        let begins = Some(network::profile(crew.link)).filter(|profile| profile.gate == Gate::Open);
+        let begins = begins.unwrap_or(network::WIFI);
+        let network = Network::start(target, begins, Entropy::seeded(entropy.u64()), capture, tasks)
+            .await
+            .map_err(|error| io("listen", &error))?;
         let path = folder.join(format!("{}.db", device_name(number)));
         let app = Mobster::builder(&path)
             .device(&device_name(number), "simulated")

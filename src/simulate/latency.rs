@@ -43,12 +43,10 @@ pub(super) async fn probe(
     let mut probed = 0u64;
     while Instant::now() + PROBE_EVERY < ends {
         tokio::time::sleep(PROBE_EVERY).await;
-        let from = &devices[entropy.u64() as usize % devices.len()];
-        let to = &devices[entropy.u64() as usize % devices.len()];
         let (crew, channel, field, most) = &marked[entropy.u64() as usize % marked.len()];
-        if from.crew != *crew {
-            continue;
-        }
+        let members: Vec<_> = devices.iter().filter(|device| device.crew == *crew).collect();
+        let Some(from) = members.get(entropy.u64() as usize % members.len().max(1)).copied() else { continue };
+        let to = &devices[entropy.u64() as usize % devices.len()];
         if !has_table(from, channel)? || !has_table(to, channel)? {
             continue;
         }

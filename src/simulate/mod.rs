@@ -206,21 +206,15 @@ pub async fn run(server: Arc<dyn Server>, plan: &Plan, progress: &dyn Progress) 
     let tasks = Tasks::new();
     let client = server.connect()?;
     let channels = wait_until_synced(&client, progress).await?;
-    let scratch = match &plan.keep {
-        Some(_) => None,
-        None => Some(scratch_folder()?),
-    };
-    let folder = plan.keep.clone().or_else(|| scratch.clone()).unwrap_or_default();
+    // Removed when it is dropped.
+    let scratch =
+        tempfile::Builder::new().prefix("omctl-fleet-").tempdir().map_err(|error| io("make a folder", &error))?;
+    let folder = plan.keep.clone().unwrap_or_else(|| scratch.path().to_owned());
     for folder in [Some(&folder), plan.capture.as_ref()].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|error| io("make a folder for its devices", &error))?;
     }
     let result = run_in(&folder, &server, &client, plan, &channels, &tasks, progress).await;
     tasks.stop(Duration::from_secs(2)).await;
-    if let Some(scratch) = scratch
-        && let Err(error) = std::fs::remove_dir_all(&scratch)
-    {
-        tracing::debug!(%error, "a scratch folder stays");
-    }
     result
 }
 
@@ -346,13 +340,6 @@ async fn wait_until_synced(client: &Client, progress: &dyn Progress) -> Result<V
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-fn scratch_folder() -> Result<PathBuf, SimulateError> {
-    let mut path = std::env::temp_dir();
-    path.push(format!("omctl-fleet-{}", uuid::Uuid::from_u128(u128::from(Entropy::System.u64()))));
-    std::fs::create_dir_all(&path).map_err(|error| io("make a scratch folder", &error))?;
-    Ok(path)
 }
 
 fn io(what: &'static str, error: &dyn std::fmt::Display) -> SimulateError {

@@ -16,27 +16,43 @@ use crate::live::{Home, Live, LiveChannel};
 use crate::store::{Batch, ChannelNo};
 
 impl Sync {
-    /// Makes a generation live. The channels whose records it places otherwise are closed before anybody meets it; they
-    /// are returned, for [`Sync::place_closed`].
+    /// Makes a generation live. The channels whose records it places otherwise are closed before anybody meets it, until
+    /// [`Sync::place_closed`]; whoever waits for [`Sync::placeable`] is told.
     ///
     /// # Errors
     /// Those of the store; the earlier generation is live then.
-    pub async fn change_to(&self, live: Arc<Live>) -> Result<Vec<ChannelName>, SyncError> {
+    pub async fn change_to(&self, live: Arc<Live>) -> Result<(), SyncError> {
         let before = self.inner.live.current();
         let closing: Vec<&Arc<LiveChannel>> = live.channels.values().filter(|channel| is_misplaced(channel)).collect();
         for channel in &closing {
             self.inner.store.begin_placing(ChannelNo(channel.number)).await?;
         }
         let names: Vec<ChannelName> = closing.into_iter().map(|channel| channel.name().clone()).collect();
+        let closes = !names.is_empty();
         self.know_again(&before, &live).await?;
         {
             // In one step: whoever opens a channel looks at what is live under the same lock.
             let mut closed = self.inner.closed.lock().expect("nobody panics while closing");
-            closed.extend(names.iter().cloned());
+            closed.extend(names);
             self.inner.live.swap(live);
         }
+        if closes {
+            self.inner.placeable.notify_one();
+        }
         self.watch_backends();
-        Ok(names)
+        Ok(())
+    }
+
+    /// Waits until a closed channel may be ready for [`Sync::place_closed`].
+    pub async fn placeable(&self) {
+        self.inner.placeable.notified().await;
+    }
+
+    /// Tells that a channel was read whole, in case it is closed until then.
+    pub(super) fn was_read(&self, channel: &ChannelName) {
+        if self.is_closed(channel) {
+            self.inner.placeable.notify_one();
+        }
     }
 
     /// Takes over what the store knows of the channels that were not there before, or not in this home, and forgets how it
@@ -144,7 +160,9 @@ impl Sync {
     /// Whether a channel has moved to a home of which not every record was read yet.
     fn is_unread(&self, channel: &LiveChannel) -> bool {
         let has_moved = channel.epoch > 1 && is_misplaced(channel);
-        has_moved && matches!(channel.home, Home::Backend(..)) && !self.health_of(channel.name()).synced
+        has_moved
+            && matches!(channel.home, Home::Backend(..))
+            && !self.health_of(channel.name()).is_synced(channel.epoch)
     }
 
     /// Whether nothing of a channel may be sent or settled at the moment.

@@ -28,8 +28,9 @@ use crate::store::{Batch, ChannelNo, DeleteKind, Head, IdMapping, Journal, Journ
 pub struct ChannelHealth {
     /// What the backend said of it last.
     pub probe: Option<Probe>,
-    /// Whether every record was read at least once: before that, devices hold only a part.
-    pub synced: bool,
+    /// The channel's epoch of which every record was read at least once: before that, devices hold only a part. A sweep of
+    /// the home that it has just left may end later.
+    pub synced_epoch: Option<u32>,
     /// Why it is paused.
     pub paused: Option<String>,
     /// What its backend said when it was last asked in vain; `None` while it answers.
@@ -46,6 +47,11 @@ pub struct ChannelHealth {
 }
 
 impl ChannelHealth {
+    /// Whether every record of this epoch was read.
+    pub fn is_synced(&self, epoch: u32) -> bool {
+        self.synced_epoch == Some(epoch)
+    }
+
     /// What is promised for writes, as far as is known.
     pub fn delivery(&self) -> Delivery {
         self.probe.as_ref().map_or(Delivery::BestEffort, |probe| probe.delivery)
@@ -120,7 +126,7 @@ impl Sync {
     }
 
     async fn watch_backend(&self, name: String) {
-        let mut watch = Watch::default();
+        let (mut watch, mut told) = (Watch::default(), None);
         loop {
             let live = self.inner.live.current();
             let Some(backend) = live.backends.get(&name).cloned() else {
@@ -131,13 +137,22 @@ impl Sync {
             };
             match self.watch_once(&live, &backend, &mut watch).await {
                 Ok(()) => {
+                    if told.take().is_some() {
+                        tracing::info!(backend = %name, "`{name}` is watched again");
+                    }
                     self.note_reach(&live, &name, None);
                     tokio::time::sleep(limits::QUEUE_POLL_EVERY).await;
                 }
                 Err(SyncError::Store(StoreError::Closed)) => return,
                 Err(error) => {
+                    let message = error.to_string();
                     if let SyncError::Backend(BackendError::Unavailable { .. }) = &error {
-                        self.note_reach(&live, &name, Some(error.to_string()));
+                        self.note_reach(&live, &name, Some(message.clone()));
+                    }
+                    // Once for each reason: a system may be away for a weekend.
+                    if told.as_ref() != Some(&message) {
+                        tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
+                        told = Some(message);
                     }
                     match error {
                         // The probe tells which channel it is, and the others go on.
@@ -146,7 +161,6 @@ impl Sync {
                         SyncError::Backend(BackendError::Replaced { .. }) => watch = Watch::default(),
                         _ => {}
                     }
-                    tracing::warn!(%error, backend = %name, "watching `{name}` is tried again");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -158,9 +172,7 @@ impl Sync {
         let mut health = self.inner.health.lock().expect("nobody panics while noting health");
         for channel in channels_of(live, backend) {
             let known = health.entry(channel.name().clone()).or_default();
-            if known.unreachable != trouble {
-                known.unreachable.clone_from(&trouble);
-            }
+            known.unreachable.clone_from(&trouble);
         }
     }
 
@@ -430,13 +442,14 @@ impl Sync {
         }
         let now = self.inner.store.clock().now_ms();
         self.with_health(channel.name(), |health| {
-            if !health.synced {
+            if !health.is_synced(channel.epoch) {
                 tracing::info!(channel = %channel.name(), records = seen.len(), "`{}` is synced", channel.name());
             }
-            health.synced = true;
+            health.synced_epoch = Some(channel.epoch);
             health.swept_ms = Some(now);
             health.bad_rows = bad_rows;
         });
+        self.was_read(channel.name());
         Ok(())
     }
 
@@ -472,7 +485,7 @@ impl Sync {
 
     /// Whether every record of a channel was read from where it lives, so that what is not in the log is not there.
     pub(super) fn is_read(&self, channel: &LiveChannel) -> bool {
-        matches!(channel.home, Home::Managed) || self.health_of(channel.name()).synced
+        matches!(channel.home, Home::Managed) || self.health_of(channel.name()).is_synced(channel.epoch)
     }
 
     /// Whether a channel is paused.

@@ -57,6 +57,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use omctl_protocol::ChannelName;
+use tokio::sync::Notify;
 
 pub use self::brake::Release;
 pub use self::ingest::ChannelHealth;
@@ -96,6 +97,8 @@ struct Inner {
     placing: tokio::sync::Mutex<()>,
     /// Channels whose records are being placed anew: nothing of them is sent or settled until that is done.
     closed: Mutex<BTreeSet<ChannelName>>,
+    /// Told when a closed channel may be ready to be placed.
+    placeable: Notify,
 }
 
 /// What goes wrong in the room as a whole. What concerns one mutation is a receipt.
@@ -135,6 +138,7 @@ impl Sync {
                 ingesting: Mutex::default(),
                 placing: tokio::sync::Mutex::default(),
                 closed: Mutex::default(),
+                placeable: Notify::new(),
             }),
         })
     }

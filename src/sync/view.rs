@@ -87,7 +87,9 @@ impl Sync {
     /// Whether what the log says of a channel stands: it was read whole, and nothing is paused or held.
     fn is_settled(&self, channel: &LiveChannel) -> bool {
         let health = self.health();
-        let is_read = |health: &ChannelHealth| health.synced && health.paused.is_none() && health.held_deletes == 0;
+        let is_read = |health: &ChannelHealth| {
+            health.is_synced(channel.epoch) && health.paused.is_none() && health.held_deletes == 0
+        };
         matches!(channel.home, Home::Managed) || health.get(channel.name()).is_some_and(is_read)
     }
 

@@ -286,20 +286,30 @@ async fn a_seed_that_names_a_renamed_field_holds_nothing_up_and_is_told_until_it
     assert_eq!(server_health(&served.running).await.get("errors"), None);
 }
 
+/// A channel over the table that [`database_at`] makes.
+const ITEMS: &str = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\n\
+    write: { update: any }\nfields: { Name: { type: text } }\n";
+
+/// Somebody's database with a few rows.
+fn database_at(folder: &std::path::Path, file: &str, rows: &str) -> (std::path::PathBuf, rusqlite::Connection) {
+    let path = folder.join(file);
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let sql = format!("CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES {rows}");
+    database.execute_batch(&sql).unwrap();
+    (path, database)
+}
+
+/// A project over a database.
+fn over(database: &std::path::Path) -> String {
+    format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", database.display())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_comes_back_knows_its_records() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = folder.path().join("shop.db");
-    let database = rusqlite::Connection::open(&shop).unwrap();
-    database
-        .execute_batch(
-            "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a'), (2, 'b')",
-        )
-        .unwrap();
-    let project =
-        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
-    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
-    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let (shop, database) = database_at(folder.path(), "shop.db", "(1, 'a'), (2, 'b')");
+    let project = over(&shop);
+    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", ITEMS)]).await;
     let ana = served.device("ana").await;
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
     let known = ana.query("SELECT id FROM items ORDER BY Name", vec![]).await.unwrap();
@@ -307,7 +317,7 @@ async fn a_channel_that_comes_back_knows_its_records() {
     std::fs::remove_file(served.folder.path().join("channels/items.yaml")).unwrap();
     assert_eq!(changes(served.next().await), ["items is gone"]);
     shows(&ana, "SELECT count(*) FROM items", &["0"]).await;
-    assert_eq!(changes(served.save("channels/items.yaml", items).await), ["items is new"]);
+    assert_eq!(changes(served.save("channels/items.yaml", ITEMS).await), ["items is new"]);
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
     let again = ana.query("SELECT id FROM items ORDER BY Name", vec![]).await.unwrap();
     assert_eq!(again.rows, known.rows, "the same row of the system is the same record");
@@ -321,18 +331,10 @@ async fn a_channel_that_comes_back_knows_its_records() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_file_that_is_swapped_is_read_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let make = |file: &str, rows: &str| {
-        let path = folder.path().join(file);
-        let database = rusqlite::Connection::open(&path).unwrap();
-        database.execute_batch(&format!("CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); {rows}")).unwrap();
-        path
-    };
-    let shop = make("shop.db", "INSERT INTO Item VALUES (1, 'a'), (2, 'b')");
-    let next = make("next.db", "INSERT INTO Item VALUES (1, 'a'), (2, 'other'), (3, 'c')");
-    let project =
-        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
-    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
-    let served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let (shop, _) = database_at(folder.path(), "shop.db", "(1, 'a'), (2, 'b')");
+    let (next, _) = database_at(folder.path(), "next.db", "(1, 'a'), (2, 'other'), (3, 'c')");
+    let project = over(&shop);
+    let served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", ITEMS)]).await;
     let ana = served.device("ana").await;
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
     std::fs::rename(&next, &shop).unwrap();
@@ -376,29 +378,24 @@ async fn a_device_that_comes_after_a_change_of_fields_reads_what_is_older() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mistyped_path_takes_nothing_from_devices() {
     let folder = tempfile::tempdir().unwrap();
-    let shop = folder.path().join("shop.db");
-    let database = rusqlite::Connection::open(&shop).unwrap();
-    database
-        .execute_batch(
-            "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a'), (2, 'b')",
-        )
-        .unwrap();
-    let project =
-        format!("version: 1\nname: reload\nbackends: {{ shop: {{ kind: sqlite, path: {} }} }}\n", shop.display());
-    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nwrite: { update: any }\nfields: { Name: { type: text } }\n";
-    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", items)]).await;
+    let (shop, database) = database_at(folder.path(), "shop.db", "(1, 'a'), (2, 'b')");
+    let project = over(&shop);
+    let mut served = Served::new(&[("openmobster.yaml", &project), ("channels/items.yaml", ITEMS)]).await;
     let ana = served.device("ana").await;
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "b"]).await;
     let mistyped = project.replace("shop.db", "shopp.db");
     let said = changes(served.save("openmobster.yaml", &mistyped).await);
     assert!(said[0].starts_with("backend shop is "), "{said:?}");
     let saved = ana.execute("UPDATE items SET Name = 'by ana' WHERE Name = 'b'", vec![]).await.unwrap();
-    // Longer than it takes to watch and to tell.
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let is_missed = || served.running.sync.health().values().any(|health| health.unreachable.is_some());
+    for _ in 0..400 {
+        if is_missed() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(is_missed() && served.running.sync.closed().iter().any(|name| name.as_str() == "items"));
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "by ana"]).await;
-    assert!(served.running.sync.closed().iter().any(|name| name.as_str() == "items"));
-    let health = served.running.sync.health();
-    assert!(health.values().any(|health| health.unreachable.is_some()), "{health:?}");
     served.save("openmobster.yaml", &project).await;
     is_taken(&ana, saved.write).await;
     shows(&ana, "SELECT Name FROM items ORDER BY Name", &["a", "by ana"]).await;
@@ -426,18 +423,10 @@ async fn a_file_behind_a_link_is_noticed() {
 async fn a_channel_that_moved_before_a_start_stays_closed_until_it_was_read() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().canonicalize().unwrap();
-    let make = |file: &str| {
-        let sql = "CREATE TABLE Item (Id INTEGER PRIMARY KEY, Name TEXT); INSERT INTO Item VALUES (1, 'a')";
-        rusqlite::Connection::open(root.join(file)).unwrap().execute_batch(sql).unwrap();
-    };
-    let project = |file: &str| {
-        let text = format!("version: 1\nname: moves\nbackends: {{ shop: {{ kind: sqlite, path: {file} }} }}\n");
-        std::fs::write(root.join("openmobster.yaml"), text).unwrap();
-    };
+    let project = |file: &str| std::fs::write(root.join("openmobster.yaml"), over(&root.join(file))).unwrap();
     std::fs::create_dir(root.join("channels")).unwrap();
-    let items = "backend: shop\ntable: Item\nkey: { columns: [Id], assigned_by: backend }\nscope: public\nfields: { Name: { type: text } }\n";
-    std::fs::write(root.join("channels/items.yaml"), items).unwrap();
-    make("shop.db");
+    std::fs::write(root.join("channels/items.yaml"), ITEMS).unwrap();
+    database_at(&root, "shop.db", "(1, 'a')");
     project("shop.db");
     let first = serve(&root, "data").await;
     let ana = device(&first, &root.join("ana.db"), &address("ana")).await;
@@ -454,7 +443,7 @@ async fn a_channel_that_moved_before_a_start_stays_closed_until_it_was_read() {
         shows(&ana, "SELECT Name FROM items", &["a"]).await;
         running.stop().await;
     }
-    make("moved.db");
+    database_at(&root, "moved.db", "(1, 'a')");
     let running = serve(&root, "data").await;
     ana.use_server(&format!("http://{}", running.addr)).await.unwrap();
     for _ in 0..200 {

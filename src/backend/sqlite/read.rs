@@ -301,8 +301,12 @@ fn rows_without_key(
     if nullable.is_empty() {
         return Ok(0);
     }
-    let sql = format!("SELECT count(*) FROM main.{} WHERE {}", quote(table), nullable.join(" OR "));
-    connection.prepare_cached(&sql)?.query_row([], |row| row.get(0))
+    // Only of what is synced at all.
+    let mut wheres: Vec<String> = collection.filter.iter().map(|(name, _)| format!("{} IS ?", quote(name))).collect();
+    wheres.push(format!("({})", nullable.join(" OR ")));
+    let sql = format!("SELECT count(*) FROM main.{} WHERE {}", quote(table), wheres.join(" AND "));
+    let filter = collection.filter.iter().map(|(_, value)| Bound(value));
+    connection.prepare_cached(&sql)?.query_row(params_from_iter(filter), |row| row.get(0))
 }
 
 /// Whether the column is `INTEGER PRIMARY KEY`, as far as the columns alone tell.
