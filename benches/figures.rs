@@ -210,6 +210,7 @@ async fn visible() {
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
+        in_development: true,
     };
     let running = server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap();
     let url = format!("http://{}", running.addr);

@@ -30,6 +30,7 @@ async fn serve(root: &Path) -> Running {
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
+        in_development: true,
     };
     server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap()
 }

@@ -50,6 +50,15 @@ pub enum AdminError {
     /// It is accepted, and its backend has not answered yet.
     #[error("the write is accepted and waits for its backend")]
     NotSettled,
+    /// It is for tests, and this server is no test.
+    #[error("writing behind sync's back is for development only")]
+    NotInDevelopment,
+    /// The channel's records are the server's own: there is no behind.
+    #[error("channel `{channel}` has no backend of its own")]
+    NoBackend {
+        /// The channel.
+        channel: ChannelName,
+    },
     /// A part of the question is not as it should be.
     #[error("`{field}` {message}")]
     BadValue {
@@ -80,12 +89,21 @@ pub struct Admin {
     live: LiveHandle,
     sync: Sync,
     push: Push,
+    /// Whether this is a developer's server: then [`Admin::write_foreign`] does something.
+    in_development: bool,
 }
 
 impl Admin {
     /// Over these rooms.
     pub fn new(store: Store, identity: Identity, live: LiveHandle, sync: Sync, push: Push) -> Self {
-        Self { store, identity, live, sync, push }
+        Self { store, identity, live, sync, push, in_development: false }
+    }
+
+    /// The same for a server of somebody who develops.
+    #[must_use]
+    pub fn in_development(mut self, truth: bool) -> Self {
+        self.in_development = truth;
+        self
     }
 
     /// Every channel as it is live.

@@ -1,10 +1,10 @@
 //! Records that an operator writes, in the name of an account.
 
-use omctl_protocol::ChannelName;
-use omctl_protocol::admin::{RecordWrite, RecordWritten};
+use omctl_protocol::admin::{ForeignWrite, ForeignWritten, RecordWrite, RecordWritten};
+use omctl_protocol::{ChannelName, Fields};
 
 use super::{Admin, AdminError};
-use crate::sync::{Order, Ordered};
+use crate::sync::{Foreign, ForeignEnd, Order, Ordered};
 
 impl Admin {
     /// Writes a record as a device of the account would: by the channel's rules, once, with a receipt.
@@ -26,5 +26,24 @@ impl Admin {
             false => tracing::info!(account = %account.email, channel, "an operator wrote a record of `{channel}`"),
         }
         Ok(RecordWritten { record, receipt })
+    }
+
+    /// Writes into a channel's backend as an application would that knows nothing of us. Only in development.
+    ///
+    /// # Errors
+    /// [`AdminError::NotInDevelopment`], [`AdminError::NotFound`], [`AdminError::NoBackend`]; those of the backend.
+    pub async fn write_foreign(&self, channel: &str, write: ForeignWrite) -> Result<ForeignWritten, AdminError> {
+        if !self.in_development {
+            return Err(AdminError::NotInDevelopment);
+        }
+        let name = self.channel(channel)?.name;
+        let ForeignWrite { op, record, set, add } = write;
+        match self.sync.write_foreign(&name, Foreign { op, record, set, add }).await? {
+            Some(ForeignEnd::Done { key, wrote }) => Ok(ForeignWritten { key: Some(key), refused: None, wrote }),
+            Some(ForeignEnd::Refused(why)) => {
+                Ok(ForeignWritten { key: None, refused: Some(why), wrote: Fields::new() })
+            }
+            None => Err(AdminError::NoBackend { channel: name }),
+        }
     }
 }

@@ -374,6 +374,14 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)])
     -> BoxFuture<'a, Result<Vec<Written>, BackendError>>;
 
+    /// Does one effect as somebody would who knows nothing of us: without a dedupe row, and told to the change queue like
+    /// any foreign edit.
+    fn write_foreign<'a>(
+        &'a self,
+        collection: &'a Collection,
+        effect: &'a Effect,
+    ) -> BoxFuture<'a, Result<Written, BackendError>>;
+
     /// The records that devices created under these keys, from the dedupe rows: asked before an unknown key is named.
     fn born<'a>(
         &'a self,

@@ -92,6 +92,7 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
             hosts: settings.hosts.value.iter().cloned().chain(lan.iter().map(|lan| host(lan.shown))).collect(),
             trusted_proxies: settings.trusted_proxies.value.clone(),
             tls: lan.map(Lan::addresses),
+            in_development: files.env_name == config::DEFAULT_ENV,
         };
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;

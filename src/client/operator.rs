@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use hyper::Method;
 use hyper::body::Incoming;
-use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
-    AccountImport, AccountRemoved, DeviceList, DeviceQuery, ImportReply, SeedReply, SeedRequest,
+    AccountImport, AccountRemoved, DeviceList, DeviceQuery, ForeignWrite, ForeignWritten, ImportReply, SeedReply,
+    SeedRequest,
 };
 use omctl_protocol::inspect::{DeviceDetail, LogLine, LogQuery, SyncView, Trace, TraceQuery};
+use omctl_protocol::{ChannelName, DeviceId};
 
 use super::{Client, ClientError, query_of, segment};
 use crate::limits;
@@ -20,6 +21,19 @@ impl Client {
     /// [`ClientError`], as for all of these.
     pub async fn import_accounts(&self, import: &AccountImport) -> Result<ImportReply, ClientError> {
         self.send(Method::POST, "/v1/admin/accounts/import", import).await
+    }
+
+    /// Writes into a channel's backend behind sync's back; only a developer's server does that.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn write_foreign(
+        &self,
+        channel: &ChannelName,
+        write: &ForeignWrite,
+    ) -> Result<ForeignWritten, ClientError> {
+        let path = format!("/v1/admin/channels/{}/foreign", segment(channel.as_str()));
+        self.send(Method::POST, &path, write).await
     }
 
     /// Removes an account for good.

@@ -7,8 +7,8 @@ use axum::response::Response;
 use omctl_protocol::DeviceId;
 use omctl_protocol::admin::{
     AccountImport, AccountList, AccountNew, AccountPatch, AccountRemoved, AccountView, BackendReply, ChannelList,
-    ChannelResume, ChannelResumed, ChannelView, ConflictList, DeviceList, DeviceQuery, ImportReply, RecordQuery,
-    RecordWrite, RecordWritten, RejectedList, SeedReply, SeedRequest, VerdictQuery,
+    ChannelResume, ChannelResumed, ChannelView, ConflictList, DeviceList, DeviceQuery, ForeignWrite, ForeignWritten,
+    ImportReply, RecordQuery, RecordWrite, RecordWritten, RejectedList, SeedReply, SeedRequest, VerdictQuery,
 };
 use omctl_protocol::inspect::{DeviceDetail, SyncView, Trace, TraceQuery};
 
@@ -142,6 +142,14 @@ pub(super) async fn write_record(
     Json(write): Json<RecordWrite>,
 ) -> Result<axum::Json<RecordWritten>, ApiError> {
     Ok(axum::Json(state.admin.write_record(&name, write).await?))
+}
+
+pub(super) async fn write_foreign(
+    State(state): State<AppState>,
+    Path(name): Path<String>,
+    Json(write): Json<ForeignWrite>,
+) -> Result<axum::Json<ForeignWritten>, ApiError> {
+    Ok(axum::Json(state.admin.write_foreign(&name, write).await?))
 }
 
 pub(super) async fn rejected(

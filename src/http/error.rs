@@ -188,6 +188,12 @@ impl From<AdminError> for ApiError {
             }
             AdminError::NotSettled => Self::new(StatusCode::GATEWAY_TIMEOUT, "not_settled", error.to_string())
                 .hint("it is done once the backend answers; the same request with the same key asks for its receipt"),
+            AdminError::NotInDevelopment => Self::new(StatusCode::FORBIDDEN, "not_allowed", error.to_string())
+                .hint("serve a copy of the project with `--env dev`"),
+            AdminError::NoBackend { .. } => {
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_backend", error.to_string())
+                    .hint("write as an account: POST /v1/admin/channels/{channel}/records")
+            }
             AdminError::BadValue { field, .. } => {
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "bad_value", error.to_string()).field(field)
             }

@@ -142,6 +142,7 @@ pub fn routes() -> Vec<Route> {
         Route::get("/v1/admin/trace", Action::ReadVerdicts, admin::trace),
         Route::get("/v1/admin/logs", Action::ReadLog, logs::logs),
         Route::post("/v1/admin/channels/{channel}/records", Action::WriteRecords, admin::write_record),
+        Route::post("/v1/admin/channels/{channel}/foreign", Action::WriteForeign, admin::write_foreign),
         Route::get("/v1/admin/rejected", Action::ReadVerdicts, admin::rejected),
         Route::get("/v1/admin/conflicts", Action::ReadVerdicts, admin::conflicts),
     ]

@@ -46,11 +46,13 @@ pub enum Action {
     ResumeChannels,
     /// Write a record in the name of an account.
     WriteRecords,
+    /// Write into a backend behind sync's back: tests of detection, in development only.
+    WriteForeign,
 }
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ReadHealth,
         Self::Activate,
         Self::RefreshTokens,
@@ -64,6 +66,7 @@ impl Action {
         Self::ReadVerdicts,
         Self::ResumeChannels,
         Self::WriteRecords,
+        Self::WriteForeign,
     ];
 }
 
@@ -78,7 +81,8 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
         (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
         (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts) => true,
         (Actor::Admin, Action::ReadAnyRecord | Action::WriteAnyRecord | Action::ResumeChannels) => true,
-        (Actor::Admin, Action::ReadVerdicts | Action::ReadLog | Action::WriteRecords) => true,
+        (Actor::Admin, Action::ReadVerdicts | Action::ReadLog) => true,
+        (Actor::Admin, Action::WriteRecords | Action::WriteForeign) => true,
         _ => false,
     };
     match actor {

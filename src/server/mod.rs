@@ -56,6 +56,8 @@ pub struct ServerSettings {
     pub trusted_proxies: Vec<String>,
     /// Speak TLS with a certificate of its own, for these addresses beside the loopback ones. `None`: plain.
     pub tls: Option<Vec<IpAddr>>,
+    /// Whether somebody develops here: then operators may write behind sync's back, as tests do.
+    pub in_development: bool,
 }
 
 /// Why a server does not start.
@@ -225,7 +227,8 @@ async fn compose(
     let mut hosts = Hosts::new(settings.hosts.iter().map(String::as_str));
     hosts.allow_ip(addr.ip());
     let state = AppState {
-        admin: Admin::new(store, identity.clone(), live.clone(), sync.clone(), push.clone()),
+        admin: Admin::new(store, identity.clone(), live.clone(), sync.clone(), push.clone())
+            .in_development(settings.in_development),
         identity: identity.clone(),
         live: live.clone(),
         sync: sync.clone(),

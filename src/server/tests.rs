@@ -14,6 +14,7 @@ fn settings(data_dir: &Path) -> ServerSettings {
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
+        in_development: true,
     }
 }
 

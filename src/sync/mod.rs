@@ -23,6 +23,7 @@ mod answer;
 mod brake;
 mod change;
 mod codec;
+mod foreign;
 mod ingest;
 mod judge;
 mod managed;
@@ -60,6 +61,7 @@ use omctl_protocol::ChannelName;
 use tokio::sync::Notify;
 
 pub use self::brake::Release;
+pub use self::foreign::{Foreign, ForeignEnd};
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
 pub use self::order::{Order, Ordered};

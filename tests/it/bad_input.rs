@@ -150,6 +150,7 @@ async fn start_with(folder: &TempDir, catalog: &Catalog) -> Result<Running, Serv
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
+        in_development: true,
     };
     server::start(settings, catalog, Clock::System, Entropy::System).await
 }

@@ -32,6 +32,7 @@ pub(crate) async fn serve(root: &Path, data: &str) -> Running {
         hosts: Vec::new(),
         trusted_proxies: Vec::new(),
         tls: None,
+        in_development: true,
     };
     server::start(settings, &catalog, Clock::System, Entropy::System).await.unwrap()
 }

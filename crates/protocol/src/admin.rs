@@ -395,6 +395,38 @@ pub struct RecordWritten {
     pub receipt: Receipt,
 }
 
+/// `POST /v1/admin/channels/{channel}/foreign`, in development only: a write straight into the backend, as an application
+/// would make it that knows nothing of us. No rule, scope or policy is asked, and no device hears of it but by detection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForeignWrite {
+    /// What is done.
+    pub op: Operation,
+    /// The record; none for a create.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<RecordId>,
+    /// The new values by field.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub set: Fields,
+    /// Differences of an update that are added to number fields.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub add: Fields,
+}
+
+/// What [`ForeignWrite`] came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForeignWritten {
+    /// The backend's key of the row, as a text; absent where nothing was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Why nothing was done: `gone`, or the backend's reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    /// The values that were written, by field: what `set` said, and what became of `add`.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub wrote: Fields,
+}
+
 /// `POST /v1/admin/seed`: puts records into managed channels again, all in one commit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

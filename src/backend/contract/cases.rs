@@ -39,6 +39,7 @@ pub(super) async fn all(harness: &impl Harness) {
     the_filter_bounds_reads_and_is_set_on_insert(harness).await;
     foreign_edits_are_seen(harness).await;
     the_queue_lists_what_changed(harness).await;
+    a_foreign_write_leaves_no_trace_of_ours(harness).await;
     pages_are_complete_and_ordered(harness).await;
     bad_rows_are_told_and_not_fatal(harness).await;
     install_then_remove_leaves_no_trace(harness).await;
@@ -342,6 +343,22 @@ async fn the_queue_lists_what_changed(harness: &impl Harness) {
     assert_eq!(case.queue().await.1, numbers[..1]);
     case.done(&artists(), update(&key(12), &[], &[(1, text("own"))])).await;
     assert!(case.queue().await.0.contains(&"Artist 12".to_owned()), "our own writes are entries too");
+}
+
+async fn a_foreign_write_leaves_no_trace_of_ours(harness: &impl Harness) {
+    let case = Case::installed(harness).await;
+    let foreign = async |effect: Effect| case.backend().write_foreign(&artists(), &effect).await.expect(ANSWERS);
+    let Written::Done { key: Some(key), row: Some(_) } = foreign(insert(None, &[(1, text("theirs"))])).await else {
+        panic!("a row is made, with a key of its own");
+    };
+    assert!(case.backend().born(&artists(), std::slice::from_ref(&key)).await.expect(ANSWERS).is_empty());
+    assert_eq!(case.queue().await.0, [format!("Artist {key}")]);
+    let lost = foreign(update(&key, &[(1, text("other"))], &[(1, text("x"))])).await;
+    assert_eq!(lost, Written::Lost);
+    assert!(matches!(foreign(update(&key, &[], &[(1, text("x"))])).await, Written::Done { .. }));
+    assert_eq!(case.read(&artists(), &key).await.expect("it is there")[1], text("x"));
+    assert!(matches!(foreign(delete(&key, &[])).await, Written::Done { row: None, .. }));
+    assert_eq!(case.read(&artists(), &key).await, None);
 }
 
 async fn pages_are_complete_and_ordered(harness: &impl Harness) {

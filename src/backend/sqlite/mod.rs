@@ -31,7 +31,7 @@ use rusqlite::Connection;
 use self::fault::Fault;
 use self::session::State;
 use self::worker::Worker;
-use super::{Applied, Backend, BackendError, Change, Collection, Key, Page, Probe, ReadRow, Write, Written};
+use super::{Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Write, Written};
 use crate::clock::Clock;
 
 const UNPOISONED: &str = "nothing panics while it holds this lock";
@@ -180,6 +180,11 @@ impl Backend for SqliteBackend {
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Vec<Written>> {
         let (writes, now_ms) = (writes.to_vec(), self.clock.now_ms());
         self.run(Lane::Write, move |connection, state| write::write(connection, state, &writes, now_ms))
+    }
+
+    fn write_foreign<'a>(&'a self, collection: &'a Collection, effect: &'a Effect) -> Done<'a, Written> {
+        let (collection, effect) = (self.shared(collection), effect.clone());
+        self.run(Lane::Write, move |connection, state| write::write_foreign(connection, state, &collection, &effect))
     }
 
     fn born<'a>(&'a self, collection: &'a Collection, keys: &'a [Key]) -> Done<'a, HashMap<String, RecordId>> {

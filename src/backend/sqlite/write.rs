@@ -62,6 +62,30 @@ pub(super) fn write(
     }
 }
 
+/// Does one effect as somebody would who knows nothing of us. Whatever goes wrong undoes all of it.
+pub(super) fn write_foreign(
+    connection: &mut Connection,
+    state: &mut State,
+    collection: &Arc<Collection>,
+    effect: &Effect,
+) -> Result<Written, Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    state.refresh(&transaction)?;
+    let plan = state.plan(&transaction, collection)?;
+    let mut warm = Warm::default();
+    let mut one = One { connection: &transaction, warm: &mut warm, state, plan: &plan, collection };
+    let answer = match one.effect(effect) {
+        Ok(answer) => answer,
+        Err(Stop::Answer(answer)) => return Ok(answer),
+        Err(Stop::Fault(fault)) => return Err(fault),
+    };
+    drop(warm);
+    match transaction.commit() {
+        Ok(()) => Ok(answer),
+        Err(error) => refusal(&error).ok_or(Fault::Sql(error)),
+    }
+}
+
 /// Whether each write of a batch has a savepoint of its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Savepoints {

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 use omctl::backend::sqlite::SqliteBackend;
-use omctl::backend::{Applied, Backend, BackendError, Change, Collection, Key, Page, Probe, ReadRow, Write, Written};
+use omctl::backend::{
+    Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Write, Written,
+};
 use omctl::clock::Clock;
 use omctl_protocol::{MutationId, RecordId};
 use rusqlite::Connection;
@@ -96,6 +98,10 @@ impl Backend for Shaky {
             }
             Ok(written)
         })
+    }
+
+    fn write_foreign<'a>(&'a self, collection: &'a Collection, effect: &'a Effect) -> Done<'a, Written> {
+        self.call(self.inner.write_foreign(collection, effect))
     }
 
     fn born<'a>(&'a self, collection: &'a Collection, keys: &'a [Key]) -> Done<'a, HashMap<String, RecordId>> {
