@@ -1,7 +1,7 @@
 //! Chance and time as the device library takes them in: the system's on a phone, seeded ones in a simulation.
 //!
 //! *Invariant:* the engine and the store ask nobody else for random bytes. Where they are seeded, SQLite's own
-//! `randomblob` and `unixepoch` are replaced too, so that a capture made by a trigger is the same in every run.
+//! `randomblob` and `unixepoch` are replaced too, so that a capture made by a trigger is the same in every run; where only the clock goes wrong, `unixepoch` alone.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,6 +16,11 @@ pub enum Entropy {
     /// The operating system's.
     #[default]
     System,
+    /// The operating system's, and a clock that goes wrong: for simulations of devices whose users set it.
+    Shifted {
+        /// By how many milliseconds it is ahead of the system's; may change at any time.
+        ahead_ms: Arc<AtomicI64>,
+    },
     /// A seeded stream (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>) and the time SQLite is told: for
     /// simulations, never for secrets.
     Seeded {
@@ -35,7 +40,9 @@ impl Entropy {
     /// Fills the buffer.
     pub fn fill(&self, buffer: &mut [u8]) {
         match self {
-            Self::System => getrandom::fill(buffer).expect("the operating system has random bytes"),
+            Self::System | Self::Shifted { .. } => {
+                getrandom::fill(buffer).expect("the operating system has random bytes")
+            }
             Self::Seeded { state, .. } => {
                 let mut state = state.lock().expect("nothing panics while it holds this lock");
                 for chunk in buffer.chunks_mut(8) {
@@ -46,6 +53,15 @@ impl Entropy {
                     chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
                 }
             }
+        }
+    }
+
+    /// Milliseconds since 1970, as this device's clock has it.
+    pub(crate) fn now_ms(&self) -> i64 {
+        match self {
+            Self::System => system_now_ms(),
+            Self::Shifted { ahead_ms } => system_now_ms().saturating_add(ahead_ms.load(Ordering::Relaxed)),
+            Self::Seeded { now_ms, .. } => now_ms.load(Ordering::Relaxed),
         }
     }
 
@@ -73,16 +89,26 @@ impl Entropy {
 
     /// Replaces the functions by which a trigger would reach the system's clock and chance.
     pub(crate) fn install(&self, conn: &Connection) -> rusqlite::Result<()> {
-        let Self::Seeded { now_ms, .. } = self else { return Ok(()) };
+        if matches!(self, Self::System) {
+            return Ok(());
+        }
         // Innocuous: else a connection without trusted schemas could not run the triggers that call them.
         let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-        let entropy = self.clone();
-        conn.create_scalar_function("randomblob", 1, flags, move |context| {
-            let mut bytes = vec![0; usize::try_from(context.get::<i64>(0)?.clamp(1, 1024)).unwrap_or(1)];
-            entropy.fill(&mut bytes);
-            Ok(bytes)
-        })?;
-        let now_ms = now_ms.clone();
-        conn.create_scalar_function("unixepoch", 1, flags, move |_| Ok(now_ms.load(Ordering::Relaxed) as f64 / 1000.0))
+        if matches!(self, Self::Seeded { .. }) {
+            let entropy = self.clone();
+            conn.create_scalar_function("randomblob", 1, flags, move |context| {
+                let mut bytes = vec![0; usize::try_from(context.get::<i64>(0)?.clamp(1, 1024)).unwrap_or(1)];
+                entropy.fill(&mut bytes);
+                Ok(bytes)
+            })?;
+        }
+        let clock = self.clone();
+        conn.create_scalar_function("unixepoch", 1, flags, move |_| Ok(clock.now_ms() as f64 / 1000.0))
     }
+}
+
+fn system_now_ms() -> i64 {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place of the library that asks the system")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -11,7 +11,7 @@ use super::{Ask, Server};
 use crate::Entropy;
 use crate::mobster::keys::{DeviceKey, KeyStore};
 use crate::mobster::owner::Desk;
-use crate::mobster::{Credentials, MobsterError, Result, now_ms};
+use crate::mobster::{Credentials, MobsterError, Result};
 
 /// An access token with less life than this is renewed before it is used.
 const LIFE_MIN_MS: i64 = 30_000;
@@ -68,7 +68,7 @@ pub(crate) async fn activate(
         {
             return Err(MobsterError::OtherAccount { email });
         }
-        let until = until_ms(&reply.tokens);
+        let until = until_ms(owner.now_ms(), &reply.tokens);
         let notes = [
             ("server_url", url.as_str()),
             ("server_key", &reply.server_key),
@@ -106,19 +106,19 @@ fn is_same_email(one: &str, other: &str) -> bool {
     !one.is_empty() && one.trim().to_lowercase() == other.trim().to_lowercase()
 }
 
-fn until_ms(tokens: &Tokens) -> String {
+fn until_ms(now_ms: i64, tokens: &Tokens) -> String {
     let life_ms = i64::try_from(tokens.expires_in_s).unwrap_or(0).saturating_mul(1000);
-    now_ms().saturating_add(life_ms).to_string()
+    now_ms.saturating_add(life_ms).to_string()
 }
 
 /// Keeps renewed tokens, unless the file has another device or none by now.
-fn keep(store: &mut crate::Store, device: DeviceId, tokens: &Tokens) -> Result<()> {
+fn keep(store: &mut crate::Store, now_ms: i64, device: DeviceId, tokens: &Tokens) -> Result<()> {
     if store.device()? != Some(device) {
         return Err(MobsterError::NotActivated);
     }
     store.set_note("refresh_token", &tokens.refresh_token)?;
     store.set_note("access_token", &tokens.access_token)?;
-    Ok(store.set_note("access_until_ms", &until_ms(tokens))?)
+    Ok(store.set_note("access_until_ms", &until_ms(now_ms, tokens))?)
 }
 
 /// The access in force, renewed where it is about to end or where `renew` says that the server refused it.
@@ -136,13 +136,17 @@ pub(crate) async fn access(desk: &Desk, keys: &Arc<dyn KeyStore>, renew: bool) -
     let [url, token, refresh, until] = <[String; 4]>::try_from(notes).map_err(|_| MobsterError::NotActivated)?;
     let key = DeviceKey::load_or_make(&**keys, &Entropy::System).map_err(MobsterError::Io)?;
     let access = Access { server: Server::parse(&url)?, device, token, key };
-    let fresh = until.parse::<i64>().unwrap_or(0) > now_ms().saturating_add(LIFE_MIN_MS);
+    let fresh = until.parse::<i64>().unwrap_or(0) > desk.now_ms().saturating_add(LIFE_MIN_MS);
     if fresh && !renew {
         return Ok(access);
     }
     let tokens = fetch_tokens(&access, &refresh).await?;
     let token = tokens.access_token.clone();
-    desk.ask(move |owner| keep(owner.engine_mut()?.store_mut(), device, &tokens)).await?;
+    desk.ask(move |owner| {
+        let now_ms = owner.now_ms();
+        keep(owner.engine_mut()?.store_mut(), now_ms, device, &tokens)
+    })
+    .await?;
     Ok(Access { token, ..access })
 }
 

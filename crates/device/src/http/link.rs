@@ -21,7 +21,7 @@ use super::access::{self, Access};
 use super::{Ask, CONNECT_TIMEOUT, Stream};
 use crate::mobster::keys::KeyStore;
 use crate::mobster::owner::Desk;
-use crate::mobster::{MobsterError, Result, SYNC_TIMEOUT, now_ms};
+use crate::mobster::{MobsterError, Result, SYNC_TIMEOUT};
 use crate::{Action, Event, Greeting, Heard};
 
 /// How often a quiet connection is asked whether it still stands.
@@ -155,7 +155,7 @@ impl Link {
         let mut wait_ms = 1_000;
         while let Ok(action) = self.actions.try_recv() {
             match action {
-                Action::WakeAt(at) => wait_ms = at.saturating_sub(now_ms()),
+                Action::WakeAt(at) => wait_ms = at.saturating_sub(self.desk.now_ms()),
                 Action::Connect => return true,
                 _ => {}
             }
@@ -300,7 +300,12 @@ async fn exchange(desk: &Desk, keys: &Arc<dyn KeyStore>) -> Result<()> {
     let (mut nonce, mut refused) = (None::<String>, 0);
     let mut patience = Patience::default();
     for _ in 0..REQUESTS_MAX {
-        let body = desk.ask(|owner| Ok(owner.engine_mut()?.begin_request(now_ms())?)).await?;
+        let body = desk
+            .ask(|owner| {
+                let now_ms = owner.now_ms();
+                Ok(owner.engine_mut()?.begin_request(now_ms)?)
+            })
+            .await?;
         let proof = nonce.take().map(|nonce| {
             let proof = access.prove(Purpose::Sync, &nonce);
             format!("{}.{}", proof.nonce, proof.signature)

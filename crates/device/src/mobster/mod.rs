@@ -55,9 +55,17 @@ pub struct Builder {
     background: bool,
     name: String,
     platform: String,
+    entropy: Entropy,
 }
 
 impl Builder {
+    /// Takes chance and time from elsewhere than the system: for simulations.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Entropy) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
     /// Keeps the device's key elsewhere than in a file beside the database.
     #[must_use]
     pub fn key_store(mut self, keys: Arc<dyn KeyStore>) -> Self {
@@ -101,13 +109,15 @@ impl Builder {
         let state = watch::Sender::new(ConnectionState::Offline);
         let signals = Signals { actions, changed: changed.clone(), settled: settled.clone(), state: state.clone() };
         let path = self.path.clone();
-        let desk = Desk::open(move || {
+        let entropy = self.entropy;
+        let desk = Desk::open(entropy.clone(), move |entropy| {
             if has_engine {
-                let mut store = Store::open(&path, StoreOptions::default())?;
-                store.prune(now_ms())?;
-                Ok(Owner::engine(Engine::new(store).with_zstd(), signals))
+                let mut store =
+                    Store::open(&path, StoreOptions { entropy: entropy.clone(), ..StoreOptions::default() })?;
+                store.prune(entropy.now_ms())?;
+                Ok(Owner::engine(Engine::new(store).with_zstd(), signals, entropy))
             } else {
-                Ok(Owner::guest(store::app_connection(&path, &Entropy::System)?, signals))
+                Ok(Owner::guest(store::app_connection(&path, &entropy)?, signals, entropy))
             }
         })?;
         let reader = Reader::open(&self.path)?;
@@ -220,6 +230,7 @@ impl Mobster {
             background: true,
             name: "device".into(),
             platform: std::env::consts::OS.into(),
+            entropy: Entropy::System,
         }
     }
 
@@ -481,11 +492,4 @@ impl Mobster {
     pub fn close(&self) {
         self.0.stop.send_replace(true);
     }
-}
-
-/// The system's clock.
-pub(crate) fn now_ms() -> i64 {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place of the library that asks the system")]
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

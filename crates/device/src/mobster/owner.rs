@@ -7,15 +7,16 @@ use omctl_protocol::{AccountId, ChannelName, DeviceId};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
-use super::{MobsterError, Result, now_ms};
+use super::{MobsterError, Result};
 use crate::store::{self, Audit, StoreError, Write};
-use crate::{Action, ConnectionState, Engine, Event};
+use crate::{Action, ConnectionState, Engine, Entropy, Event};
 
 /// What lives on the thread.
 pub(crate) struct Owner {
     kind: Kind,
     signals: Signals,
     data_version: i64,
+    entropy: Entropy,
 }
 
 /// Whether the engine of this file runs here.
@@ -43,14 +44,18 @@ type Job = Box<dyn FnOnce(&mut Owner) + Send>;
 
 /// Sends work to the thread. The thread ends when the last of these is gone.
 #[derive(Clone)]
-pub(crate) struct Desk(mpsc::Sender<Job>);
+pub(crate) struct Desk {
+    jobs: mpsc::Sender<Job>,
+    entropy: Entropy,
+}
 
 impl Desk {
-    pub(crate) fn open(make: impl FnOnce() -> Result<Owner> + Send + 'static) -> Result<Self> {
+    pub(crate) fn open(entropy: Entropy, make: impl FnOnce(Entropy) -> Result<Owner> + Send + 'static) -> Result<Self> {
+        let told = entropy.clone();
         let (sender, jobs) = mpsc::channel::<Job>();
         let (ready, is_ready) = mpsc::channel();
         let thread = std::thread::Builder::new().name("omctl-store".into());
-        let spawned = thread.spawn(move || match make() {
+        let spawned = thread.spawn(move || match make(told) {
             Ok(mut owner) => {
                 if ready.send(Ok(())).is_ok() {
                     while let Ok(job) = jobs.recv() {
@@ -62,7 +67,12 @@ impl Desk {
         });
         spawned.map_err(MobsterError::Io)?;
         is_ready.recv().map_err(|_| MobsterError::Closed)??;
-        Ok(Self(sender))
+        Ok(Self { jobs: sender, entropy })
+    }
+
+    /// Milliseconds since 1970, by the device's clock.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.entropy.now_ms()
     }
 
     /// Runs something on the thread and waits for its answer.
@@ -75,18 +85,18 @@ impl Desk {
             // Whoever asked may have gone away; the work is done all the same.
             drop(answer.send(work(owner)));
         });
-        self.0.send(job).map_err(|_| MobsterError::Closed)?;
+        self.jobs.send(job).map_err(|_| MobsterError::Closed)?;
         answered.await.map_err(|_| MobsterError::Closed)?
     }
 }
 
 impl Owner {
-    pub(crate) fn engine(engine: Engine, signals: Signals) -> Self {
-        Self { kind: Kind::Engine(Box::new(engine)), signals, data_version: 0 }
+    pub(crate) fn engine(engine: Engine, signals: Signals, entropy: Entropy) -> Self {
+        Self { kind: Kind::Engine(Box::new(engine)), signals, data_version: 0, entropy }
     }
 
-    pub(crate) fn guest(conn: Connection, signals: Signals) -> Self {
-        Self { kind: Kind::Guest(conn), signals, data_version: 0 }
+    pub(crate) fn guest(conn: Connection, signals: Signals, entropy: Entropy) -> Self {
+        Self { kind: Kind::Guest(conn), signals, data_version: 0, entropy }
     }
 
     /// The engine, where it runs here.
@@ -97,9 +107,15 @@ impl Owner {
         }
     }
 
+    /// Milliseconds since 1970, by the device's clock.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.entropy.now_ms()
+    }
+
     /// Tells the engine what happened, and everybody what it wants.
     pub(crate) fn handle(&mut self, event: Event<'_>) -> Result<()> {
-        let actions = self.engine_mut()?.handle(now_ms(), event)?;
+        let now_ms = self.now_ms();
+        let actions = self.engine_mut()?.handle(now_ms, event)?;
         self.report(actions);
         Ok(())
     }
@@ -124,7 +140,8 @@ impl Owner {
 
     /// Audits what is held.
     pub(crate) fn verify(&mut self) -> Result<Audit> {
-        let (audit, actions) = self.engine_mut()?.audit(now_ms())?;
+        let now_ms = self.now_ms();
+        let (audit, actions) = self.engine_mut()?.audit(now_ms)?;
         self.report(actions);
         Ok(audit)
     }
