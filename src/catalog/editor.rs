@@ -12,7 +12,7 @@ use super::field::policy_misfit;
 use super::keys::{self, Keys};
 use super::model::{Catalog, Channel, Link, MANAGED};
 use super::project::BACKEND_KINDS;
-use super::scenario::{DEVICES_MAX, RESERVED, WRITES};
+use super::scenario::{DEVICES_MAX, RESERVED, RESTARTS_MAX, WRITES};
 
 /// The folder of the schemas, below the project's root. Derived: never edited, never committed.
 pub const SCHEMA_DIR: &str = ".openmobster/schema";
@@ -318,11 +318,13 @@ pub(super) fn network() -> Value {
 /// A phase that heals stands alone; in every other one the keys that are not its own are names of groups.
 pub(super) fn phases() -> Value {
     let healing = map_of(&[keys::PHASE[1]], &["heal"]);
-    let mut acting = map_of(&[keys::PHASE[0], keys::PHASE[2]], &["for"]);
+    let mut acting = map_of(&[keys::PHASE[0], keys::PHASE[2], keys::PHASE[3]], &["for"]);
     let mut act = map_of(keys::ACT, &[]);
     act["minProperties"] = 1.into();
     let writes: Vec<Value> = WRITES.iter().map(|key| json!({ "required": [key] })).collect();
-    act["dependencies"] = json!({ "rate": { "anyOf": writes }, "hot_keys": { "anyOf": writes } });
+    act["dependencies"] = json!({
+        "rate": { "anyOf": writes }, "hot_keys": { "anyOf": writes }, "transactions": { "anyOf": writes },
+    });
     acting["additionalProperties"] = act;
     let phase = json!({ "type": "object", "if": { "required": ["heal"] }, "then": healing, "else": acting });
     json!({ "type": "array", "minItems": 1, "items": phase })
@@ -336,8 +338,17 @@ pub(super) fn server_fault() -> Value {
     map_of(keys::FAULT, &["restart"])
 }
 
+pub(super) fn times() -> Value {
+    json!({ "type": "integer", "minimum": 1, "maximum": RESTARTS_MAX })
+}
+
 pub(super) fn restart() -> Value {
-    one_of(["once"])
+    json!({ "anyOf": [one_of(["once"]), times()] })
+}
+
+pub(super) fn foreign() -> Value {
+    let one = map_of(keys::FOREIGN, &["table", "rate"]);
+    json!({ "anyOf": [one, { "type": "array", "minItems": 1, "items": one }] })
 }
 
 pub(super) fn channels() -> Value {
@@ -350,6 +361,10 @@ pub(super) fn rate() -> Value {
 
 pub(super) fn percent() -> Value {
     json!({ "type": "string", "pattern": "^(100|[1-9][0-9]?)%$" })
+}
+
+pub(super) fn offline() -> Value {
+    json!({ "anyOf": [percent(), duration()] })
 }
 
 pub(super) fn expectations() -> Value {

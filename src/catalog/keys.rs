@@ -134,10 +134,18 @@ pub(super) static PHASE: &Keys = &[
     key("for", "How long it lasts, for example 30s", form::duration),
     key("heal", "`all`: everything is put right, and the fleet waits until nothing is left to do", form::heal),
     key("server", "What happens to the server", form::server_fault),
+    key("foreign", "Who else writes to the backends, past the server", form::foreign),
 ];
 
 /// `server:` of a phase.
-pub(super) static FAULT: &Keys = &[key("restart", "`once`: it is killed and started again", form::restart)];
+pub(super) static FAULT: &Keys =
+    &[key("restart", "How many times it is killed and started again; `once` is 1", form::restart)];
+
+/// One entry of `foreign:` of a phase.
+pub(super) static FOREIGN: &Keys = &[
+    key("table", "The table, or the channel that it is", form::text),
+    key("rate", "Writes, for example 2/s or 30/m", form::rate),
+];
 
 /// What a group does in a phase.
 pub(super) static ACT: &Keys = &[
@@ -147,12 +155,22 @@ pub(super) static ACT: &Keys = &[
     key("delete", "Deletes records of these channels", form::channels),
     key("rate", "Writes of each device, for example 2/s or 30/m", form::rate),
     key("hot_keys", "All write to this many records, so that they meet", form::whole_from_1),
-    key("offline", "How many of the devices are offline, for example 60%", form::percent),
+    key("transactions", "How many of the writes change several records at once, for example 20%", form::percent),
+    key(
+        "offline",
+        "How many of the devices are offline, for example 60%; or for how long each is once: 8s",
+        form::offline,
+    ),
+    key("kills", "How many times one of the devices is killed and started again", form::times),
+    key("restores", "How many times one of the devices is set back to a backup of its own", form::times),
+    key("upgrades", "How many times one of the devices has its app closed and opened again", form::times),
+    key("clock_skew", "By how much the devices' clocks are wrong, at most: 2h", form::duration),
     key("network", "What their connections are like in this phase", form::network),
 ];
 
 /// `expect:`
 pub(super) static EXPECT: &Keys = &[
+    key("stale", "Reads that went back, or did not show what the device itself had written", form::bound),
     key("converged", "Whether all devices end as the backend is", form::truth),
     key("lost", "Writes that were accepted and are gone", form::bound),
     key("duplicated", "Writes that took effect more than once", form::bound),
@@ -166,7 +184,7 @@ pub(super) static EXPECT: &Keys = &[
 
 /// All maps, for tests.
 #[cfg(test)]
-pub(super) static ALL: [&Keys; 17] = [
+pub(super) static ALL: [&Keys; 18] = [
     PROJECT, SERVER, OVERLAY, SQLITE, CHANNEL, KEY, WRITE, DETECT, MEMBERSHIP, FIELD, SEED, SCENARIO, GROUP, PHASE,
-    FAULT, ACT, EXPECT,
+    FAULT, FOREIGN, ACT, EXPECT,
 ];

@@ -127,18 +127,22 @@ pub enum Phase {
     Act {
         /// `for:`
         lasts: Duration,
-        /// `server:`
-        server: Option<ServerFault>,
+        /// `server: { restart: … }`: how often the server is killed and started again.
+        restarts: u32,
+        /// `foreign:`: who else writes to backends.
+        foreign: Vec<ForeignAct>,
         /// What each of these groups does; the others only watch.
         acts: Vec<(String, Act)>,
     },
 }
 
-/// What happens to the server in a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ServerFault {
-    /// `restart: once`: killed and started again.
-    RestartOnce,
+/// Somebody who writes to a channel's backend and knows nothing of us.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ForeignAct {
+    /// The channel whose table is written.
+    pub channel: ChannelName,
+    /// Writes per second.
+    pub rate: f64,
 }
 
 /// What a group does in a phase.
@@ -156,8 +160,20 @@ pub struct Act {
     pub rate: Option<f64>,
     /// All write to this many records.
     pub hot_keys: Option<u64>,
-    /// Percent of the devices that are offline.
+    /// Percent of the devices that are offline for the whole phase.
     pub offline: Option<u8>,
+    /// For how long each device is offline once, at a moment of its own.
+    pub away: Option<Duration>,
+    /// Percent of the writes that are transactions of several records.
+    pub transactions: Option<u8>,
+    /// How many times one of the devices is killed and started again.
+    pub kills: u64,
+    /// How many times one of the devices is set back to a backup that it made in this phase.
+    pub restores: u64,
+    /// How many times one of the devices has its app closed and opened again, as for an update.
+    pub upgrades: u64,
+    /// By how much the devices' clocks are wrong, at most, either way.
+    pub clock_skew: Option<Duration>,
     /// Their connections in this phase.
     pub link: Option<Link>,
 }

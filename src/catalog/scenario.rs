@@ -8,7 +8,7 @@ use omctl_protocol::ChannelName;
 
 use super::channel::{Loaded, duration};
 use super::keys;
-use super::model::{Act, Bound, Expectation, Group, Link, Phase, Roles, Scenario, ServerFault, WriteDecl};
+use super::model::{Act, Bound, Expectation, ForeignAct, Group, Link, MANAGED, Phase, Roles, Scenario, WriteDecl};
 use super::near;
 use super::read::Entries;
 use super::yaml::{At, Key, Kind, Node, Report};
@@ -23,7 +23,10 @@ pub(super) const DEVICES_MAX: u64 = 1_000;
 const RATE_MAX: f64 = 1_000.0;
 
 /// What no group may be called: it would be a key of a phase.
-pub(super) const RESERVED: [&str; 3] = ["for", "heal", "server"];
+pub(super) const RESERVED: [&str; 4] = ["for", "heal", "server", "foreign"];
+
+/// Most restarts of the server in one phase, and most faults of a group's devices.
+pub(super) const RESTARTS_MAX: u64 = 100;
 
 /// The keys of a group's writes.
 pub(super) const WRITES: [&str; 4] = ["write", "create", "update", "delete"];
@@ -137,13 +140,14 @@ fn phase(node: &Node, groups: Option<&[Group]>, channels: &Channels, report: &mu
         return Some(Phase::Heal);
     }
     let lasts = match entry("for") {
-        Some(node) => lasts(node, report),
+        Some(node) => lasts(node, "`for`", report),
         None => {
             report.missing(node.at, "the phase", "for", "say how long it lasts: `for: 30s`; or `heal: all`");
             None
         }
     };
-    let server = entry("server").and_then(|node| server(node, report));
+    let restarts = entry("server").and_then(|node| server(node, report)).unwrap_or_default();
+    let foreign = entry("foreign").map(|node| foreign(node, channels, report)).unwrap_or_default();
     let mut acts = Vec::new();
     for (key, node) in map.iter().filter(|(key, _)| !RESERVED.contains(&key.text.as_str())) {
         let group = groups.and_then(|groups| groups.iter().find(|one| one.name == key.text));
@@ -157,11 +161,11 @@ fn phase(node: &Node, groups: Option<&[Group]>, channels: &Channels, report: &mu
             acts.push((key.text.clone(), act));
         }
     }
-    Some(Phase::Act { lasts: lasts.unwrap_or_default(), server, acts })
+    Some(Phase::Act { lasts: lasts.unwrap_or_default(), restarts, foreign, acts })
 }
 
-fn lasts(node: &Node, report: &mut Report) -> Option<std::time::Duration> {
-    let text = report.text(node, "`for`")?;
+fn lasts(node: &Node, what: &str, report: &mut Report) -> Option<std::time::Duration> {
+    let text = report.text(node, what)?;
     let lasts = duration(text).filter(|lasts| !lasts.is_zero());
     if lasts.is_none() {
         report
@@ -171,13 +175,61 @@ fn lasts(node: &Node, report: &mut Report) -> Option<std::time::Duration> {
     lasts
 }
 
-fn server(node: &Node, report: &mut Report) -> Option<ServerFault> {
+fn server(node: &Node, report: &mut Report) -> Option<u32> {
     let entries = report.map(node, "`server`", keys::FAULT)?;
     let Some(restart) = entries.get("restart") else {
         report.missing(node.at, "`server`", "restart", "write `server: { restart: once }`");
         return None;
     };
-    report.word(restart, "word for `restart`", "bad_value", &[("once", ServerFault::RestartOnce)])
+    if let Kind::Number(_) = restart.kind {
+        return whole(restart, "`restart`", 1, RESTARTS_MAX, report).and_then(|times| u32::try_from(times).ok());
+    }
+    report.word(restart, "word for `restart`", "bad_value", &[("once", 1)])
+}
+
+/// One entry, or a list of them.
+fn foreign(node: &Node, channels: &Channels, report: &mut Report) -> Vec<ForeignAct> {
+    let items = match &node.kind {
+        Kind::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    items.iter().filter_map(|item| foreign_one(item, channels, report)).collect()
+}
+
+fn foreign_one(node: &Node, channels: &Channels, report: &mut Report) -> Option<ForeignAct> {
+    let entries = report.map(node, "`foreign`", keys::FOREIGN)?;
+    for key in ["table", "rate"] {
+        if entries.get(key).is_none() {
+            report.missing(node.at, "`foreign`", key, "write `foreign: { table: TABLE, rate: 2/s }`");
+        }
+    }
+    let rate = entries.get("rate").and_then(|node| rate(node, report));
+    let node = entries.get("table")?;
+    let table = report.text(node, "`table`")?;
+    let loaded = || channels.iter().filter_map(|(name, loaded)| Some((name, &loaded.as_ref()?.channel)));
+    let by_name = loaded().find(|(name, _)| name.as_str() == table);
+    let found = by_name.or_else(|| loaded().find(|(_, channel)| channel.table.eq_ignore_ascii_case(table)));
+    let Some((name, channel)) = found else {
+        // A channel with mistakes of its own may be the one.
+        if channels.values().all(Option::is_some) {
+            let known = loaded().flat_map(|(name, channel)| [name.as_str(), channel.table.as_str()]);
+            report
+                .error(node.at, "unknown_table", format!("no channel has the table `{table}`"))
+                .maybe_hint(near::hint(table, known));
+        }
+        return None;
+    };
+    if channel.backend == MANAGED {
+        report
+            .error(
+                node.at,
+                "no_backend",
+                format!("the records of `{name}` are the server's own: nobody else writes them"),
+            )
+            .with_hint("name the table of a channel with a backend");
+        return None;
+    }
+    Some(ForeignAct { channel: name.clone(), rate: rate? })
 }
 
 fn act(node: &Node, group: Option<&Group>, channels: &Channels, report: &mut Report) -> Option<Act> {
@@ -191,7 +243,7 @@ fn act(node: &Node, group: Option<&Group>, channels: &Channels, report: &mut Rep
     };
     let [write, create, update, delete] = WRITES.map(&mut named);
     let writes = WRITES.iter().any(|key| entries.get(key).is_some());
-    for key in ["rate", "hot_keys"] {
+    for key in ["rate", "hot_keys", "transactions"] {
         if let Some((at, _)) = entries.entry(key).filter(|_| !writes) {
             report
                 .error(at, "bad_option", format!("`{key}` is for a group that writes"))
@@ -200,14 +252,37 @@ fn act(node: &Node, group: Option<&Group>, channels: &Channels, report: &mut Rep
     }
     let rate = entries.get("rate").and_then(|node| rate(node, report));
     let hot_keys = entries.get("hot_keys").and_then(|node| whole(node, "`hot_keys`", 1, 1_000_000, report));
-    let offline = entries.get("offline").and_then(|node| percent(node, report));
+    let (offline, away) = entries.get("offline").map(|node| offline(node, report)).unwrap_or_default();
+    let transactions = entries.get("transactions").and_then(|node| percent(node, "`transactions`", "writes", report));
+    let mut times = |key: &str| {
+        let times = entries.get(key).and_then(|node| whole(node, &format!("`{key}`"), 1, RESTARTS_MAX, report));
+        times.unwrap_or_default()
+    };
+    let [kills, restores, upgrades] = ["kills", "restores", "upgrades"].map(&mut times);
+    let clock_skew = entries.get("clock_skew").and_then(|node| lasts(node, "`clock_skew`", report));
     let link = entries.get("network").and_then(|node| report.word(node, "network", "unknown_network", &Link::ALL));
-    if !writes && entries.get("offline").is_none() && entries.get("network").is_none() {
+    let befallen = ["offline", "network", "kills", "restores", "upgrades", "clock_skew"];
+    if !writes && befallen.iter().all(|key| entries.get(key).is_none()) {
         report
             .error(node.at, "bad_value", "the group does nothing in this phase")
             .with_hint("remove it, or add `write: CHANNEL`");
     }
-    Some(Act { write, create, update, delete, rate, hot_keys, offline, link })
+    Some(Act {
+        write,
+        create,
+        update,
+        delete,
+        rate,
+        hot_keys,
+        transactions,
+        offline,
+        away,
+        kills,
+        restores,
+        upgrades,
+        clock_skew,
+        link,
+    })
 }
 
 /// One channel or a list of them; each must be there.
@@ -275,14 +350,29 @@ fn rate(node: &Node, report: &mut Report) -> Option<f64> {
     fits
 }
 
+/// `60%` of the devices, or `8s` each.
+fn offline(node: &Node, report: &mut Report) -> (Option<u8>, Option<std::time::Duration>) {
+    match report.text(node, "`offline`") {
+        Some(text) if text.ends_with('%') => (percent(node, "`offline`", "devices", report), None),
+        Some(text) => {
+            let away = duration(text).filter(|away| !away.is_zero());
+            if away.is_none() {
+                report
+                    .error(node.at, "bad_value", format!("`{text}` is neither a part of the devices nor a time"))
+                    .with_hint("60% of them for the whole phase, or each of them once for 8s");
+            }
+            (None, away)
+        }
+        None => (None, None),
+    }
+}
+
 /// `60%`
-fn percent(node: &Node, report: &mut Report) -> Option<u8> {
-    let text = report.text(node, "`offline`")?;
+fn percent(node: &Node, what: &str, of: &str, report: &mut Report) -> Option<u8> {
+    let text = report.text(node, what)?;
     let percent = text.strip_suffix('%').and_then(|number| number.parse().ok()).filter(|part| (1..=100).contains(part));
     if percent.is_none() {
-        report
-            .error(node.at, "bad_value", format!("`{text}` is not a part of the devices"))
-            .with_hint("from 1% to 100%");
+        report.error(node.at, "bad_value", format!("`{text}` is not a part of the {of}")).with_hint("from 1% to 100%");
     }
     percent
 }

@@ -446,8 +446,8 @@ fn a_whole_scenario_loads_as_written() {
         (lasts.as_secs(), acts[0].1.rate, acts[1].1.hot_keys, acts[1].1.link),
         (90, Some(0.5), Some(3), Some(Link::Lossy))
     );
-    let Phase::Act { server, acts, .. } = &scenario.phases[1] else { panic!("it acts") };
-    assert_eq!((*server, acts[0].1.offline), (Some(ServerFault::RestartOnce), Some(60)));
+    let Phase::Act { restarts, acts, .. } = &scenario.phases[1] else { panic!("it acts") };
+    assert_eq!((*restarts, acts[0].1.offline), (1, Some(60)));
     assert_eq!(scenario.phases[2], Phase::Heal);
     let bounds: Vec<_> = scenario.expect.iter().map(|one| (one.of, one.bound)).collect();
     assert_eq!(

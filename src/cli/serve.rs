@@ -18,7 +18,7 @@ use super::remote::from_project;
 use super::signals::Signals;
 use super::{Cli, CliError, Exit, environment, reloads};
 use crate::backend::Delivery;
-use crate::catalog::MANAGED;
+use crate::catalog::{self, BackendDecl, MANAGED};
 use crate::clock::{Clock, Entropy};
 use crate::config::{self, FromFlags, Settings};
 use crate::limits;
@@ -46,6 +46,9 @@ pub(super) struct Args {
     /// Do not make changes of the project's files live
     #[arg(long)]
     no_watch: bool,
+    /// Use this file in place of a SQLite backend's own, for example a copy
+    #[arg(long = "backend-file", value_name = "NAME=FILE", requires = "no_watch", value_parser = backend_file)]
+    backend_files: Vec<(String, PathBuf)>,
     /// Let phones on this network in: TLS with a certificate of its own, whose pin is printed
     #[arg(long)]
     lan: bool,
@@ -54,10 +57,30 @@ pub(super) struct Args {
     log: Option<String>,
 }
 
+/// `NAME=FILE`
+fn backend_file(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) =
+        text.split_once('=').filter(|(name, file)| !name.is_empty() && !file.is_empty()).ok_or("write NAME=FILE")?;
+    let file = std::path::absolute(file).map_err(|error| error.to_string())?;
+    Ok((name.to_owned(), file))
+}
+
 pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
     let root = cli.root()?;
-    let catalog = cli.load(&root, args.env_name.as_deref())?;
-    let Args { addr, data_dir, env_name, no_watch, lan, log } = args;
+    let mut catalog = cli.load(&root, args.env_name.as_deref())?;
+    let Args { addr, data_dir, env_name, no_watch, backend_files, lan, log } = args;
+    for (name, file) in backend_files {
+        let known: Vec<String> = catalog.backends.keys().cloned().collect();
+        let near = catalog::near_hint(&name, known.iter().map(String::as_str));
+        match catalog.backends.get_mut(&name) {
+            Some(BackendDecl::Sqlite { path }) => *path = file,
+            None => {
+                let hint = near.unwrap_or_else(|| format!("there is {}", known.join(", ")));
+                let text = format!("--backend-file names no SQLite backend: `{name}`");
+                return Err(CliError::new(Exit::Usage, "usage", text).hint(hint));
+            }
+        }
+    }
     let files = ProjectFiles {
         root: root.clone(),
         env_name: config::env_name(&environment, env_name.as_deref()).value,

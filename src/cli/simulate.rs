@@ -1,25 +1,16 @@
-//! `omctl device simulate`: a fleet by flags or by a scenario's file, and what is told of it.
+//! `omctl device simulate`: a fleet by flags or by a scenario's file.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use omctl_protocol::ChannelName;
-use omctl_protocol::admin::{AccountNew, AccountPatch, ChannelView};
-use serde_json::{Map, Value, json};
-
+use super::fleet::{self, Common, DEVICES_MAX, may_write};
 use super::remote::{Remote, block_on};
-use super::signals::Signals;
-use super::spawn::Spawned;
+use super::spawn::{Over, Spawned};
 use super::{Cli, CliError, Exit};
-use crate::catalog::{Act, Catalog, Group, Link, Phase, Scenario, near, near_hint};
+use crate::catalog::{Act, Link, near};
 use crate::client::{Client, ClientError};
-use crate::clock::Entropy;
-use crate::simulate::{self, Crew, Deed, Plan, Progress, Report, Server, SimulateError, Step};
-
-/// Most devices of one fleet: each is a client with threads and a file of its own.
-const DEVICES_MAX: usize = 200;
+use crate::simulate::{Crew, Deed, Plan, Script, Server, Step};
 
 /// The one crew of a fleet that is described by flags.
 const FLEET: &str = "fleet";
@@ -31,7 +22,7 @@ const FLEET: &str = "fleet";
 /// of the scenario does not hold. Exit 22: nothing was proved.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  omctl device simulate --devices 5 --duration 20s --offline 8s --network lossy\n  omctl device simulate rush-hour --spawn"
+    after_help = "Examples:\n  omctl device simulate --devices 5 --duration 20s --offline 8s --network lossy\n  omctl device simulate rush-hour --spawn --processes 4\n  omctl device simulate --devices 20 --cleanup"
 )]
 pub(super) struct Args {
     /// A scenario of the project: its accounts, phases and expectations in place of the flags'
@@ -61,15 +52,8 @@ pub(super) struct Args {
     /// Repeats the same choices
     #[arg(long)]
     seed: Option<u64>,
-    /// Keep the devices' files in this folder
-    #[arg(long, value_name = "DIR")]
-    keep: Option<PathBuf>,
-    /// Keep everything that the server sends to each device, byte for byte, in this folder
-    #[arg(long, value_name = "DIR")]
-    capture: Option<PathBuf>,
-    /// Write to backends that are not the server's own
-    #[arg(long)]
-    allow_writes: bool,
+    #[command(flatten)]
+    common: Common,
     #[command(flatten)]
     remote: Remote,
 }
@@ -83,9 +67,17 @@ fn link() -> impl clap::builder::TypedValueParser<Value = Link> {
 }
 
 /// A server that somebody else runs.
-struct Theirs {
+pub(super) struct Theirs {
     cli: Cli,
     remote: Remote,
+}
+
+impl Theirs {
+    /// Finds it.
+    pub(super) fn find(cli: &Cli, remote: &Remote) -> Result<Self, CliError> {
+        remote.connect(cli)?;
+        Ok(Self { cli: cli.clone(), remote: remote.clone() })
+    }
 }
 
 impl Server for Theirs {
@@ -100,6 +92,7 @@ impl Server for Theirs {
 }
 
 pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
+    args.common.check()?;
     if args.devices == 0 || args.devices > DEVICES_MAX {
         let text = format!("--devices must be from 1 to {DEVICES_MAX}");
         return Err(CliError::new(Exit::Usage, "usage", text));
@@ -114,152 +107,49 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         false => None,
     };
     let scenario = match (&args.scenario, &catalog) {
-        (Some(name), Some(catalog)) => Some(scenario(catalog, name, args)?),
+        (Some(name), Some(catalog)) => Some(fleet::scenario(catalog, name)?),
         _ => None,
     };
-    let server: Arc<dyn Server> = match args.spawn {
-        true => Arc::new(Spawned::start(&cli.root()?, env_name)?),
-        false => {
-            args.remote.connect(cli)?;
-            Arc::new(Theirs { cli: cli.clone(), remote: args.remote.clone() })
+    if let Some(scenario) = &scenario {
+        fleet::check_size(scenario)?;
+        if fleet::restarts(scenario) && !args.spawn {
+            let name = &scenario.name;
+            let text = format!("scenario `{name}` restarts the server, and the one that runs is not the fleet's own");
+            return Err(CliError::new(Exit::Usage, "usage", text).hint(format!(
+                "let the fleet start one, on a store of its own: omctl device simulate {name} --spawn"
+            )));
         }
+    }
+    let server: Arc<dyn Server> = match args.spawn {
+        true => Arc::new(Spawned::start(&cli.root()?, env_name, Over::default())?),
+        false => Arc::new(Theirs::find(cli, &args.remote)?),
     };
     let client = server.connect()?;
     let plan = block_on(async {
         match &scenario {
-            Some(scenario) => plan_of(scenario, args, &client).await,
+            Some(scenario) => {
+                let allowed = args.common.allow_writes;
+                fleet::plan_of(scenario, args.seed, &args.common, (&client, args.spawn), allowed).await
+            }
             None => plan(args, &client).await,
         }
     })?;
-    let bars = Bars { cli: cli.clone(), bar: Mutex::new(None) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CliError::new(Exit::Failed, "io", format!("no async runtime: {error}")))?;
-    let ended = runtime.block_on(async {
-        // Whoever is ended by a signal takes the server along that is its own.
-        let mut signals = Signals::listen()?;
-        tokio::select! {
-            report = simulate::run(server.clone(), &plan, &bars) => Ok(Ok(report)),
-            exit = signals.next() => Ok::<_, CliError>(Err(exit)),
-        }
-    });
-    bars.end();
+    let ended = fleet::go(cli, &server, &plan);
     // They were made for this run. A server of the fleet's own takes them along.
-    if scenario.is_some() && args.keep.is_none() && !args.spawn {
-        let removed = block_on(async { remove_accounts(&server.connect()?, &plan).await });
-        if let Err(error) = removed {
-            cli.ui.warn(format!("the scenario's accounts stay: {}", error.message));
-        }
+    if scenario.is_some() && args.common.keep.is_none() && !args.spawn {
+        fleet::remove_accounts(cli, &server, &plan);
     }
-    match ended? {
-        Ok(report) => tell(cli, args, &report?),
-        Err(exit) => Ok(exit),
-    }
-}
-
-/// The scenario of this name, if this fleet can run it.
-fn scenario(catalog: &Catalog, name: &str, args: &Args) -> Result<Arc<Scenario>, CliError> {
-    let Some(scenario) = catalog.scenarios.get(name) else {
-        let known = || catalog.scenarios.keys().map(String::as_str);
-        let hint = near_hint(name, known()).unwrap_or_else(|| match catalog.scenarios.is_empty() {
-            true => format!("write it: omctl new scenario {name}"),
-            false => format!("there is {}", known().collect::<Vec<_>>().join(", ")),
-        });
-        return Err(CliError::new(Exit::NotFound, "not_found", format!("no scenario `{name}`")).hint(hint));
+    let ended = match ended? {
+        Ok(ended) => ended,
+        Err(exit) => return Ok(exit),
     };
-    let restarts = |phase: &Phase| matches!(phase, Phase::Act { server: Some(_), .. });
-    if scenario.phases.iter().any(restarts) && !args.spawn {
-        let text = format!("scenario `{name}` restarts the server, and the one that runs is not the fleet's own");
-        return Err(CliError::new(Exit::Usage, "usage", text)
-            .hint(format!("let the fleet start one, on a store of its own: omctl device simulate {name} --spawn")));
-    }
-    let devices: usize = scenario.groups.iter().map(|group| group.devices as usize).sum();
-    if devices > DEVICES_MAX {
-        let text = format!("scenario `{name}` has {devices} devices; one process runs at most {DEVICES_MAX}");
-        return Err(CliError::new(Exit::Usage, "usage", text).hint("say fewer `devices:`"));
-    }
-    Ok(scenario.clone())
-}
-
-/// The address of a group's account: under a domain that nobody can have (RFC 2606).
-fn address(scenario: &Scenario, group: &Group) -> String {
-    format!("{}@{}.test", group.name, scenario.name)
-}
-
-/// The scenario with an account for each group.
-async fn plan_of(scenario: &Scenario, args: &Args, client: &Client) -> Result<Plan, CliError> {
-    let channels = client.channels().await?.channels;
-    let acts = scenario.phases.iter().filter_map(|phase| match phase {
-        Phase::Act { acts, .. } => Some(acts.iter().map(|(_, act)| act)),
-        Phase::Heal => None,
-    });
-    let written =
-        |act: &Act| [&act.write, &act.create, &act.update, &act.delete].into_iter().flatten().cloned().collect();
-    let written: Vec<ChannelName> = acts.flatten().flat_map(|act| -> Vec<ChannelName> { written(act) }).collect();
-    may_write(args, channels.iter().filter(|channel| written.contains(&channel.name)))?;
-    let mut crews = Vec::new();
-    for group in &scenario.groups {
-        let email = address(scenario, group);
-        let claims: Map<String, Value> = (group.claims.iter())
-            .map(|(name, values)| match values.as_slice() {
-                [only] => (name.clone(), json!(only)),
-                several => (name.clone(), json!(several)),
-            })
-            .collect();
-        let known = client.accounts().await?.accounts.into_iter().any(|account| account.email == email);
-        if known {
-            let patch = AccountPatch {
-                role: Some(group.role.clone()),
-                claims: Some(claims),
-                disabled: Some(false),
-                ..AccountPatch::default()
-            };
-            client.change_account(&email, &patch).await?;
-        } else {
-            let new = AccountNew { email: email.clone(), role: group.role.clone(), claims, password: None };
-            client.create_account(&new).await?;
-        }
-        let (name, devices) = (group.name.clone(), group.devices as usize);
-        crews.push(Crew { name, devices, accounts: vec![email], link: group.link });
-    }
-    let deed = |act: &Act| Deed { act: act.clone(), offline_once: Duration::ZERO };
-    let step = |phase: &Phase| match phase {
-        Phase::Heal => Step::Heal,
-        Phase::Act { lasts, server, acts } => Step::Act {
-            lasts: *lasts,
-            restart: server.is_some(),
-            deeds: acts.iter().map(|(group, act)| (group.clone(), deed(act))).collect(),
-        },
+    let what = match &args.scenario {
+        Some(name) => name.clone(),
+        None => format!("--devices {}", args.devices),
     };
-    Ok(Plan {
-        crews,
-        steps: scenario.phases.iter().map(step).collect(),
-        expect: scenario.expect.clone(),
-        seed: args.seed.or(scenario.seed).unwrap_or_else(some_seed),
-        keep: args.keep.clone(),
-        capture: args.capture.clone(),
-    })
-}
-
-async fn remove_accounts(client: &Client, plan: &Plan) -> Result<(), CliError> {
-    for email in plan.crews.iter().flat_map(|crew| &crew.accounts) {
-        client.remove_account(email).await?;
-    }
-    Ok(())
-}
-
-/// Small enough to be typed again.
-fn some_seed() -> u64 {
-    Entropy::System.u64() % 1_000_000
-}
-
-/// Somebody's own database is written only when that was said.
-fn may_write<'c>(args: &Args, mut channels: impl Iterator<Item = &'c ChannelView>) -> Result<(), CliError> {
-    let foreign = channels.find(|channel| channel.backend != crate::catalog::MANAGED);
-    let Some(channel) = foreign.filter(|_| !args.allow_writes) else { return Ok(()) };
-    let text = format!("the fleet would write to backend `{}` (table {})", channel.backend, channel.table);
-    Err(CliError::new(Exit::NotAllowed, "writes_not_allowed", text)
-        .hint("point the project at a copy, or add --allow-writes")
-        .detail("backend", channel.backend.clone()))
+    let spawn = if args.spawn { " --spawn" } else { "" };
+    let allow = if args.common.allow_writes { " --allow-writes" } else { "" };
+    fleet::tell(cli, &args.common, &plan, &ended, &format!("omctl device simulate {what}{spawn}{allow}"))
 }
 
 async fn plan(args: &Args, client: &Client) -> Result<Plan, CliError> {
@@ -280,91 +170,21 @@ async fn plan(args: &Args, client: &Client) -> Result<Plan, CliError> {
             .hint("omctl account add ana@example.com"));
     }
     let channels = client.channels().await?.channels;
-    may_write(args, channels.iter())?;
+    may_write(args.common.allow_writes, channels.iter())?;
     let write = channels.into_iter().map(|channel| channel.name).collect();
     let act = Act { write, rate: Some(args.rate), ..Act::default() };
     let deed = Deed { act, offline_once: args.offline };
+    let steps = vec![Step::Act {
+        lasts: args.duration,
+        deeds: vec![(FLEET.to_owned(), deed)],
+        restarts: 0,
+        foreign: Vec::new(),
+    }];
+    let plan = args.common.plan(Script::Steps(steps), args.spawn)?;
     Ok(Plan {
         crews: vec![Crew { name: FLEET.to_owned(), devices: args.devices, accounts, link: args.network }],
-        steps: vec![Step::Act { lasts: args.duration, deeds: vec![(FLEET.to_owned(), deed)], restart: false }],
-        expect: Vec::new(),
-        seed: args.seed.unwrap_or_else(some_seed),
-        keep: args.keep.clone(),
-        capture: args.capture.clone(),
-    })
-}
-
-fn tell(cli: &Cli, args: &Args, report: &Report) -> Result<Exit, CliError> {
-    let verdict = &report.verdict;
-    let bad = !verdict.converged || verdict.lost > 0 || verdict.duplicated > 0;
-    let exit = match (&verdict.inconclusive, bad, report.breached.is_empty()) {
-        (_, true, _) => Exit::Diverged,
-        (Some(_), false, _) => Exit::Inconclusive,
-        (None, false, false) => Exit::Breached,
-        (None, false, true) => Exit::Ok,
-    };
-    for line in &verdict.story {
-        cli.ui.warn(line);
-    }
-    if let Some(reason) = &verdict.inconclusive {
-        cli.ui.warn(format!("nothing was proved: {reason}"));
-    }
-    for breach in &report.breached {
-        cli.ui.warn(format!("expectation breached: {breach}"));
-    }
-    if bad {
-        let what = match &args.scenario {
-            Some(name) => name.clone(),
-            None => format!("--devices {}", report.devices),
-        };
-        let spawn = if args.spawn { " --spawn" } else { "" };
-        cli.ui.next(format!("omctl device simulate {what}{spawn} --seed {} --keep fleet", report.seed));
-    }
-    cli.ui.result(sentence(report), || json_of(args, report));
-    Ok(exit)
-}
-
-fn sentence(report: &Report) -> String {
-    let verdict = &report.verdict;
-    let [p50, p95, p99] = [50, 95, 99].map(|percent| report.latency(percent));
-    let latency = match (p50, p95, p99) {
-        (Some(p50), Some(p95), Some(p99)) => format!("; write to visible p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"),
-        _ => String::new(),
-    };
-    format!(
-        "{}: {} devices, {} records, {} rows compared; {} mutations settled ({} conflicts, {} rejected, {} unknown), \
-         lost {}, duplicated {}, {}{latency}; seed {}",
-        if verdict.converged { "converged" } else { "DIVERGED" },
-        report.devices,
-        verdict.records,
-        verdict.rows_compared,
-        verdict.mutations,
-        verdict.conflicts,
-        verdict.rejected,
-        verdict.unknown,
-        verdict.lost,
-        verdict.duplicated,
-        report.delivery,
-        report.seed,
-    )
-}
-
-fn json_of(args: &Args, report: &Report) -> Value {
-    let verdict = &report.verdict;
-    let applied = |word: &str| verdict.applied.get(word).copied().unwrap_or(0);
-    json!({
-        "type": "result", "schema": "omctl.simulate/1", "scenario": args.scenario,
-        "converged": verdict.converged, "inconclusive": verdict.inconclusive, "devices": report.devices,
-        "records": verdict.records, "rows_compared": verdict.rows_compared, "mutations": verdict.mutations,
-        "applied": { "create": applied("create"), "update": applied("update"), "delete": applied("delete") },
-        "conflicts": verdict.conflicts, "rejected": verdict.rejected, "lost": verdict.lost,
-        "duplicated": verdict.duplicated, "unknown": verdict.unknown, "delivery": report.delivery,
-        "latency_ms": {
-            "p50": report.latency(50), "p95": report.latency(95),
-            "p99": report.latency(99), "measured": report.latencies_ms.len(),
-        },
-        "cuts": report.cuts, "lost_requests": report.lost_requests, "lost_replies": report.lost_replies,
-        "breached": report.breached, "seed": report.seed,
+        seed: args.seed.unwrap_or(plan.seed),
+        ..plan
     })
 }
 
@@ -378,56 +198,6 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" if number <= 24 * 3600 => Ok(Duration::from_secs(number)),
         "m" if number <= 24 * 60 => Ok(Duration::from_secs(60 * number)),
         _ => Err("the units are ms, s and m; the most is a day".into()),
-    }
-}
-
-/// Progress: a bar on a terminal, a line a phase elsewhere.
-struct Bars {
-    cli: Cli,
-    bar: Mutex<Option<ProgressBar>>,
-}
-
-impl Bars {
-    fn end(&self) {
-        if let Some(bar) = self.bar.lock().expect("nobody panics while drawing").take() {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-impl Progress for Bars {
-    fn phase(&self, what: &str, steps: u64) {
-        self.end();
-        if !self.cli.ui.can_ask() {
-            self.cli.ui.note(what);
-            return;
-        }
-        let bar = if steps == 0 { ProgressBar::new_spinner() } else { ProgressBar::new(steps) };
-        if steps > 0 {
-            let style = ProgressStyle::with_template("{msg:<20} {bar:30} {pos}/{len}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        }
-        bar.enable_steady_tick(Duration::from_millis(120));
-        bar.set_message(what.to_owned());
-        *self.bar.lock().expect("nobody panics while drawing") = Some(bar);
-    }
-
-    fn step(&self, done: u64) {
-        if let Some(bar) = &*self.bar.lock().expect("nobody panics while drawing") {
-            bar.set_position(done);
-        }
-    }
-}
-
-impl From<SimulateError> for CliError {
-    fn from(error: SimulateError) -> Self {
-        match error {
-            SimulateError::Client(error) => error.into(),
-            SimulateError::Device { device, .. } => {
-                Self::new(Exit::Failed, "device_failed", error.to_string()).detail("device", device.to_string())
-            }
-            SimulateError::Io { .. } => Self::new(Exit::Failed, "io", error.to_string()),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{CliError, Exit};
 use crate::client::{Client, ClientError};
+use crate::server::STORE_FILE;
 use crate::simulate::Server;
 
 /// How often it is looked whether it is ready.
@@ -15,22 +16,37 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How long it may take to be.
 const READY_WITHIN: Duration = Duration::from_secs(60);
 
+/// What a server of the fleet's own has in place of the project's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Over {
+    /// A copy of the server's store.
+    pub(super) store: Option<PathBuf>,
+    /// Copies of SQLite backends, by their names.
+    pub(super) backends: Vec<(String, PathBuf)>,
+}
+
 /// The child. It is killed, and its folder removed, when this is dropped.
 pub(super) struct Spawned {
     root: PathBuf,
     /// Whose overlay of `env:` it serves.
     env_name: Option<String>,
+    over: Over,
     folder: tempfile::TempDir,
     child: Mutex<Child>,
 }
 
 impl Spawned {
     /// Starts it for the project at this root and waits until it is ready.
-    pub(super) fn start(root: &Path, env_name: Option<&str>) -> Result<Self, CliError> {
+    pub(super) fn start(root: &Path, env_name: Option<&str>, over: Over) -> Result<Self, CliError> {
         let folder = tempfile::Builder::new().prefix("omctl-server-").tempdir().map_err(|error| failed(&error))?;
-        let child = launch(root, env_name, folder.path())?;
+        if let Some(store) = &over.store {
+            let data = folder.path().join("data");
+            let copied = std::fs::create_dir(&data).and_then(|()| std::fs::copy(store, data.join(STORE_FILE)));
+            copied.map_err(|error| failed(&error))?;
+        }
+        let child = launch(root, env_name, &over, folder.path())?;
         let (root, env_name) = (root.to_owned(), env_name.map(str::to_owned));
-        Ok(Self { root, env_name, folder, child: Mutex::new(child) })
+        Ok(Self { root, env_name, over, folder, child: Mutex::new(child) })
     }
 
     fn data_dir(&self) -> PathBuf {
@@ -46,7 +62,8 @@ impl Server for Spawned {
     fn restart(&self) -> Result<(), String> {
         let mut child = self.child.lock().map_err(|_| "an earlier restart broke off".to_owned())?;
         child.kill().and_then(|()| child.wait()).map_err(|error| error.to_string())?;
-        *child = launch(&self.root, self.env_name.as_deref(), self.folder.path()).map_err(|error| error.message)?;
+        *child = launch(&self.root, self.env_name.as_deref(), &self.over, self.folder.path())
+            .map_err(|error| error.message)?;
         Ok(())
     }
 }
@@ -66,7 +83,7 @@ fn failed(error: &dyn std::fmt::Display) -> CliError {
 }
 
 /// Starts `omctl serve` and comes back when it is ready. What it logs is in `server.log` of the folder.
-fn launch(root: &Path, env_name: Option<&str>, folder: &Path) -> Result<Child, CliError> {
+fn launch(root: &Path, env_name: Option<&str>, over: &Over, folder: &Path) -> Result<Child, CliError> {
     let omctl = std::env::current_exe().map_err(|error| failed(&error))?;
     let (log, said) = (folder.join("server.log"), folder.join("server.out"));
     let file = |path: &Path, append: bool| {
@@ -79,6 +96,7 @@ fn launch(root: &Path, env_name: Option<&str>, folder: &Path) -> Result<Child, C
         .args(["serve", "--json", "--no-watch", "--addr", "127.0.0.1:0", "--data-dir"])
         .arg(folder.join("data"))
         .args(env_name.map(|name| format!("--env={name}")))
+        .args(over.backends.iter().map(|(name, file)| format!("--backend-file={name}={}", file.display())))
         .stdin(Stdio::null())
         .stdout(file(&said, false)?)
         .stderr(file(&log, true)?)

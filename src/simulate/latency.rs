@@ -1,116 +1,228 @@
-//! How long a write on one device takes to be visible in another's file, measured again and again.
+//! How long things take, from when they were due: a fleet that falls behind its plan shows as late, and not as quick at
+//! fewer writes (no coordinated omission).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use omctl_protocol::ChannelName;
-use omctl_protocol::admin::ChannelView;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use hdrhistogram::Histogram;
+use omctl_protocol::ChannelSchema;
 
-use super::fleet::{Device, has_table, open_reader};
-use super::{Deed, SimulateError, life, workload};
+use super::life::{self, Author};
+use super::stage::{Happening, Stage};
+use super::workload::{self, Planned, quote};
+use super::{Deed, SimulateError};
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
 
 /// How often a latency is measured.
 const PROBE_EVERY: Duration = Duration::from_millis(250);
 
-/// How long one is waited for.
+/// How long one is waited for. Whatever takes longer counts as this.
 const PROBE_WITHIN: Duration = Duration::from_secs(5);
 
-/// Measures, again and again, how long a write on one device takes to be visible in another's file.
+/// How many are waited for at once.
+const PROBES_MAX: usize = 64;
+
+/// Of so many devices one that sees the record is looked for.
+const CANDIDATES: usize = 8;
+
+/// Pause between two looks for a write.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Whatever takes longer counts as this.
+const LONGEST: Duration = Duration::from_secs(600);
+
+/// Durations in microseconds, to three digits.
+#[derive(Clone, Debug)]
+pub struct Spread(Histogram<u64>);
+
+impl Default for Spread {
+    fn default() -> Self {
+        Self(Histogram::new_with_max(LONGEST.as_micros() as u64, 3).expect("three digits are allowed"))
+    }
+}
+
+impl Spread {
+    /// Adds one.
+    pub fn add(&mut self, duration: Duration) {
+        self.0.saturating_record(duration.as_micros() as u64);
+    }
+
+    /// How many were measured.
+    pub fn count(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// Milliseconds to a tenth, of which so many percent took no more; `None` where nothing was measured.
+    pub fn percentile(&self, percent: f64) -> Option<f64> {
+        (!self.0.is_empty()).then(|| (self.0.value_at_percentile(percent) as f64 / 100.0).round() / 10.0)
+    }
+
+    /// Milliseconds of the longest one.
+    pub fn max(&self) -> Option<f64> {
+        (!self.0.is_empty()).then(|| (self.0.max() as f64 / 100.0).round() / 10.0)
+    }
+
+    /// Points of the curve: the part (0 to 1) that took no more than so many milliseconds, for a plot.
+    pub fn curve(&self) -> Vec<(f64, f64)> {
+        const HALVES_EACH: u32 = 4;
+        self.0
+            .iter_quantiles(HALVES_EACH)
+            .map(|point| (point.quantile_iterated_to(), point.value_iterated_to() as f64 / 1_000.0))
+            .collect()
+    }
+}
+
+/// What is measured of a fleet.
+#[derive(Debug, Default)]
+pub(super) struct Latencies {
+    saved: Mutex<Spread>,
+    visible: Mutex<Spread>,
+}
+
+impl Latencies {
+    /// From when a write was due until the app's database had it.
+    pub(super) fn saved(&self, took: Duration) {
+        self.saved.lock().expect("nobody panics while counting").add(took);
+    }
+
+    fn visible(&self, took: Duration) {
+        self.visible.lock().expect("nobody panics while counting").add(took);
+    }
+
+    /// What was measured until now: saved, and visible.
+    pub(super) fn taken(&self) -> (Spread, Spread) {
+        let taken = |spread: &Mutex<Spread>| spread.lock().expect("nobody panics while counting").clone();
+        (taken(&self.saved), taken(&self.visible))
+    }
+}
+
+/// Measures, at fixed times, how long a write on one device takes to be visible in another's file.
 pub(super) async fn probe(
-    devices: &[Arc<Device>],
+    stage: &Arc<Stage>,
+    authors: &[Arc<Author>],
     deeds: &[(String, Deed)],
-    channels: &[ChannelView],
     entropy: &Entropy,
-    (run, phase): (&str, usize),
+    latencies: &Latencies,
     ends: Instant,
-) -> Result<Vec<f64>, SimulateError> {
-    let mut latencies = Vec::new();
-    let schemas = life::schemas(channels);
+) -> Result<(), SimulateError> {
+    let schemas = life::schemas(stage);
     // Only crews that update a channel in this phase do so here, too.
-    let mut marked: Vec<(&str, ChannelName, String, u32)> = Vec::new();
+    let mut marked: Vec<(&str, ChannelSchema)> = Vec::new();
     for (crew, deed) in deeds.iter().filter(|(_, deed)| life::writes(deed)) {
         for schema in life::updated(deed).filter_map(|name| schemas.iter().find(|one| one.channel == *name)) {
-            let Some(field) = workload::mark_field(schema) else { continue };
-            marked.push((crew, schema.channel.clone(), field.name.clone(), field.max_length.unwrap_or(40)));
+            if workload::mark_field(schema).is_some() {
+                marked.push((crew, schema.clone()));
+            }
         }
     }
-    if devices.len() < 2 || marked.is_empty() {
-        return Ok(latencies);
+    if stage.devices.len() < 2 || marked.is_empty() {
+        return Ok(());
     }
     let entropy = Entropy::seeded(entropy.u64());
-    let mut probed = 0u64;
-    while Instant::now() + PROBE_EVERY < ends {
-        tokio::time::sleep(PROBE_EVERY).await;
-        let (crew, channel, field, most) = &marked[entropy.u64() as usize % marked.len()];
-        let members: Vec<_> = devices.iter().filter(|device| device.crew == *crew).collect();
+    let mut waiting = FuturesUnordered::new();
+    let mut due = Instant::now() + PROBE_EVERY;
+    while due + PROBE_EVERY < ends {
+        // Whoever is measured is waited for meanwhile; when the next one begins does not depend on it.
+        tokio::select! {
+            () = tokio::time::sleep_until(due.into()) => {}
+            Some(done) = waiting.next() => {
+                let done: Result<(), SimulateError> = done;
+                done?;
+                continue;
+            }
+        }
+        let now = due;
+        due += PROBE_EVERY;
+        let (crew, schema) = &marked[entropy.u64() as usize % marked.len()];
+        let members: Vec<_> = authors.iter().filter(|author| author.device.crew == *crew).collect();
         let Some(from) = members.get(entropy.u64() as usize % members.len().max(1)).copied() else { continue };
-        let to = &devices[entropy.u64() as usize % devices.len()];
-        if !has_table(from, channel)? || !has_table(to, channel)? {
-            continue;
-        }
         // One that is on its way back waits for its next try to connect: how long says nothing of a change's way.
-        if from.number == to.number || !from.is_live() || !to.is_live() {
-            continue;
-        }
-        probed += 1;
-        let mark: String = format!("op{run}{}x{phase}x{probed}", from.number).chars().take(*most as usize).collect();
-        let pick = entropy.u64();
-        if let Some(latency) = probe_once(from, to, channel, field, mark, pick).await? {
-            latencies.push(latency);
+        if from.device.is_live() && waiting.len() < PROBES_MAX {
+            let others: Vec<Arc<Author>> = (0..CANDIDATES)
+                .map(|_| &authors[entropy.u64() as usize % authors.len()])
+                .filter(|to| to.device.number != from.device.number && to.device.is_live())
+                .cloned()
+                .collect();
+            waiting.push(probe_once(stage.clone(), (from.clone(), others), schema.clone(), latencies, now));
         }
     }
-    Ok(latencies)
+    while let Some(done) = waiting.next().await {
+        done?;
+    }
+    Ok(())
 }
 
 async fn probe_once(
-    from: &Arc<Device>,
-    to: &Arc<Device>,
-    channel: &ChannelName,
-    field: &str,
-    mark: String,
-    pick: u64,
-) -> Result<Option<f64>, SimulateError> {
-    let table = workload::quote(channel.as_str());
-    let column = workload::quote(field);
-    let (sql_table, sql_column, text) = (table.clone(), column.clone(), mark.clone());
-    let written = from
-        .app
-        .transaction(move |tx| {
-            use rusqlite::OptionalExtension as _;
-            let top: Option<i64> =
-                tx.query_row(&format!("SELECT max(rowid) FROM {sql_table}"), [], |row| row.get(0))?;
-            let Some(top) = top.filter(|top| *top > 0) else { return Ok(None) };
-            let place = (pick % top as u64) as i64 + 1;
-            let id: Option<String> = tx
-                .query_row(
-                    &format!("SELECT id FROM {sql_table} WHERE rowid >= ?1 ORDER BY rowid LIMIT 1"),
-                    [place],
-                    |row| row.get(0),
-                )
-                .optional()?;
-            let Some(id) = id else { return Ok(None) };
-            tx.execute(&format!("UPDATE {sql_table} SET {sql_column} = ?1 WHERE id = ?2"), (&text, &id))?;
-            Ok(Some(id))
+    stage: Arc<Stage>,
+    (from, others): (Arc<Author>, Vec<Arc<Author>>),
+    schema: ChannelSchema,
+    latencies: &Latencies,
+    due: Instant,
+) -> Result<(), SimulateError> {
+    if !from.device.has_table(&schema.channel)? {
+        return Ok(());
+    }
+    let planning = schema.clone();
+    let Some(planned) = from.plan(move |writer, reader| writer.probe(reader, &planning)).await? else { return Ok(()) };
+    let Planned { lines, .. } = &planned;
+    let Some(line) = lines.first().cloned() else { return Ok(()) };
+    // Somebody else who sees the record.
+    let holds = |to: &Arc<Author>| {
+        let channel = schema.channel.as_str();
+        to.device.read(|connection| {
+            let sql = format!("SELECT 1 FROM {} WHERE id = ?1", quote(channel));
+            Ok(connection.table_exists(None, channel)? && connection.prepare_cached(&sql)?.exists([&line.record])?)
         })
-        .await;
-    let began = Instant::now();
-    let Ok((Some(id), _)) = written else { return Ok(None) };
-    let reader = open_reader(to)?;
-    let seen = Tasks::blocking(move || {
-        let sql = format!("SELECT 1 FROM {table} WHERE id = ?1 AND {column} = ?2");
-        while began.elapsed() < PROBE_WITHIN {
-            if reader.prepare_cached(&sql).and_then(|mut statement| statement.exists((&id, &mark))).unwrap_or(false) {
-                return Some(began.elapsed().as_secs_f64() * 1000.0);
-            }
-            std::thread::sleep(Duration::from_millis(1));
+    };
+    let Some(to) = others.into_iter().find(|to| holds(to).unwrap_or(false)) else { return Ok(()) };
+    stage.perform(Happening::Write { device: from.device.number, planned }).await?;
+    let Some((name, mark)) = line.new.into_iter().next() else { return Ok(()) };
+    let Some((_, field)) = schema.field(&name) else { return Ok(()) };
+    let (kind, record) = (field.kind, line.record);
+    let sql = format!("SELECT {} FROM {} WHERE id = ?1", quote(&name), quote(schema.channel.as_str()));
+    let reading = to.device.clone();
+    let seen = loop {
+        let (device, sql, record) = (reading.clone(), sql.clone(), record.clone());
+        let found = Tasks::blocking(move || {
+            device.read(|connection| {
+                use rusqlite::OptionalExtension as _;
+                let value = |row: &rusqlite::Row<'_>| Ok(workload::value_of(row.get_ref(0)?, kind).to_json());
+                connection.prepare_cached(&sql)?.query_row([&record], value).optional()
+            })
+        })
+        .await?;
+        if found.as_ref() == Some(&mark) || due.elapsed() > PROBE_WITHIN {
+            break due.elapsed().min(PROBE_WITHIN);
         }
-        None
-    });
-    let seen = seen.await;
-    // Who was offline in between says nothing about how fast a change travels.
-    let was_dark = from.is_dark() || to.is_dark();
-    let went_dark = [from, to].iter().any(|device| device.dark_since(began));
-    Ok(seen.filter(|_| !was_dark && !went_dark))
+        tokio::time::sleep(LOOK_EVERY).await;
+    };
+    // Who was offline in between says nothing about how fast a change travels; and what the account of the other device
+    // may not see, or what was overwritten at once, never comes.
+    let disturbed = [&from.device, &to.device].iter().any(|device| device.is_dark() || device.dark_since(due));
+    if !disturbed && seen < PROBE_WITHIN {
+        latencies.visible(seen);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_measured() {
+        let mut spread = Spread::default();
+        assert_eq!((spread.percentile(50.0), spread.max()), (None, None));
+        for ms in 1..=1_000 {
+            spread.add(Duration::from_millis(ms));
+        }
+        let p50 = spread.percentile(50.0).unwrap();
+        assert!((499.0..=501.0).contains(&p50), "{p50}");
+        assert!(spread.max().unwrap() >= 1_000.0 && spread.count() == 1_000);
+        let curve = spread.curve();
+        assert!(curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1), "{curve:?}");
+    }
 }

@@ -1,36 +1,58 @@
-//! What devices do in a phase: they write at their rate, or watch, on the network that the phase gives them.
+//! What devices do and what befalls them in a phase: they write at their rate or watch, on the network that the phase gives
+//! them, are offline for a while, killed, updated, set back.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use omctl_protocol::admin::ChannelView;
+use futures_util::future::{BoxFuture, try_join_all};
 use omctl_protocol::{ChannelName, ChannelSchema};
-use rusqlite::Connection;
 
-use super::fleet::{Device, open_reader};
-use super::workload::{Kind, Writer};
-use super::{Deed, Plan, Progress, SimulateError, device_error, network};
+use super::app::{Answer, Ask};
+use super::fleet::Device;
+use super::latency::Latencies;
+use super::stage::{Happening, Stage};
+use super::workload::{Kind, Planned, Writer};
+use super::{Deed, Plan, SimulateError};
+use crate::catalog::Link;
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
 
 /// Writes per second and device, where nothing is said.
 const RATE: f64 = 2.0;
 
+/// How long an app stays away between its death and its next start, in milliseconds.
+const PAUSE_MS: std::ops::Range<u64> = 100..1_500;
+
+const UNPOISONED: &str = "nobody panics while planning a write";
+
 /// Whoever writes on a device, from the first phase to the last.
 pub(super) struct Author {
-    device: Arc<Device>,
-    writer: Arc<Mutex<Writer>>,
+    pub(super) device: Arc<Device>,
+    writer: Mutex<Writer>,
 }
 
 impl Author {
-    pub(super) fn new(device: Arc<Device>, entropy: Entropy, run: &str) -> Self {
-        let writer = Arc::new(Mutex::new(Writer::new(entropy, device.number, run)));
-        Self { device, writer }
+    pub(super) fn new(device: Arc<Device>, writer: Writer) -> Self {
+        Self { device, writer: Mutex::new(writer) }
     }
 
     fn below(&self, limit: u64) -> u64 {
-        self.writer.lock().expect("nobody panics while planning a write").below(limit)
+        self.writer.lock().expect(UNPOISONED).below(limit)
+    }
+
+    /// Plans a write by what the device's file holds now; `None` where nothing can be written.
+    pub(super) async fn plan(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Writer, &rusqlite::Connection) -> rusqlite::Result<Option<Planned>> + Send + 'static,
+    ) -> Result<Option<Planned>, SimulateError> {
+        let author = self.clone();
+        Tasks::blocking(move || {
+            let mut writer = author.writer.lock().expect(UNPOISONED);
+            writer.set_ahead(author.device.ahead_ms.load(Ordering::Relaxed));
+            author.device.read(|connection| work(&mut writer, connection))
+        })
+        .await
     }
 }
 
@@ -56,12 +78,23 @@ pub(super) fn updated(deed: &Deed) -> impl Iterator<Item = &ChannelName> {
     kinds(deed).filter(|(kind, _)| matches!(kind, Kind::Any | Kind::Update)).map(|(_, channel)| channel)
 }
 
-/// Gives every device the network of a phase, and takes it from those that are offline in it.
-pub(super) fn set_the_stage(devices: &[Arc<Device>], plan: &Plan, deeds: &[(String, Deed)], entropy: &Entropy) {
+/// The word of a network.
+pub(super) fn word_of(link: Link) -> String {
+    Link::ALL.iter().find(|(_, one)| *one == link).map_or("wifi", |(word, _)| *word).to_owned()
+}
+
+/// Gives every device the network and the clock of a phase, and takes the network from those that are offline in it.
+pub(super) async fn set_the_stage(
+    stage: &Stage,
+    plan: &Plan,
+    deeds: &[(String, Deed)],
+    entropy: &Entropy,
+) -> Result<(), SimulateError> {
     for crew in &plan.crews {
         let act = deeds.iter().find(|(name, _)| *name == crew.name).map(|(_, deed)| &deed.act);
         let link = act.and_then(|act| act.link).unwrap_or(crew.link);
-        let mut members: Vec<&Arc<Device>> = devices.iter().filter(|device| device.crew == crew.name).collect();
+        let skew_ms = act.and_then(|act| act.clock_skew).unwrap_or_default().as_millis() as i64;
+        let mut members: Vec<&Arc<Device>> = stage.devices.iter().filter(|device| device.crew == crew.name).collect();
         let percent = usize::from(act.and_then(|act| act.offline).unwrap_or(0));
         let dark = (members.len() * percent).div_ceil(100);
         for n in 0..dark {
@@ -69,51 +102,116 @@ pub(super) fn set_the_stage(devices: &[Arc<Device>], plan: &Plan, deeds: &[(Stri
             members.swap(n, pick);
         }
         for (n, device) in members.into_iter().enumerate() {
-            device.network.become_like(network::profile(link));
-            device.set_dark(n < dark);
+            let number = device.number;
+            stage.perform(Happening::Network { device: number, link: word_of(link) }).await?;
+            let ahead_ms = match skew_ms {
+                0 => 0,
+                most => (entropy.u64() % (2 * most as u64 + 1)) as i64 - most,
+            };
+            if ahead_ms != device.ahead_ms.load(Ordering::Relaxed) {
+                stage.perform(Happening::Clock { device: number, ahead_ms }).await?;
+            }
+            if device.is_dark() || n < dark {
+                stage.perform(Happening::Offline { device: number, dark: n < dark }).await?;
+            }
         }
     }
+    Ok(())
 }
 
-/// Every device does what its crew does in this phase.
+/// Every device does what its crew does in this phase, and what befalls the crew befalls some of its devices.
 pub(super) async fn act(
-    authors: &[Author],
+    stage: &Arc<Stage>,
+    authors: &[Arc<Author>],
     deeds: &[(String, Deed)],
-    channels: &[ChannelView],
+    entropy: &Entropy,
     (lasts, ends): (Duration, Instant),
-    (what, progress): (&str, &dyn Progress),
+    latencies: &Latencies,
 ) -> Result<(), SimulateError> {
-    progress.phase(what, lasts.as_secs());
     let started = ends - lasts;
-    let mut lives = Vec::new();
+    let mut lives: Vec<BoxFuture<'_, Result<(), SimulateError>>> = Vec::new();
     for author in authors {
         let deed = deeds.iter().find(|(name, _)| *name == author.device.crew).map(|(_, deed)| deed);
         let Some(deed) = deed.filter(|deed| writes(deed) || !deed.offline_once.is_zero()) else { continue };
-        let device = &author.device;
         // A channel of which its account may see nothing has no table there.
-        let held = device.app.schemas().await.map_err(|error| device_error(device.number, "read its file", &error))?;
-        let mut schemas = schemas(channels);
-        schemas.retain(|schema| held.iter().any(|held| held.channel == schema.channel));
-        author.writer.lock().expect("nobody panics while planning a write").know(schemas, deed.act.hot_keys);
-        lives.push(live(author, deed, (started, ends)));
-    }
-    let clock = async {
-        while Instant::now() < ends {
-            progress.step(started.elapsed().as_secs());
-            tokio::time::sleep(Duration::from_millis(500).min(ends.saturating_duration_since(Instant::now()))).await;
+        let mut schemas = schemas(stage);
+        let asked = match author.device.app() {
+            Ok(app) => app.ask(Ask::Channels).await,
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(Answer::Channels(held)) => schemas.retain(|schema| held.contains(&schema.channel)),
+            Ok(_) => {}
+            Err(error) if error.gone => {}
+            Err(error) => return Err(author.device.failed("read its file")(error)),
         }
-    };
-    let (lived, ()) = tokio::join!(futures_util::future::try_join_all(lives), clock);
-    lived.map(drop)
+        let transactions = deed.act.transactions.unwrap_or(0);
+        author.writer.lock().expect(UNPOISONED).know(schemas, deed.act.hot_keys, transactions);
+        lives.push(Box::pin(live(stage, author, deed, (started, ends), latencies)));
+    }
+    for (crew, deed) in deeds {
+        let members: Vec<usize> =
+            stage.devices.iter().filter(|device| device.crew == *crew).map(|device| device.number).collect();
+        for fault in faults(&members, stage, deed, entropy) {
+            lives.push(Box::pin(befall(stage, fault, lasts, started)));
+        }
+    }
+    try_join_all(lives).await.map(drop)
+}
+
+/// What happens at which parts of a phase.
+type Fault = Vec<(f64, Happening)>;
+
+/// The faults of a crew in a phase.
+fn faults(members: &[usize], stage: &Stage, deed: &Deed, entropy: &Entropy) -> Vec<Fault> {
+    let part = |from: f64, to: f64| from + (to - from) * (entropy.u64() % 1_000) as f64 / 1_000.0;
+    let pause = || PAUSE_MS.start + entropy.u64() % (PAUSE_MS.end - PAUSE_MS.start);
+    // In turn, from a random one on: so many different ones as there are.
+    let turn = |among: &[usize], n: u64, from: u64| among[((from + n) % among.len() as u64) as usize];
+    let from = entropy.u64() % members.len().max(1) as u64;
+    let is_process = |number: &&usize| stage.devices[**number - 1].app().is_ok_and(|app| app.is_process());
+    let processes: Vec<usize> = members.iter().filter(is_process).copied().collect();
+    let mortal = if processes.is_empty() { members } else { &processes };
+    let act = &deed.act;
+    let mut all = Vec::new();
+    for n in 0..act.kills {
+        let device = turn(mortal, n, from);
+        all.push(vec![(part(0.02, 0.92), Happening::Kill { device, pause_ms: pause() })]);
+    }
+    for n in 0..act.upgrades {
+        let device = turn(members, n, from + 1);
+        all.push(vec![(part(0.05, 0.9), Happening::Upgrade { device, pause_ms: pause() })]);
+    }
+    for n in 0..act.restores {
+        let device = turn(members, n, from + 2);
+        let (made, brought) = (part(0.1, 0.4), part(0.5, 0.85));
+        all.push(vec![(made, Happening::BackUp { device }), (brought, Happening::SetBack { device })]);
+    }
+    all
+}
+
+async fn befall(stage: &Stage, fault: Fault, lasts: Duration, started: Instant) -> Result<(), SimulateError> {
+    for (part, happening) in fault {
+        let at = started + lasts.mul_f64(part);
+        tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
+        stage.perform(happening).await?;
+    }
+    Ok(())
 }
 
 /// The schemas of the channels that go on.
-pub(super) fn schemas(channels: &[ChannelView]) -> Vec<ChannelSchema> {
-    channels.iter().filter(|channel| channel.paused.is_none()).map(|channel| channel.schema.clone()).collect()
+pub(super) fn schemas(stage: &Stage) -> Vec<ChannelSchema> {
+    stage.channels.iter().filter(|channel| channel.paused.is_none()).map(|channel| channel.schema.clone()).collect()
 }
 
 /// Writes at its rate, and goes offline once, at a moment of its own.
-async fn live(author: &Author, deed: &Deed, (started, ends): (Instant, Instant)) -> Result<(), SimulateError> {
+async fn live(
+    stage: &Stage,
+    author: &Arc<Author>,
+    deed: &Deed,
+    (started, ends): (Instant, Instant),
+    latencies: &Latencies,
+) -> Result<(), SimulateError> {
     let (device, lasts) = (&author.device, ends - started);
     let offline = deed.offline_once.min(lasts.mul_f64(0.9));
     let slack = (lasts - offline).as_millis() as u64;
@@ -122,17 +220,23 @@ async fn live(author: &Author, deed: &Deed, (started, ends): (Instant, Instant))
     let kinds: Vec<(Kind, ChannelName)> = kinds(deed).map(|(kind, channel)| (kind, channel.clone())).collect();
     let rate = deed.act.rate.unwrap_or(RATE);
     let most_ms = if rate > 0.0 { (2_000.0 / rate).max(1.0) as u64 } else { u64::from(u32::MAX) };
-    let reader = Arc::new(Mutex::new(open_reader(device)?));
-    // Planned ahead of time: a device that is slow writes late, and not less.
+    // Planned ahead of time: a device that is slow writes late, and not less; and it is late from when it was due.
     let mut due = started + Duration::from_millis(author.below(most_ms + 1));
+    let mut dark = false;
     while Instant::now() < ends {
         let now = Instant::now();
-        if !offline.is_zero() {
-            device.set_dark(is_dark(now));
+        if is_dark(now) != dark {
+            dark = !dark;
+            stage.perform(Happening::Offline { device: device.number, dark }).await?;
         }
         if now >= due && !kinds.is_empty() {
-            let (kind, channel) = &kinds[author.below(kinds.len() as u64) as usize];
-            write_once(author, &reader, *kind, channel.clone()).await?;
+            let (kind, channel) = kinds[author.below(kinds.len() as u64) as usize].clone();
+            if device.is_up()
+                && let Some(planned) = author.plan(move |writer, reader| writer.next(reader, kind, &channel)).await?
+            {
+                stage.perform(Happening::Write { device: device.number, planned }).await?;
+                latencies.saved(due.elapsed());
+            }
             due += Duration::from_millis(author.below(most_ms + 1));
         }
         let next = if kinds.is_empty() { ends } else { due.min(ends) };
@@ -140,34 +244,8 @@ async fn live(author: &Author, deed: &Deed, (started, ends): (Instant, Instant))
         let until = turns.chain([next]).min().unwrap_or(next);
         tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
     }
-    if !offline.is_zero() {
-        device.set_dark(false);
-    }
-    Ok(())
-}
-
-async fn write_once(
-    author: &Author,
-    reader: &Arc<Mutex<Connection>>,
-    kind: Kind,
-    channel: ChannelName,
-) -> Result<(), SimulateError> {
-    let device = &author.device;
-    let failed = |message: String| SimulateError::Device { device: device.number, what: "write", message };
-    let (planning, reading) = (author.writer.clone(), reader.clone());
-    let planned = Tasks::blocking(move || {
-        let mut writer = planning.lock().expect("nobody panics while planning a write");
-        writer.next(&reading.lock().expect("nobody panics while reading"), kind, &channel)
-    })
-    .await
-    .map_err(|error| failed(error.to_string()))?;
-    let Some(planned) = planned else { return Ok(()) };
-    let (sql, parameters) = (planned.sql, planned.parameters);
-    let saved = device.app.transaction(move |tx| tx.execute(&sql, rusqlite::params_from_iter(parameters))).await;
-    if let Err(error) = saved {
-        // A trigger of the channel says no: that is an answer, too.
-        tracing::debug!(%error, device = device.number, "a write was refused on the device");
-        device.refused_here.fetch_add(1, Ordering::Relaxed);
+    if dark {
+        stage.perform(Happening::Offline { device: device.number, dark: false }).await?;
     }
     Ok(())
 }

@@ -1,29 +1,50 @@
 //! Fleets of real device clients over bad networks, and the proof that they converge.
 //!
 //! Each simulated device is the client library an app uses ([`omctl_device::Mobster`]) with a SQLite file of its own,
-//! behind a network of its own ([`network`]). The fleet writes as an app does: plain SQL on its tables. The verdict
-//! ([`check`]) is taken from the backend's own scan, not from anything that sync or the devices remember.
+//! behind a network of its own ([`network`]), in this process or in one of its own that can be killed. The fleet writes as
+//! an app does: plain SQL on its tables. The verdict ([`check`]) is taken from the backend's own scan and from what the
+//! fleet itself noted ([`log`]), not from anything that sync remembers.
 //!
 //! *Invariant:* nothing here reaches into the server; it is asked over HTTP like by anybody else.
 
+mod app;
 mod check;
+mod cleanup;
 mod fleet;
+mod foreign;
 mod latency;
 mod life;
+mod log;
 pub mod network;
+mod plausible;
+mod stage;
+mod tape;
+mod watch;
 mod workload;
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use omctl_protocol::Operation;
-use omctl_protocol::admin::ChannelView;
+use futures_util::future::{BoxFuture, try_join_all};
+use omctl_device::ConnectionState;
+use omctl_protocol::admin::{AccountNew, ChannelView};
+use omctl_protocol::{ChannelName, Operation};
 
+pub use self::app::obey;
 pub use self::check::Verdict;
-use self::fleet::{Device, Outcasts, device_name, drain, has_table, open_reader};
+use self::fleet::{Outcasts, drain};
+use self::latency::Latencies;
+pub use self::latency::Spread;
 use self::life::Author;
-use crate::catalog::{Act, Bound, Expectation, Link};
+use self::stage::{Happening, Stage};
+pub use self::tape::{Head, Recording};
+use self::tape::{Record, Tape};
+use self::workload::{Run, Writer};
+use crate::catalog::{Act, Bound, Expectation, ForeignAct, Link};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
@@ -31,22 +52,43 @@ use crate::tasks::Tasks;
 /// What a fleet does.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The scenario's name, where there is one.
+    pub scenario: Option<String>,
     /// Who takes part.
     pub crews: Vec<Crew>,
-    /// What happens, one after the other. At the end everything is healed, whatever the last one is.
-    pub steps: Vec<Step>,
+    /// What happens.
+    pub script: Script,
     /// What must hold at the end.
     pub expect: Vec<Expectation>,
     /// Everything that is left to chance comes from here.
     pub seed: u64,
+    /// So many devices are processes of their own, which can be killed.
+    pub processes: usize,
+    /// How such a process is started: a program with its first arguments; the file and the name follow. See [`obey`].
+    pub command: Vec<OsString>,
+    /// Whether the server is the fleet's own: for the tape.
+    pub spawned: bool,
     /// Where the devices' files stay; without it they are removed.
     pub keep: Option<PathBuf>,
     /// Where everything that the server sent to each device is kept, byte for byte.
     pub capture: Option<PathBuf>,
+    /// Where everything that happens is written, so that it can be played again.
+    pub record: Option<PathBuf>,
+    /// Whether what the fleet made is removed at the end, and what it changed put back.
+    pub cleanup: bool,
+}
+
+/// What happens to a fleet.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// Steps, one after the other. At the end everything is healed, whatever the last one is.
+    Steps(Vec<Step>),
+    /// What happened in another run.
+    Tape(Box<Recording>),
 }
 
 /// Devices that do the same.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Crew {
     /// What steps call it.
     pub name: String,
@@ -55,6 +97,7 @@ pub struct Crew {
     /// Whose they are, in turn.
     pub accounts: Vec<String>,
     /// Their network, where a step does not say otherwise.
+    #[serde(skip)]
     pub link: Link,
 }
 
@@ -69,11 +112,12 @@ pub enum Step {
         lasts: Duration,
         /// What each crew does.
         deeds: Vec<(String, Deed)>,
-        /// Whether the server is killed in this time, and started again.
-        restart: bool,
+        /// How often the server is killed in this time, and started again.
+        restarts: u32,
+        /// Who else writes to backends.
+        foreign: Vec<ForeignAct>,
     },
 }
-
 /// The server of a fleet.
 pub trait Server: Send + std::marker::Sync {
     /// Finds it: at the beginning, and again whenever it may have been restarted.
@@ -105,29 +149,80 @@ pub struct Report {
     pub verdict: Verdict,
     /// How many devices took part.
     pub devices: usize,
+    /// How many of them were processes of their own.
+    pub processes: usize,
     /// The channels' delivery: `exactly_once`, or `best_effort` where one of them has that.
     pub delivery: String,
-    /// Milliseconds from a write on one device to its being visible in another's file, sorted.
-    pub latencies_ms: Vec<f64>,
+    /// From when a write was due until the app's database had it.
+    pub saved: Spread,
+    /// From when a write on one device was due until it was visible in another's file.
+    pub visible: Spread,
     /// Connections that ended without a word.
     pub cuts: u64,
     /// Requests that never reached the server.
     pub lost_requests: u64,
     /// Replies that never reached the device.
     pub lost_replies: u64,
+    /// Devices' processes that were killed.
+    pub kills: u64,
+    /// Devices of this process that were dropped in a kill's place.
+    pub drops: u64,
+    /// How often the server was killed.
+    pub restarts: u64,
+    /// How often a device was set back to its backup.
+    pub set_back: u64,
+    /// How often an app was closed and opened again.
+    pub upgrades: u64,
+    /// Writes past the server.
+    pub foreign: u64,
+    /// Of them refused by the backend.
+    pub foreign_refused: u64,
+    /// Writes that devices' own triggers refused.
+    pub refused_on_devices: u64,
     /// What was expected and does not hold, one sentence each.
     pub breached: Vec<String>,
     /// The seed.
     pub seed: u64,
+    /// What the marks of this run begin with.
+    pub mark: String,
+    /// Channels whose records are the server's own.
+    pub managed: BTreeSet<ChannelName>,
+    /// The fleet at a glance, twice a second.
+    pub samples: Vec<Sample>,
+    /// When phases began, with their names.
+    pub phases: Vec<(f64, String)>,
+}
+
+/// A fleet at a glance.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sample {
+    /// Seconds since the start.
+    pub at_s: f64,
+    /// Devices that are connected and up to date.
+    pub live: usize,
+    /// Devices that are connecting or catching up.
+    pub catching_up: usize,
+    /// Devices without a network.
+    pub offline: usize,
+    /// Devices whose app does not run.
+    pub down: usize,
+    /// Writes without a receipt, of all devices.
+    pub queued: u64,
+    /// Of the device with the most.
+    pub deepest: u64,
+    /// Receipts.
+    pub settled: u64,
+    /// Conflicts among them.
+    pub conflicts: u64,
+    /// Rejections among them.
+    pub rejected: u64,
+    /// Milliseconds in which half of the writes were visible elsewhere, since the start.
+    pub visible_p50: Option<f64>,
+    /// 99 of 100.
+    pub visible_p99: Option<f64>,
 }
 
 impl Report {
-    /// The percentile of the latencies, by nearest rank, to a tenth of a millisecond; `None` where none was measured.
-    pub fn latency(&self, percent: usize) -> Option<f64> {
-        let rank = (self.latencies_ms.len() * percent).div_ceil(100).max(1);
-        self.latencies_ms.get(rank - 1).map(|value| (value * 10.0).round() / 10.0)
-    }
-
     /// What of these does not hold.
     fn breaches(&self, expect: &[Expectation]) -> Vec<String> {
         let verdict = &self.verdict;
@@ -136,12 +231,13 @@ impl Report {
                 "converged" => Some(f64::from(u8::from(verdict.converged))),
                 "lost" => Some(verdict.lost as f64),
                 "duplicated" => Some(verdict.duplicated as f64),
+                "stale" => Some(verdict.stale as f64),
                 "unknown" => Some(verdict.unknown as f64),
                 "conflicts" => Some(verdict.conflicts as f64),
                 "rejected" => Some(verdict.rejected as f64),
-                "latency_ms.p50" => self.latency(50),
-                "latency_ms.p95" => self.latency(95),
-                "latency_ms.p99" => self.latency(99),
+                "latency_ms.p50" => self.visible.percentile(50.0),
+                "latency_ms.p95" => self.visible.percentile(95.0),
+                "latency_ms.p99" => self.visible.percentile(99.0),
                 other => return Some(format!("`{other}` is not measured")),
             };
             // What was not measured was not shown to hold.
@@ -161,12 +257,27 @@ impl Report {
     }
 }
 
-/// What a fleet tells while it runs.
-pub trait Progress: Send + Sync {
+/// What a fleet tells while it runs, and what it is told.
+pub trait Progress: Send + std::marker::Sync {
     /// What it does now, and how many steps that has (0: nobody knows).
     fn phase(&self, what: &str, steps: u64);
     /// How far it is.
     fn step(&self, done: u64);
+    /// The fleet at a glance.
+    fn glance(&self, sample: &Sample);
+    /// What somebody who watches wants to happen now.
+    fn wish(&self) -> Option<Wish>;
+}
+
+/// What somebody who watches a fleet may want.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Every device offline.
+    Cut,
+    /// Every device online.
+    Heal,
+    /// One of the devices killed, and started again.
+    Kill,
 }
 
 /// Why a fleet could not do its work. A bad verdict is no error.
@@ -193,10 +304,29 @@ pub enum SimulateError {
         /// Why.
         message: String,
     },
+    /// A tape that cannot be played.
+    #[error("{}:{line}: {message}", path.display())]
+    Tape {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
 }
 
 /// How long devices may take for their first commit, for sending what is left, and for converging.
 const SETTLE_WITHIN: Duration = Duration::from_secs(60);
+
+/// How often the fleet is looked at.
+const SAMPLE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often it is asked for wishes.
+const WISH_EVERY: Duration = Duration::from_millis(50);
+
+/// Most samples that a report keeps: of a longer run every other one is dropped, again and again.
+const SAMPLES_MAX: usize = 2_400;
 
 /// Runs a fleet.
 ///
@@ -213,7 +343,7 @@ pub async fn run(server: Arc<dyn Server>, plan: &Plan, progress: &dyn Progress) 
     for folder in [Some(&folder), plan.capture.as_ref()].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|error| io("make a folder for its devices", &error))?;
     }
-    let result = run_in(&folder, &server, &client, plan, &channels, &tasks, progress).await;
+    let result = run_in(&folder, &server, &client, plan, channels, &tasks, progress).await;
     tasks.stop(Duration::from_secs(2)).await;
     result
 }
@@ -223,109 +353,336 @@ async fn run_in(
     server: &Arc<dyn Server>,
     client: &Client,
     plan: &Plan,
-    channels: &[ChannelView],
+    channels: Vec<ChannelView>,
     tasks: &Tasks,
     progress: &dyn Progress,
 ) -> Result<Report, SimulateError> {
     let entropy = Entropy::seeded(plan.seed);
-    let run = format!("{:04x}", Entropy::System.u64() & 0xffff);
-    let devices = fleet::activate(folder, client, plan, &entropy, tasks, progress).await?;
-    fleet::first_commit(&devices, channels, progress).await?;
-    let authors: Vec<Author> =
-        devices.iter().map(|device| Author::new(device.clone(), Entropy::seeded(entropy.u64()), &run)).collect();
-    let (mut latencies, mut wrote, mut outcasts) = (Vec::new(), false, Outcasts::default());
-    for (n, step) in plan.steps.iter().enumerate() {
-        match step {
-            Step::Heal => {
-                heal(&devices, progress);
-                drain(&server.connect()?, &devices, &mut outcasts).await?;
-            }
-            Step::Act { lasts, deeds, restart } => {
-                let ends = Instant::now() + *lasts;
-                life::set_the_stage(&devices, plan, deeds, &entropy);
-                let writes = deeds.iter().any(|(_, deed)| life::writes(deed));
-                wrote |= writes;
-                let what = match plan.steps.len() {
-                    1 if writes => "writing".to_owned(),
-                    1 => "watching".to_owned(),
-                    several => format!("phase {} of {several}", n + 1),
-                };
-                let acting = life::act(&authors, deeds, channels, (*lasts, ends), (&what, progress));
-                let probing = latency::probe(&devices, deeds, channels, &entropy, (&run, n), ends);
-                let restarting = async {
-                    if *restart {
-                        // In the midst of it: somewhere between the tenth and the half.
-                        tokio::time::sleep(lasts.mul_f64(0.1 + 0.4 * (entropy.u64() % 1_000) as f64 / 1_000.0)).await;
-                        restart_server(server, &devices).await?;
-                    }
-                    Ok::<_, SimulateError>(())
-                };
-                let (acted, measured, restarted) = tokio::join!(acting, probing, restarting);
-                acted?;
-                restarted?;
-                latencies.extend(measured?);
-            }
-        }
-    }
-    latencies.sort_by(f64::total_cmp);
-    if !matches!(plan.steps.last(), Some(Step::Heal)) {
-        heal(&devices, progress);
-    }
-    let client = server.connect()?;
-    let sent = drain(&client, &devices, &mut outcasts).await?;
-    progress.phase("comparing with the backend", 0);
-    let verdict = check::until_converged(&client, &devices, (wrote, sent), &mut outcasts, SETTLE_WITHIN).await?;
-    let listed = client.devices().await?.devices;
-    for device in &devices {
-        device.app.close();
-        // A fleet leaves no devices behind that could still connect.
-        let name = device_name(device.number);
-        if plan.keep.is_none()
-            && let Some(view) =
-                listed.iter().find(|view| view.name == name && view.state == "active" && view.email == device.account)
-        {
-            client.revoke_device(view.id).await?;
-        }
-    }
-    let best_effort = channels.iter().any(|channel| channel.delivery.as_deref() != Some("exactly_once"));
-    let (lost_requests, lost_replies) = devices
-        .iter()
-        .map(|device| device.network.losses())
-        .fold((0, 0), |sum, losses| (sum.0 + losses.0, sum.1 + losses.1));
-    let mut report = Report {
-        verdict,
-        devices: devices.len(),
-        delivery: if best_effort { "best_effort" } else { "exactly_once" }.to_owned(),
-        latencies_ms: latencies,
-        cuts: devices.iter().map(|device| device.network.cuts()).sum(),
-        lost_requests,
-        lost_replies,
-        breached: Vec::new(),
-        seed: plan.seed,
+    let run = match &plan.script {
+        Script::Steps(_) => Run((Entropy::System.u64() & 0xffff) as u16),
+        Script::Tape(recording) => Run(recording.head.run),
     };
+    let start = records_of(client, &channels).await?;
+    let tape = match &plan.record {
+        Some(path) => Some(Tape::begin(path, &head(client, plan, run, start.clone()).await?)?),
+        None => None,
+    };
+    let started = Instant::now();
+    let devices = fleet::activate(folder, client, plan, (&entropy, started), tasks, progress).await?;
+    fleet::first_commit(&devices, &channels, progress).await?;
+    let stage = Arc::new(Stage::new(server.clone(), devices, channels, (run, started), tape));
+    for device in &stage.devices {
+        tasks.start("watch", watch::watch(stage.clone(), device.clone()));
+    }
+    let latencies = Latencies::default();
+    let mut outcasts = Outcasts::default();
+    let mut report = Report::default();
+    let mut looking = Looking::default();
+    let wrote = {
+        let playing: BoxFuture<'_, Result<bool, SimulateError>> = match &plan.script {
+            Script::Steps(steps) => {
+                Box::pin(steps_of(&stage, plan, (steps, &start), &entropy, &latencies, (&mut outcasts, progress)))
+            }
+            Script::Tape(recording) => Box::pin(play(&stage, recording, &start, progress)),
+        };
+        tokio::select! {
+            played = playing => played?,
+            failed = look_on(&stage, &latencies, progress, &mut looking) => return Err(failed),
+        }
+    };
+    if !matches!(&plan.script, Script::Steps(steps) if matches!(steps.last(), Some(Step::Heal))) {
+        progress.phase("healing: every device online, everything sent", 0);
+        stage.perform(Happening::Heal).await?;
+    }
+    stage.raise().await?;
+    let client = server.connect()?;
+    let sent = drain(&client, &stage.devices, &mut outcasts).await?;
+    progress.phase("comparing with the backend", 0);
+    report.verdict =
+        check::until_converged(&client, &stage, &start, (wrote, sent), &mut outcasts, SETTLE_WITHIN).await?;
+    if let Some(tape) = &stage.tape {
+        tape.end();
+    }
+    if plan.cleanup {
+        progress.phase("removing what the fleet made", 0);
+        cleanup::clean(&client, &stage, &start, &mut report.verdict.left).await?;
+    }
+    leave(&client, &stage, plan).await?;
+    looking.samples.push(sample(&stage, &latencies));
+    (report.samples, report.phases) = (looking.samples, looking.phases);
+    fill(&mut report, &stage, plan, &latencies);
     report.breached = report.breaches(&plan.expect);
     Ok(report)
 }
 
-/// Kills the server, starts it again, and leads every device's network to where it is now.
-async fn restart_server(server: &Arc<dyn Server>, devices: &[Arc<Device>]) -> Result<(), SimulateError> {
-    let killed = server.clone();
-    let failed = |message: String| SimulateError::Io { what: "restart the server", message };
-    Tasks::blocking(move || killed.restart()).await.map_err(failed)?;
-    let addr = fleet::address_of(&server.connect()?)?;
-    devices.iter().for_each(|device| device.network.aim(addr));
+/// Closes the apps. A fleet leaves no devices behind that could still connect, unless their files are kept.
+async fn leave(client: &Client, stage: &Stage, plan: &Plan) -> Result<(), SimulateError> {
+    let listed = client.devices().await?.devices;
+    for device in &stage.devices {
+        if let Ok(app) = device.app() {
+            app.close().await;
+        }
+        let is_it = |view: &&omctl_protocol::admin::DeviceView| {
+            view.name == device.name() && view.state == "active" && view.email == device.account
+        };
+        if plan.keep.is_none()
+            && let Some(view) = listed.iter().find(is_it)
+        {
+            client.revoke_device(view.id).await?;
+        }
+    }
     Ok(())
 }
 
-/// Every device online again.
-fn heal(devices: &[Arc<Device>], progress: &dyn Progress) {
-    progress.phase("healing: every device online, everything sent", 0);
-    for device in devices {
-        device.set_dark(false);
-        if !device.network.is_open() {
-            device.network.become_like(network::WIFI);
+/// What the fleet itself counted.
+fn fill(report: &mut Report, stage: &Stage, plan: &Plan, latencies: &Latencies) {
+    let best_effort = stage.channels.iter().any(|channel| channel.delivery.as_deref() != Some("exactly_once"));
+    report.delivery = if best_effort { "best_effort" } else { "exactly_once" }.to_owned();
+    (report.devices, report.processes) = (stage.devices.len(), plan.processes.min(stage.devices.len()));
+    (report.saved, report.visible) = latencies.taken();
+    for device in &stage.devices {
+        let (requests, replies) = device.network.losses();
+        report.cuts += device.network.cuts();
+        report.lost_requests += requests;
+        report.lost_replies += replies;
+        report.refused_on_devices += device.refused_here.load(Ordering::Relaxed);
+    }
+    let counts = &stage.counts;
+    for (count, counted) in [
+        (&mut report.kills, &counts.kills),
+        (&mut report.drops, &counts.drops),
+        (&mut report.restarts, &counts.restarts),
+        (&mut report.set_back, &counts.set_back),
+        (&mut report.upgrades, &counts.upgrades),
+        (&mut report.foreign, &counts.foreign),
+        (&mut report.foreign_refused, &counts.foreign_refused),
+    ] {
+        *count = counted.load(Ordering::Relaxed);
+    }
+    let managed = stage.channels.iter().filter(|channel| channel.backend == crate::catalog::MANAGED);
+    report.managed = managed.map(|channel| channel.name.clone()).collect();
+    report.seed = plan.seed;
+    report.mark = stage.run.prefix();
+}
+
+/// The first line of a tape.
+async fn head(
+    client: &Client,
+    plan: &Plan,
+    run: Run,
+    records: Vec<(ChannelName, Vec<Record>)>,
+) -> Result<Head, SimulateError> {
+    let mut accounts = Vec::new();
+    for email in plan.crews.iter().flat_map(|crew| &crew.accounts) {
+        let view = client.account(email).await?;
+        accounts.push(AccountNew { email: view.email, role: view.role, claims: view.claims, password: None });
+    }
+    let (processes, spawned) = (plan.processes, plan.spawned);
+    Ok(Head::new(
+        plan.scenario.clone(),
+        (plan.seed, run.0),
+        (processes, spawned),
+        plan.crews.clone(),
+        accounts,
+        records,
+    ))
+}
+
+/// Every record of every channel that goes on, as it is now.
+async fn records_of(
+    client: &Client,
+    channels: &[ChannelView],
+) -> Result<Vec<(ChannelName, Vec<Record>)>, SimulateError> {
+    let mut all = Vec::new();
+    for channel in channels.iter().filter(|channel| channel.paused.is_none()) {
+        let view = client.backend_view(&channel.name, None).await?;
+        let records = view.rows.into_iter().map(|(id, values)| (id.as_str().to_owned(), values)).collect();
+        all.push((channel.name.clone(), records));
+    }
+    Ok(all)
+}
+
+/// Plays the steps. Whether anybody wrote.
+async fn steps_of(
+    stage: &Arc<Stage>,
+    plan: &Plan,
+    (steps, start): (&[Step], &[(ChannelName, Vec<Record>)]),
+    entropy: &Entropy,
+    latencies: &Latencies,
+    (outcasts, progress): (&mut Outcasts, &dyn Progress),
+) -> Result<bool, SimulateError> {
+    let author = |device: &Arc<fleet::Device>| {
+        let writer = Writer::new(Entropy::seeded(entropy.u64()), device.number, stage.run, stage.unfit.clone());
+        Arc::new(Author::new(device.clone(), writer))
+    };
+    let authors: Vec<Arc<Author>> = stage.devices.iter().map(author).collect();
+    let mut wrote = false;
+    for (n, step) in steps.iter().enumerate() {
+        let (lasts, deeds, restarts, foreign) = match step {
+            Step::Heal => {
+                progress.phase("healing: every device online, everything sent", 0);
+                stage.perform(Happening::Heal).await?;
+                stage.raise().await?;
+                drain(&stage.server.connect()?, &stage.devices, outcasts).await?;
+                continue;
+            }
+            Step::Act { lasts, deeds, restarts, foreign } => (*lasts, deeds, *restarts, foreign),
+        };
+        life::set_the_stage(stage, plan, deeds, entropy).await?;
+        let ends = Instant::now() + lasts;
+        let writes = deeds.iter().any(|(_, deed)| life::writes(deed));
+        wrote |= writes;
+        let what = match steps.len() {
+            1 if writes => "writing".to_owned(),
+            1 => "watching".to_owned(),
+            several => format!("phase {} of {several}", n + 1),
+        };
+        progress.phase(&what, lasts.as_secs());
+        let others = foreign.iter().map(|act| {
+            let records = start.iter().find(|(name, _)| *name == act.channel).map_or(&[][..], |(_, records)| records);
+            foreign::write(stage, act, records, Entropy::seeded(entropy.u64()), ends)
+        });
+        let mut times: Vec<f64> =
+            (0..restarts).map(|_| 0.05 + 0.8 * (entropy.u64() % 1_000) as f64 / 1_000.0).collect();
+        times.sort_by(f64::total_cmp);
+        let restarting = async {
+            for part in times {
+                let at = ends - lasts.mul_f64(1.0 - part);
+                tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
+                stage.perform(Happening::Restart).await?;
+            }
+            Ok::<_, SimulateError>(())
+        };
+        let clock = async {
+            let began = ends - lasts;
+            while Instant::now() < ends {
+                progress.step(began.elapsed().as_secs());
+                let left = ends.saturating_duration_since(Instant::now());
+                tokio::time::sleep(Duration::from_millis(500).min(left)).await;
+            }
+            Ok::<_, SimulateError>(())
+        };
+        tokio::try_join!(
+            life::act(stage, &authors, deeds, entropy, (lasts, ends), latencies),
+            latency::probe(stage, &authors, deeds, entropy, latencies, ends),
+            async { try_join_all(others).await.map(drop) },
+            restarting,
+            clock,
+        )?;
+    }
+    Ok(wrote)
+}
+
+/// Plays a tape: everything at its time, for each device one after the other. Whether anybody wrote.
+async fn play(
+    stage: &Arc<Stage>,
+    recording: &Recording,
+    start: &[(ChannelName, Vec<Record>)],
+    progress: &dyn Progress,
+) -> Result<bool, SimulateError> {
+    let mut recording = recording.clone();
+    recording.meet(start);
+    let Some((first, _)) = recording.happenings.first() else { return Ok(false) };
+    let (first, last) = (*first, recording.happenings.last().map_or(*first, |(at, _)| *at));
+    progress.phase("playing the tape", (last - first).as_secs());
+    let wrote = recording.happenings.iter().any(|(_, what)| matches!(what, Happening::Write { .. }));
+    let began = Instant::now();
+    let mut lanes: std::collections::BTreeMap<(usize, bool), Vec<(Duration, Happening)>> = Default::default();
+    for (at, happening) in recording.happenings {
+        lanes.entry(happening.lane()).or_default().push((at - first, happening));
+    }
+    let lanes = lanes.into_values().map(async |lane| {
+        for (at, happening) in lane {
+            tokio::time::sleep((began + at).saturating_duration_since(Instant::now())).await;
+            progress.step(began.elapsed().as_secs());
+            stage.perform(happening).await?;
+        }
+        Ok::<_, SimulateError>(())
+    });
+    try_join_all(lanes).await?;
+    Ok(wrote)
+}
+
+/// What was seen while a fleet ran.
+#[derive(Default)]
+struct Looking {
+    samples: Vec<Sample>,
+    phases: Vec<(f64, String)>,
+}
+
+/// Looks at the fleet and does what is wished, for ever. Comes back only with what goes wrong.
+async fn look_on(
+    stage: &Arc<Stage>,
+    latencies: &Latencies,
+    progress: &dyn Progress,
+    looking: &mut Looking,
+) -> SimulateError {
+    let (mut next, mut kept) = (Instant::now(), SAMPLE_EVERY);
+    let mut last_kept = None::<Instant>;
+    loop {
+        while let Some(wish) = progress.wish() {
+            if let Err(error) = grant(stage, wish).await {
+                return error;
+            }
+        }
+        if Instant::now() >= next {
+            next += SAMPLE_EVERY;
+            let sample = sample(stage, latencies);
+            progress.glance(&sample);
+            if last_kept.is_none_or(|last| last.elapsed() >= kept) {
+                last_kept = Some(Instant::now());
+                looking.samples.push(sample);
+            }
+            if looking.samples.len() > SAMPLES_MAX {
+                let mut keep = false;
+                looking.samples.retain(|_| {
+                    keep = !keep;
+                    keep
+                });
+                kept *= 2;
+            }
+        }
+        tokio::time::sleep(WISH_EVERY).await;
+    }
+}
+
+async fn grant(stage: &Arc<Stage>, wish: Wish) -> Result<(), SimulateError> {
+    match wish {
+        Wish::Cut => {
+            for device in &stage.devices {
+                stage.perform(Happening::Offline { device: device.number, dark: true }).await?;
+            }
+            Ok(())
+        }
+        Wish::Heal => stage.perform(Happening::Heal).await,
+        Wish::Kill => {
+            let up: Vec<_> = stage.devices.iter().filter(|device| device.is_up()).collect();
+            let Some(device) = up.get((Entropy::System.u64() % up.len().max(1) as u64) as usize) else { return Ok(()) };
+            stage.perform(Happening::Kill { device: device.number, pause_ms: 500 }).await
         }
     }
+}
+
+fn sample(stage: &Stage, latencies: &Latencies) -> Sample {
+    let mut sample = Sample { at_s: stage.started.elapsed().as_secs_f64(), ..Sample::default() };
+    for device in &stage.devices {
+        match device.state() {
+            _ if !device.is_up() => sample.down += 1,
+            _ if device.is_dark() => sample.offline += 1,
+            ConnectionState::Live => sample.live += 1,
+            ConnectionState::Connecting | ConnectionState::CatchingUp => sample.catching_up += 1,
+            ConnectionState::Offline | ConnectionState::NeedsActivation => sample.offline += 1,
+        }
+        let queued = device.gauges.queued.load(Ordering::Relaxed);
+        sample.queued += queued;
+        sample.deepest = sample.deepest.max(queued);
+        sample.settled += device.gauges.settled.load(Ordering::Relaxed);
+        sample.conflicts += device.gauges.conflicts.load(Ordering::Relaxed);
+        sample.rejected += device.gauges.rejected.load(Ordering::Relaxed);
+    }
+    let (_, visible) = latencies.taken();
+    (sample.visible_p50, sample.visible_p99) = (visible.percentile(50.0), visible.percentile(99.0));
+    sample
 }
 
 /// Before every record was read from its backend once, there is nothing to compare with.
@@ -344,16 +701,6 @@ async fn wait_until_synced(client: &Client, progress: &dyn Progress) -> Result<V
 
 fn io(what: &'static str, error: &dyn std::fmt::Display) -> SimulateError {
     SimulateError::Io { what, message: error.to_string() }
-}
-
-fn device_error(device: usize, what: &'static str, error: &dyn std::error::Error) -> SimulateError {
-    let mut message = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
-    }
-    SimulateError::Device { device, what, message }
 }
 
 /// The operation's word in reports.

@@ -1,19 +1,26 @@
 //! What a simulated app writes: plausible records, made from the schema and from what is there already, so that the
 //! backend's constraints hold.
 //!
-//! Every write to a record carries a mark in a free text field where the channel has one: the checker looks for it in
-//! the backend.
+//! Every write to a record carries a mark in a free text or number field where the channel has one: the checker looks for
+//! it in the backend.
 
-use omctl_protocol::{AssignedBy, ChannelName, ChannelSchema, Field, FieldType, Value};
-use rusqlite::{Connection, OptionalExtension as _, types::Value as SqlValue};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
-use crate::clock::Entropy;
+use omctl_protocol::{AssignedBy, ChannelName, ChannelSchema, Field, FieldType, Fields, Operation, Policy, Value};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension as _};
 
-/// A write that an app makes: one statement with its parameters.
-#[derive(Clone, Debug)]
+use super::app::{Parameter, Statement};
+use super::log::Line;
+use super::plausible;
+use crate::clock::{Clock, Entropy};
+
+/// A write that an app makes: one local transaction, and what it is in the words of the log.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Planned {
-    pub(super) sql: String,
-    pub(super) parameters: Vec<SqlValue>,
+    pub(super) statements: Vec<Statement>,
+    pub(super) lines: Vec<Line>,
 }
 
 /// What kind of write is made.
@@ -26,6 +33,20 @@ pub(super) enum Kind {
     Delete,
 }
 
+/// Channels whose number fields take no marks, as their backends said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Unfit(Arc<Mutex<BTreeSet<ChannelName>>>);
+
+impl Unfit {
+    pub(super) fn note(&self, channel: &ChannelName) {
+        self.0.lock().expect("nobody panics while noting").insert(channel.clone());
+    }
+
+    fn contains(&self, channel: &ChannelName) -> bool {
+        self.0.lock().expect("nobody panics while noting").contains(channel)
+    }
+}
+
 /// Makes writes for one device.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -33,21 +54,79 @@ pub(super) struct Writer {
     schemas: Vec<ChannelSchema>,
     /// Records are picked from so many, the same ones on every device.
     hot_keys: Option<u64>,
+    /// Percent of the writes that are of several records.
+    transactions: u8,
     entropy: Entropy,
     device: usize,
     /// Of this run: marks of an earlier fleet may still be in the backend.
-    run: String,
+    run: Run,
+    unfit: Unfit,
+    /// The device's own clock: ids are made by it.
+    ahead_ms: i64,
     written: u64,
 }
 
+/// What tells the marks of one run from those of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run(pub(super) u16);
+
+impl Run {
+    /// The mark of a device's write, as a text of at most 20 characters.
+    pub(super) fn text(self, device: usize, n: u64) -> String {
+        format!("om{:04x}{device}x{n}", self.0)
+    }
+
+    /// Whether a value carries a mark of this run.
+    pub(super) fn owns(self, value: &serde_json::Value) -> bool {
+        let least = (i64::from(self.0 % 10_000) + 10_000) * 10_000_000_000;
+        let is_number = |number: f64| number >= least as f64 && number < (least + 10_000_000_000) as f64;
+        match value {
+            serde_json::Value::String(text) => {
+                text.contains(&self.prefix()) || text.parse::<f64>().is_ok_and(is_number)
+            }
+            serde_json::Value::Number(number) => number.as_f64().is_some_and(is_number),
+            _ => false,
+        }
+    }
+
+    /// How texts with a mark of this run can be found.
+    pub(super) fn prefix(self) -> String {
+        format!("om{:04x}", self.0)
+    }
+
+    /// The same as a number with at most 15 digits: a double holds it exactly.
+    fn number(self, device: usize, n: u64) -> i64 {
+        let (run, device) = (i64::from(self.0 % 10_000), (device % 10_000) as i64);
+        (run + 10_000) * 10_000_000_000 + device * 1_000_000 + (n % 1_000_000) as i64
+    }
+}
+
+/// Transactions change so many records, at most.
+const TRANSACTION_RECORDS: u64 = 3;
+
 impl Writer {
-    pub(super) fn new(entropy: Entropy, device: usize, run: &str) -> Self {
-        Self { schemas: Vec::new(), hot_keys: None, entropy, device, run: run.to_owned(), written: 0 }
+    pub(super) fn new(entropy: Entropy, device: usize, run: Run, unfit: Unfit) -> Self {
+        Self {
+            schemas: Vec::new(),
+            hot_keys: None,
+            transactions: 0,
+            entropy,
+            device,
+            run,
+            unfit,
+            ahead_ms: 0,
+            written: 0,
+        }
     }
 
     /// What there is to write to from now on.
-    pub(super) fn know(&mut self, schemas: Vec<ChannelSchema>, hot_keys: Option<u64>) {
-        (self.schemas, self.hot_keys) = (schemas, hot_keys);
+    pub(super) fn know(&mut self, schemas: Vec<ChannelSchema>, hot_keys: Option<u64>, transactions: u8) {
+        (self.schemas, self.hot_keys, self.transactions) = (schemas, hot_keys, transactions);
+    }
+
+    /// By how much the device's clock is ahead.
+    pub(super) fn set_ahead(&mut self, ahead_ms: i64) {
+        self.ahead_ms = ahead_ms;
     }
 
     /// Chance, the same for the same seed.
@@ -62,6 +141,27 @@ impl Writer {
         kind: Kind,
         channel: &ChannelName,
     ) -> rusqlite::Result<Option<Planned>> {
+        let several = self.transactions > 0 && self.below(100) < u64::from(self.transactions);
+        let records = if several { 2 + self.below(TRANSACTION_RECORDS - 1) } else { 1 };
+        let mut planned = Planned { statements: Vec::new(), lines: Vec::new() };
+        for _ in 0..records {
+            if let Some((statement, line)) = self.one(reader, kind, channel)? {
+                // One record is written once in a transaction: else what the app meant last would decide.
+                if planned.lines.iter().all(|other: &Line| other.record != line.record) {
+                    planned.statements.push(statement);
+                    planned.lines.push(line);
+                }
+            }
+        }
+        Ok((!planned.lines.is_empty()).then_some(planned))
+    }
+
+    fn one(
+        &mut self,
+        reader: &Connection,
+        kind: Kind,
+        channel: &ChannelName,
+    ) -> rusqlite::Result<Option<(Statement, Line)>> {
         let Some(schema) = self.schemas.iter().find(|schema| schema.channel == *channel).cloned() else {
             return Ok(None);
         };
@@ -79,105 +179,138 @@ impl Writer {
         }
     }
 
-    fn mark(&self, limit: Option<u32>) -> String {
-        let mark = format!("om{}{}x{}", self.run, self.device, self.written);
-        limit.map_or(mark.clone(), |limit| mark.chars().take(limit as usize).collect())
+    /// An update that only marks some record: what a latency is measured with.
+    pub(super) fn probe(&mut self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
+        self.written += 1;
+        let Some(field) = self.mark_field(schema) else { return Ok(None) };
+        let Some(id) = self.some_id(reader, &schema.channel)? else { return Ok(None) };
+        let value = self.mark(field);
+        let line = self.line(schema, &id, Operation::Update, [(field, value.clone())]);
+        let sql = format!("UPDATE {} SET {} = ? WHERE id = ?", quote(schema.channel.as_str()), quote(&field.name));
+        let statement = Statement { sql, parameters: vec![parameter(value), Parameter::Text(id)] };
+        Ok(Some(Planned { statements: vec![statement], lines: vec![line] }))
     }
 
-    fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
-        let Some(sample) = self.some_record(reader, schema)? else { return self.first(schema, reader) };
-        let id = self.entropy.uuid_v7(&crate::clock::Clock::System).to_string();
-        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id)]);
-        let marked = mark_field(schema);
+    /// The field that carries this device's marks now.
+    fn mark_field<'s>(&self, schema: &'s ChannelSchema) -> Option<&'s Field> {
+        text_mark_field(schema).or_else(|| number_mark_field(schema).filter(|_| !self.unfit.contains(&schema.channel)))
+    }
+
+    fn mark(&self, field: &Field) -> Value {
+        let number = self.run.number(self.device, self.written);
+        match field.kind {
+            FieldType::Int => Value::Int(number),
+            FieldType::Float => Value::Float(number as f64),
+            FieldType::Decimal => Value::Text(number.to_string()),
+            _ => {
+                let mark = self.run.text(self.device, self.written);
+                Value::Text(plausible::text(&field.name, self.entropy.u64(), &mark, field.max_length))
+            }
+        }
+    }
+
+    fn line<'f>(
+        &self,
+        schema: &ChannelSchema,
+        id: &str,
+        op: Operation,
+        new: impl IntoIterator<Item = (&'f Field, Value)>,
+    ) -> Line {
+        let new = new.into_iter().map(|(field, value)| (field.name.clone(), value.to_json())).collect();
+        Line { channel: schema.channel.clone(), record: id.to_owned(), op, new }
+    }
+
+    fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
+        let sample = self.some_id(reader, &schema.channel)?;
+        let id = self.fresh_id();
+        let marked = self.mark_field(schema);
+        let mut values: Vec<(&Field, Value)> = Vec::new();
         for field in &schema.fields {
             let is_key = schema.is_key_field(&field.name);
             if field.read_only || (is_key && schema.key.assigned_by == AssignedBy::Backend) {
                 continue;
             }
             let value = if marked.is_some_and(|marked| marked.name == field.name) {
-                SqlValue::Text(self.mark(field.max_length))
+                self.mark(field)
             } else if field.kind == FieldType::Ref {
                 self.some_target(reader, field)?
             } else if is_key {
                 self.fresh_key(field)
             } else {
-                self.read_field(reader, schema, &sample, field)?
-            };
-            columns.push(quote(&field.name));
-            parameters.push(value);
-        }
-        if schema.key.assigned_by == AssignedBy::App && self.key_is_taken(reader, schema, &columns, &parameters)? {
-            return Ok(None);
-        }
-        Ok(Some(insert(schema, &columns, parameters)))
-    }
-
-    /// A record for a channel that has none yet.
-    fn first(&self, schema: &ChannelSchema, reader: &Connection) -> rusqlite::Result<Option<Planned>> {
-        let id = self.entropy.uuid_v7(&crate::clock::Clock::System).to_string();
-        let (mut columns, mut parameters) = (vec!["id".to_owned()], vec![SqlValue::Text(id)]);
-        let marked = mark_field(schema);
-        for field in &schema.fields {
-            let assigned = schema.is_key_field(&field.name) && schema.key.assigned_by == AssignedBy::Backend;
-            if field.read_only || assigned {
-                continue;
-            }
-            let value = if marked.is_some_and(|marked| marked.name == field.name) {
-                SqlValue::Text(self.mark(field.max_length))
-            } else if field.kind == FieldType::Ref {
-                self.some_target(reader, field)?
-            } else {
-                plain_value(field, self.below(1000))
-            };
-            if value == SqlValue::Null && field.required {
-                return Ok(None);
-            }
-            columns.push(quote(&field.name));
-            parameters.push(value);
-        }
-        Ok(Some(insert(schema, &columns, parameters)))
-    }
-
-    fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
-        let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
-        let (mut sets, mut parameters) = (Vec::new(), Vec::new());
-        let marked = mark_field(schema);
-        if let Some(field) = marked {
-            sets.push(format!("{} = ?", quote(&field.name)));
-            parameters.push(SqlValue::Text(self.mark(field.max_length)));
-        }
-        // Beside the mark one other field, with a value that some record has: CHECKs hold for it.
-        let others: Vec<&Field> = schema
-            .fields
-            .iter()
-            .filter(|field| !field.read_only && !schema.is_key_field(&field.name))
-            .filter(|field| marked.is_none_or(|marked| marked.name != field.name))
-            .collect();
-        if !others.is_empty() && (sets.is_empty() || self.below(2) == 0) {
-            let field = others[self.below(others.len() as u64) as usize];
-            let value = if field.kind == FieldType::Ref {
-                self.some_target(reader, field)?
-            } else {
-                match self.some_record(reader, schema)? {
-                    Some(other) => self.read_field(reader, schema, &other, field)?,
-                    None => SqlValue::Null,
+                match &sample {
+                    Some(sample) => self.read_field(reader, schema, sample, field)?,
+                    None => plain_value(field, self.below(1000)),
                 }
             };
-            if value != SqlValue::Null || !field.required {
-                sets.push(format!("{} = ?", quote(&field.name)));
-                parameters.push(value);
+            if value == Value::Null && field.required {
+                return Ok(None);
             }
+            values.push((field, value));
         }
-        if sets.is_empty() {
+        if schema.key.assigned_by == AssignedBy::App && self.key_is_taken(reader, schema, &values)? {
             return Ok(None);
         }
-        parameters.push(SqlValue::Text(id));
+        let line = self.line(schema, &id, Operation::Create, values.iter().cloned());
+        let columns: Vec<String> = values.iter().map(|(field, _)| format!(", {}", quote(&field.name))).collect();
+        let sql = format!(
+            "INSERT INTO {} (id{}) VALUES (?{})",
+            quote(schema.channel.as_str()),
+            columns.concat(),
+            ", ?".repeat(values.len())
+        );
+        let parameters = std::iter::once(Parameter::Text(id)).chain(values.into_iter().map(|(_, v)| parameter(v)));
+        Ok(Some((Statement { sql, parameters: parameters.collect() }, line)))
+    }
+
+    fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
+        let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
+        let marked = self.mark_field(schema);
+        let mut values: Vec<(&Field, Value)> = marked.into_iter().map(|field| (field, self.mark(field))).collect();
+        // Beside the mark one other field. Sums are what nobody notices when they are wrong: they are tried often.
+        let is_other = |field: &&Field| {
+            !field.read_only
+                && !schema.is_key_field(&field.name)
+                && marked.is_none_or(|marked| marked.name != field.name)
+        };
+        let others: Vec<&Field> = schema.fields.iter().filter(is_other).collect();
+        let sums: Vec<&Field> = others.iter().copied().filter(|field| field.conflict == Policy::Sum).collect();
+        let field = if !sums.is_empty() && self.below(2) == 0 {
+            Some(sums[self.below(sums.len() as u64) as usize])
+        } else if !others.is_empty() && (values.is_empty() || self.below(2) == 0) {
+            Some(others[self.below(others.len() as u64) as usize])
+        } else {
+            None
+        };
+        if let Some(field) = field {
+            let value = match field {
+                field if field.conflict == Policy::Sum => {
+                    let now = self.read_field(reader, schema, &id, field)?;
+                    add(field.kind, &now, 1 + self.below(9) as i64)
+                }
+                field if field.kind == FieldType::Ref => self.some_target(reader, field)?,
+                // A value that some record has: CHECKs hold for it.
+                field => match self.some_id(reader, &schema.channel)? {
+                    Some(other) => self.read_field(reader, schema, &other, field)?,
+                    None => Value::Null,
+                },
+            };
+            if value != Value::Null || !field.required {
+                values.push((field, value));
+            }
+        }
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let line = self.line(schema, &id, Operation::Update, values.iter().cloned());
+        let sets: Vec<String> = values.iter().map(|(field, _)| format!("{} = ?", quote(&field.name))).collect();
         let sql = format!("UPDATE {} SET {} WHERE id = ?", quote(schema.channel.as_str()), sets.join(", "));
-        Ok(Some(Planned { sql, parameters }))
+        let mut parameters: Vec<Parameter> = values.into_iter().map(|(_, value)| parameter(value)).collect();
+        parameters.push(Parameter::Text(id));
+        Ok(Some((Statement { sql, parameters }, line)))
     }
 
     /// Deletes a record that nothing points to, as far as this device can tell.
-    fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
+    fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
         let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
         for other in &self.schemas {
             for field in other.fields.iter().filter(|field| field.to.as_ref() == Some(&schema.channel)) {
@@ -192,21 +325,22 @@ impl Writer {
             }
         }
         let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
-        let parameters = vec![SqlValue::Text(id.clone())];
-        Ok(Some(Planned { sql, parameters }))
+        let line = self.line(schema, &id, Operation::Delete, []);
+        Ok(Some((Statement { sql, parameters: vec![Parameter::Text(id)] }, line)))
+    }
+
+    fn fresh_id(&self) -> String {
+        let now = Clock::System.now_ms().saturating_add(self.ahead_ms);
+        self.entropy.uuid_v7(&Clock::manual(now)).to_string()
     }
 
     /// A record to change: one of the hot ones, where there are such.
     fn hot_record(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<String>> {
-        let Some(hot) = self.hot_keys else { return self.some_record(reader, schema) };
+        let Some(hot) = self.hot_keys else { return self.some_id(reader, &schema.channel) };
         let sql = format!("SELECT id FROM {} ORDER BY id LIMIT ?1", quote(schema.channel.as_str()));
         let mut statement = reader.prepare_cached(&sql)?;
         let ids: Vec<String> = statement.query_map([hot as i64], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(ids.get(self.below(ids.len() as u64) as usize).cloned())
-    }
-
-    fn some_record(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<String>> {
-        self.some_id(reader, &schema.channel)
     }
 
     fn some_id(&self, reader: &Connection, channel: &ChannelName) -> rusqlite::Result<Option<String>> {
@@ -222,12 +356,12 @@ impl Writer {
             .optional()
     }
 
-    fn some_target(&self, reader: &Connection, field: &Field) -> rusqlite::Result<SqlValue> {
-        let Some(to) = &field.to else { return Ok(SqlValue::Null) };
+    fn some_target(&self, reader: &Connection, field: &Field) -> rusqlite::Result<Value> {
+        let Some(to) = &field.to else { return Ok(Value::Null) };
         if !self.schemas.iter().any(|schema| schema.channel == *to) {
-            return Ok(SqlValue::Null);
+            return Ok(Value::Null);
         }
-        Ok(self.some_id(reader, to)?.map_or(SqlValue::Null, SqlValue::Text))
+        Ok(self.some_id(reader, to)?.map_or(Value::Null, Value::Text))
     }
 
     fn read_field(
@@ -236,15 +370,25 @@ impl Writer {
         schema: &ChannelSchema,
         id: &str,
         field: &Field,
-    ) -> rusqlite::Result<SqlValue> {
+    ) -> rusqlite::Result<Value> {
         let sql = format!("SELECT {} FROM {} WHERE id = ?1", quote(&field.name), quote(schema.channel.as_str()));
-        Ok(reader.prepare_cached(&sql)?.query_row([id], |row| row.get(0)).optional()?.unwrap_or(SqlValue::Null))
+        let read = |row: &rusqlite::Row<'_>| Ok(value_of(row.get_ref(0)?, field.kind));
+        Ok(reader.prepare_cached(&sql)?.query_row([id], read).optional()?.unwrap_or(Value::Null))
     }
 
-    fn fresh_key(&self, field: &Field) -> SqlValue {
-        match field.kind {
-            FieldType::Int => SqlValue::Integer((self.entropy.u64() >> 16) as i64),
-            _ => SqlValue::Text(self.mark(field.max_length)),
+    /// A key of the app's own. Where all write to few records, several devices make the same ones.
+    fn fresh_key(&self, field: &Field) -> Value {
+        match (field.kind, self.hot_keys) {
+            (FieldType::Int, None) => Value::Int((self.entropy.u64() >> 16) as i64),
+            (FieldType::Int, Some(hot)) => Value::Int(self.run.number(0, self.below(10 * hot))),
+            (_, Some(hot)) => {
+                let most = field.max_length.unwrap_or(40) as usize;
+                Value::Text(self.run.text(0, self.below(10 * hot)).chars().take(most).collect())
+            }
+            (_, None) => {
+                let most = field.max_length.unwrap_or(40) as usize;
+                Value::Text(self.run.text(self.device, self.written).chars().take(most).collect())
+            }
         }
     }
 
@@ -252,48 +396,65 @@ impl Writer {
         &self,
         reader: &Connection,
         schema: &ChannelSchema,
-        columns: &[String],
-        parameters: &[SqlValue],
+        values: &[(&Field, Value)],
     ) -> rusqlite::Result<bool> {
         let keys = schema.key.columns.iter().filter_map(|column| column.field.as_deref());
-        let (mut wheres, mut values) = (Vec::new(), Vec::new());
+        let (mut wheres, mut parameters) = (Vec::new(), Vec::new());
         for name in keys {
-            let column = quote(name);
-            let Some(place) = columns.iter().position(|one| *one == column) else { return Ok(true) };
-            if parameters[place] == SqlValue::Null {
-                return Ok(true);
-            }
-            wheres.push(format!("{column} = ?"));
-            values.push(parameters[place].clone());
+            let given = values.iter().find(|(field, _)| field.name == name).map(|(_, value)| value);
+            let Some(value) = given.filter(|value| **value != Value::Null) else { return Ok(true) };
+            wheres.push(format!("{} = ?", quote(name)));
+            parameters.push(parameter(value.clone()));
         }
         let sql = format!("SELECT 1 FROM {} WHERE {}", quote(schema.channel.as_str()), wheres.join(" AND "));
-        reader.prepare_cached(&sql)?.exists(rusqlite::params_from_iter(values))
+        reader.prepare_cached(&sql)?.exists(rusqlite::params_from_iter(parameters))
     }
 }
 
-fn insert(schema: &ChannelSchema, columns: &[String], parameters: Vec<SqlValue>) -> Planned {
-    let marks = vec!["?"; columns.len()].join(", ");
-    let sql = format!("INSERT INTO {} ({}) VALUES ({marks})", quote(schema.channel.as_str()), columns.join(", "));
-    Planned { sql, parameters }
+fn is_free(schema: &ChannelSchema, field: &Field) -> bool {
+    !field.read_only
+        && !schema.is_key_field(&field.name)
+        && matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject)
 }
 
-/// The field that carries marks: free text, long enough, no key.
+/// The field that carries marks: free text that is long enough, else a number whose values are its own.
 pub(super) fn mark_field(schema: &ChannelSchema) -> Option<&Field> {
+    text_mark_field(schema).or_else(|| number_mark_field(schema))
+}
+
+fn text_mark_field(schema: &ChannelSchema) -> Option<&Field> {
     schema.fields.iter().find(|field| {
-        field.kind == FieldType::Text
-            && !field.read_only
-            && field.max_length.is_none_or(|most| most >= 20)
-            && !schema.is_key_field(&field.name)
+        field.kind == FieldType::Text && is_free(schema, field) && field.max_length.is_none_or(|most| most >= 20)
     })
 }
 
+fn number_mark_field(schema: &ChannelSchema) -> Option<&Field> {
+    let is_number = |kind| matches!(kind, FieldType::Int | FieldType::Float | FieldType::Decimal);
+    schema.fields.iter().find(|field| is_number(field.kind) && is_free(schema, field))
+}
+
+/// A number of this type and a whole one.
+fn add(kind: FieldType, now: &Value, more: i64) -> Value {
+    match (kind, now) {
+        (FieldType::Float, Value::Float(number)) => Value::Float(number + more as f64),
+        (_, Value::Int(number)) => Value::Int(number.saturating_add(more)),
+        (_, Value::Text(text)) => match text.parse::<bigdecimal::BigDecimal>() {
+            Ok(number) => Value::Text((number + more).normalized().to_plain_string()),
+            Err(_) => Value::Text(more.to_string()),
+        },
+        (FieldType::Float, _) => Value::Float(more as f64),
+        (FieldType::Decimal, _) => Value::Text(more.to_string()),
+        _ => Value::Int(more),
+    }
+}
+
 /// A value of a type, for a channel that shows no example.
-fn plain_value(field: &Field, chance: u64) -> SqlValue {
-    let value = match field.kind {
+pub(super) fn plain_value(field: &Field, chance: u64) -> Value {
+    match field.kind {
         FieldType::Text => Value::Text(format!("{} {chance}", field.name)),
         FieldType::Int => Value::Int(chance as i64),
         FieldType::Float => Value::Float(chance as f64 / 8.0),
-        FieldType::Decimal => Value::Text(format!("{}.{:02}", chance / 10, chance % 100)),
+        FieldType::Decimal => Value::Text(format!("{}.{}", chance / 10, chance % 9 + 1)),
         FieldType::Bool => Value::Bool(chance.is_multiple_of(2)),
         FieldType::Date => Value::Text("2026-01-15".into()),
         FieldType::Time => Value::Text("08:30:00".into()),
@@ -307,16 +468,76 @@ fn plain_value(field: &Field, chance: u64) -> SqlValue {
         FieldType::Array => Value::Text(format!("[\"{chance}\"]")),
         FieldType::Bytes => Value::Bytes(chance.to_be_bytes().to_vec()),
         FieldType::Ref => Value::Null,
-    };
-    match value {
-        Value::Null => SqlValue::Null,
-        Value::Bool(truth) => SqlValue::Integer(i64::from(truth)),
-        Value::Int(number) => SqlValue::Integer(number),
-        Value::Float(number) => SqlValue::Real(number),
-        Value::Text(text) => SqlValue::Text(text),
-        Value::Bytes(bytes) => SqlValue::Blob(bytes),
     }
 }
+
+/// How an app binds a value.
+fn parameter(value: Value) -> Parameter {
+    match value {
+        Value::Null => Parameter::Null,
+        Value::Bool(truth) => Parameter::Integer(i64::from(truth)),
+        Value::Int(number) => Parameter::Integer(number),
+        Value::Float(number) => Parameter::Real(number),
+        Value::Text(text) => Parameter::Text(text),
+        Value::Bytes(bytes) => Parameter::Blob(bytes),
+    }
+}
+
+/// What an app reads, as a value of the field's type.
+pub(super) fn value_of(value: ValueRef<'_>, kind: FieldType) -> Value {
+    match value {
+        ValueRef::Null => Value::Null,
+        ValueRef::Integer(number) if kind == FieldType::Bool => Value::Bool(number != 0),
+        ValueRef::Integer(number) => Value::Int(number),
+        ValueRef::Real(number) => Value::Float(number),
+        ValueRef::Text(text) => Value::Text(String::from_utf8_lossy(text).into_owned()),
+        ValueRef::Blob(bytes) => Value::Bytes(bytes.to_vec()),
+    }
+}
+
+/// What a foreign application would write: a value for every field that it may, with a mark.
+pub(super) fn foreign_create(
+    schema: &ChannelSchema,
+    run: Run,
+    n: u64,
+    chance: &Entropy,
+    some: impl Fn(&Field) -> serde_json::Value,
+) -> Fields {
+    let mut writer = Writer::new(chance.clone(), FOREIGN, run, Unfit::default());
+    writer.written = n;
+    let marked = mark_field(schema);
+    let mut values = Fields::new();
+    for field in &schema.fields {
+        let is_key = schema.is_key_field(&field.name);
+        if field.read_only || (is_key && schema.key.assigned_by == AssignedBy::Backend) {
+            continue;
+        }
+        let value = match marked {
+            Some(marked) if marked.name == field.name => writer.mark(field).to_json(),
+            _ if is_key && field.kind != FieldType::Ref => writer.fresh_key(field).to_json(),
+            _ => some(field),
+        };
+        values.insert(field.name.clone(), value);
+    }
+    values
+}
+
+/// What a foreign application sets in a row: the mark, and what it adds to a sum.
+pub(super) fn foreign_update(schema: &ChannelSchema, run: Run, n: u64, chance: &Entropy) -> (Fields, Fields) {
+    let mut writer = Writer::new(chance.clone(), FOREIGN, run, Unfit::default());
+    writer.written = n;
+    let set = mark_field(schema).map(|field| (field.name.clone(), writer.mark(field).to_json()));
+    let sum = schema.fields.iter().find(|field| field.conflict == Policy::Sum && !field.read_only);
+    let add = sum.filter(|_| writer.below(2) == 0).map(|field| {
+        let more = writer.below(9) + 1;
+        let more = if field.kind == FieldType::Float { more.into() } else { more.to_string().into() };
+        (field.name.clone(), more)
+    });
+    (set.into_iter().collect(), add.into_iter().collect())
+}
+
+/// The number under which foreign writes make their marks: no device has it.
+const FOREIGN: usize = 0;
 
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

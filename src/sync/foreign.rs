@@ -120,7 +120,8 @@ impl Sync {
         let schema = &channel.schema;
         let is_key = |place: usize| schema.is_key_field(&schema.fields[place].name);
         let (keys, set): (Vec<_>, Vec<_>) = set.into_iter().partition(|(place, _)| is_key(*place));
-        if schema.key.assigned_by == AssignedBy::Backend {
+        // A row that is put back has the key it had.
+        if schema.key.assigned_by == AssignedBy::Backend && keys.len() < schema.key.columns.len() {
             return Ok(Effect::Insert { key: None, set });
         }
         let mut key = Vec::new();

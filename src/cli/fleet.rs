@@ -1,0 +1,383 @@
+//! A fleet at work on the command line, whoever asked for it: run with progress, judged by an exit code, told in a
+//! sentence, in JSON or on a page.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::fleet_view::Screen;
+use super::remote::block_on;
+use super::signals::Signals;
+use super::{Cli, CliError, Exit};
+use crate::catalog::{self, Act, Catalog, Group, Phase, Scenario};
+use crate::client::Client;
+use crate::clock::Entropy;
+use crate::simulate::{self, Crew, Deed, Plan, Report, Script, Server, SimulateError, Step};
+use omctl_protocol::ChannelName;
+use omctl_protocol::admin::{AccountNew, AccountPatch, ChannelView};
+use serde_json::Map;
+
+/// Most devices of one fleet: each is a client with threads and a file of its own.
+pub(super) const DEVICES_MAX: usize = 10_000;
+
+/// Most devices that are processes of their own.
+pub(super) const PROCESSES_MAX: usize = 64;
+
+/// Flags of whatever runs a fleet.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Common {
+    /// Make so many of the devices processes of their own: then they are really killed
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) processes: usize,
+    /// Keep the devices' files in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) keep: Option<PathBuf>,
+    /// Keep everything that the server sends to each device, byte for byte, in this folder
+    #[arg(long, value_name = "DIR")]
+    pub(super) capture: Option<PathBuf>,
+    /// Write everything that happens to this file, for `omctl device replay`
+    #[arg(long, value_name = "FILE")]
+    pub(super) record: Option<PathBuf>,
+    /// Write to backends that are not the server's own
+    #[arg(long)]
+    pub(super) allow_writes: bool,
+    /// Afterwards remove what the fleet made, and put back what it changed
+    #[arg(long)]
+    pub(super) cleanup: bool,
+}
+
+impl Common {
+    /// # Errors
+    /// Exit 2 for what cannot be.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        if self.processes > PROCESSES_MAX {
+            let text = format!("--processes must be at most {PROCESSES_MAX}");
+            return Err(CliError::new(Exit::Usage, "usage", text));
+        }
+        Ok(())
+    }
+
+    /// A plan with these flags; who takes part and what happens is still to be said.
+    pub(super) fn plan(&self, script: Script, spawned: bool) -> Result<Plan, CliError> {
+        let omctl = std::env::current_exe()
+            .map_err(|error| CliError::new(Exit::Failed, "io", format!("this program has no path: {error}")))?;
+        Ok(Plan {
+            scenario: None,
+            crews: Vec::new(),
+            script,
+            expect: Vec::new(),
+            seed: some_seed(),
+            processes: self.processes,
+            command: [omctl.into_os_string(), "device".into(), "obey".into()].into(),
+            spawned,
+            keep: self.keep.clone(),
+            capture: self.capture.clone(),
+            record: self.record.clone(),
+            cleanup: self.cleanup,
+        })
+    }
+}
+
+/// Small enough to be typed again.
+fn some_seed() -> u64 {
+    Entropy::System.u64() % 1_000_000
+}
+
+/// What a fleet came to.
+pub(super) struct Ended {
+    pub(super) report: Report,
+    pub(super) exit: Exit,
+}
+
+/// Runs a fleet with its progress on the screen. `Err(exit)` inside: a signal ended it.
+pub(super) fn go(cli: &Cli, server: &Arc<dyn Server>, plan: &Plan) -> Result<Result<Ended, Exit>, CliError> {
+    let screen = Screen::new(cli);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| CliError::new(Exit::Failed, "io", format!("no async runtime: {error}")))?;
+    let ended = runtime.block_on(async {
+        // Whoever is ended by a signal takes the server along that is its own.
+        let mut signals = Signals::listen()?;
+        tokio::select! {
+            report = simulate::run(server.clone(), plan, &screen) => Ok(Ok(report)),
+            exit = signals.next() => Ok::<_, CliError>(Err(exit)),
+        }
+    });
+    screen.end();
+    // Devices' threads may still be at work in it.
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    match ended? {
+        Ok(report) => {
+            let report = report?;
+            let exit = judge(&report);
+            Ok(Ok(Ended { report, exit }))
+        }
+        Err(exit) => Ok(Err(exit)),
+    }
+}
+
+fn judge(report: &Report) -> Exit {
+    let verdict = &report.verdict;
+    let bad = !verdict.converged || verdict.lost > 0 || verdict.duplicated > 0 || verdict.stale > 0;
+    match (&verdict.inconclusive, bad, report.breached.is_empty()) {
+        (_, true, _) => Exit::Diverged,
+        (Some(_), false, _) => Exit::Inconclusive,
+        (None, false, false) => Exit::Breached,
+        (None, false, true) => Exit::Ok,
+    }
+}
+
+/// Tells what a fleet came to. `again` is the command that repeats it.
+pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again: &str) -> Result<Exit, CliError> {
+    let Ended { report, exit } = ended;
+    let verdict = &report.verdict;
+    for line in &verdict.story {
+        cli.ui.warn(line);
+    }
+    if let Some(reason) = &verdict.inconclusive {
+        cli.ui.warn(format!("nothing was proved: {reason}"));
+    }
+    for breach in &report.breached {
+        cli.ui.warn(format!("expectation breached: {breach}"));
+    }
+    if let Some(left) = left(plan, report) {
+        cli.ui.note(left);
+    }
+    if *exit == Exit::Diverged {
+        cli.ui.next(match &common.record {
+            Some(tape) => {
+                format!("omctl device replay {}{}", tape.display(), if plan.spawned { " --spawn" } else { "" })
+            }
+            None => format!("{again} --seed {} --keep fleet --record fleet.tape", report.seed),
+        });
+    }
+    cli.ui.result(sentence(report), || json_of(plan, report));
+    Ok(*exit)
+}
+
+/// What stays behind, and how to remove it; `None` where nothing does.
+fn left(plan: &Plan, report: &Report) -> Option<String> {
+    // A store of the fleet's own is gone with its server.
+    let stays = |channel: &&ChannelName| !plan.spawned || !report.managed.contains(*channel);
+    let left = &report.verdict.left;
+    let named: Vec<String> = left
+        .iter()
+        .filter(|(channel, _)| stays(channel))
+        .map(|(channel, records)| format!("{} of {channel}", records.len()))
+        .collect();
+    if named.is_empty() {
+        return None;
+    }
+    let how = match plan.cleanup {
+        true => "they could not be removed".to_owned(),
+        false => {
+            format!("a run with --cleanup removes its own; these have a text with `{}`, or see --json", report.mark)
+        }
+    };
+    Some(format!("records that the fleet made are still there: {}; {how}", named.join(", ")))
+}
+
+pub(super) fn sentence(report: &Report) -> String {
+    let verdict = &report.verdict;
+    let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| report.visible.percentile(percent));
+    let latency = match (p50, p95, p99) {
+        (Some(p50), Some(p95), Some(p99)) => format!("; write to visible p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"),
+        _ => String::new(),
+    };
+    let stale = if verdict.stale > 0 { format!(", {} stale reads", verdict.stale) } else { String::new() };
+    format!(
+        "{}: {} devices, {} records, {} rows compared; {} mutations settled ({} conflicts, {} rejected, {} unknown), \
+         lost {}, duplicated {}{stale}, {}{latency}; seed {}",
+        if verdict.converged { "converged" } else { "DIVERGED" },
+        report.devices,
+        verdict.records,
+        verdict.rows_compared,
+        verdict.mutations,
+        verdict.conflicts,
+        verdict.rejected,
+        verdict.unknown,
+        verdict.lost,
+        verdict.duplicated,
+        report.delivery,
+        report.seed,
+    )
+}
+
+pub(super) fn json_of(plan: &Plan, report: &Report) -> Value {
+    let verdict = &report.verdict;
+    let applied = |word: &str| verdict.applied.get(word).copied().unwrap_or(0);
+    let spread = |spread: &simulate::Spread| {
+        json!({
+            "p50": spread.percentile(50.0), "p95": spread.percentile(95.0), "p99": spread.percentile(99.0),
+            "max": spread.max(), "measured": spread.count(),
+        })
+    };
+    json!({
+        "type": "result", "schema": "omctl.simulate/1", "scenario": plan.scenario,
+        "converged": verdict.converged, "inconclusive": verdict.inconclusive, "devices": report.devices,
+        "processes": report.processes,
+        "records": verdict.records, "rows_compared": verdict.rows_compared, "mutations": verdict.mutations,
+        "applied": { "create": applied("create"), "update": applied("update"), "delete": applied("delete") },
+        "conflicts": verdict.conflicts, "rejected": verdict.rejected, "rejected_by": verdict.rejected_by,
+        "lost": verdict.lost, "duplicated": verdict.duplicated, "stale": verdict.stale, "unknown": verdict.unknown,
+        "delivery": report.delivery, "latency_ms": spread(&report.visible), "saved_ms": spread(&report.saved),
+        "cuts": report.cuts, "lost_requests": report.lost_requests, "lost_replies": report.lost_replies,
+        "kills": report.kills, "dropped": report.drops, "server_kills": report.restarts, "set_back": report.set_back,
+        "upgrades": report.upgrades,
+        "foreign": { "written": report.foreign, "refused": report.foreign_refused },
+        "refused_on_devices": report.refused_on_devices,
+        "breached": report.breached, "story": verdict.story, "left": verdict.left, "mark": report.mark,
+        "seed": report.seed,
+    })
+}
+
+/// Somebody's own database is written only when that was said.
+pub(super) fn may_write<'c>(
+    allowed: bool,
+    mut channels: impl Iterator<Item = &'c ChannelView>,
+) -> Result<(), CliError> {
+    let foreign = channels.find(|channel| channel.backend != catalog::MANAGED);
+    let Some(channel) = foreign.filter(|_| !allowed) else { return Ok(()) };
+    let text = format!("the fleet would write to backend `{}` (table {})", channel.backend, channel.table);
+    Err(CliError::new(Exit::NotAllowed, "writes_not_allowed", text)
+        .hint("point the project at a copy, or add --allow-writes")
+        .detail("backend", channel.backend.clone()))
+}
+
+/// The address of a group's account: under a domain that nobody can have (RFC 2606).
+fn address(scenario: &Scenario, group: &Group) -> String {
+    format!("{}@{}.test", group.name, scenario.name)
+}
+
+/// Whether a scenario restarts the server, which only the fleet's own may suffer.
+pub(super) fn restarts(scenario: &Scenario) -> bool {
+    scenario.phases.iter().any(|phase| matches!(phase, Phase::Act { restarts: 1.., .. }))
+}
+
+/// # Errors
+/// Exit 2 for more devices than a process runs.
+pub(super) fn check_size(scenario: &Scenario) -> Result<(), CliError> {
+    let devices: usize = scenario.groups.iter().map(|group| group.devices as usize).sum();
+    if devices <= DEVICES_MAX {
+        return Ok(());
+    }
+    let text = format!("scenario `{}` has {devices} devices; one process runs at most {DEVICES_MAX}", scenario.name);
+    Err(CliError::new(Exit::Usage, "usage", text).hint("say fewer `devices:`"))
+}
+
+/// Which channels of backends a scenario writes, by anybody.
+fn written(scenario: &Scenario) -> Vec<ChannelName> {
+    let mut written: Vec<ChannelName> = Vec::new();
+    for phase in &scenario.phases {
+        let Phase::Act { acts, foreign, .. } = phase else { continue };
+        for (_, act) in acts {
+            written.extend([&act.write, &act.create, &act.update, &act.delete].into_iter().flatten().cloned());
+        }
+        written.extend(foreign.iter().map(|act| act.channel.clone()));
+    }
+    written
+}
+
+/// The plan of a scenario, with an account for each group.
+pub(super) async fn plan_of(
+    scenario: &Scenario,
+    seed: Option<u64>,
+    common: &Common,
+    (client, spawned): (&Client, bool),
+    allowed: bool,
+) -> Result<Plan, CliError> {
+    let channels = client.channels().await?.channels;
+    let written = written(scenario);
+    may_write(allowed, channels.iter().filter(|channel| written.contains(&channel.name)))?;
+    let mut crews = Vec::new();
+    for group in &scenario.groups {
+        let email = address(scenario, group);
+        let claims: Map<String, Value> = (group.claims.iter())
+            .map(|(name, values)| match values.as_slice() {
+                [only] => (name.clone(), json!(only)),
+                several => (name.clone(), json!(several)),
+            })
+            .collect();
+        ensure_account(client, AccountNew { email: email.clone(), role: group.role.clone(), claims, password: None })
+            .await?;
+        let (name, devices) = (group.name.clone(), group.devices as usize);
+        crews.push(Crew { name, devices, accounts: vec![email], link: group.link });
+    }
+    let deed = |act: &Act| Deed { act: act.clone(), offline_once: act.away.unwrap_or_default() };
+    let step = |phase: &Phase| match phase {
+        Phase::Heal => Step::Heal,
+        Phase::Act { lasts, restarts, foreign, acts } => Step::Act {
+            lasts: *lasts,
+            restarts: *restarts,
+            foreign: foreign.clone(),
+            deeds: acts.iter().map(|(group, act)| (group.clone(), deed(act))).collect(),
+        },
+    };
+    let plan = common.plan(Script::Steps(scenario.phases.iter().map(step).collect()), spawned)?;
+    Ok(Plan {
+        scenario: Some(scenario.name.clone()),
+        crews,
+        expect: scenario.expect.clone(),
+        seed: seed.or(scenario.seed).unwrap_or(plan.seed),
+        ..plan
+    })
+}
+
+/// Makes an account, or makes it what it is to be.
+pub(super) async fn ensure_account(client: &Client, wanted: AccountNew) -> Result<(), CliError> {
+    let known = client.accounts().await?.accounts.into_iter().any(|account| account.email == wanted.email);
+    if known {
+        let patch = AccountPatch {
+            role: Some(wanted.role),
+            claims: Some(wanted.claims),
+            disabled: Some(false),
+            ..AccountPatch::default()
+        };
+        client.change_account(&wanted.email, &patch).await?;
+    } else {
+        client.create_account(&wanted).await?;
+    }
+    Ok(())
+}
+
+/// Removes the accounts that were made for a run.
+pub(super) fn remove_accounts(cli: &Cli, server: &Arc<dyn Server>, plan: &Plan) {
+    let removed = block_on(async {
+        let client = server.connect()?;
+        for email in plan.crews.iter().flat_map(|crew| &crew.accounts) {
+            client.remove_account(email).await?;
+        }
+        Ok::<_, CliError>(())
+    });
+    if let Err(error) = removed {
+        cli.ui.warn(format!("the scenario's accounts stay: {}", error.message));
+    }
+}
+
+/// The scenario of this name.
+pub(super) fn scenario(catalog: &Catalog, name: &str) -> Result<Arc<Scenario>, CliError> {
+    if let Some(scenario) = catalog.scenarios.get(name) {
+        return Ok(scenario.clone());
+    }
+    let known = || catalog.scenarios.keys().map(String::as_str);
+    let hint = catalog::near_hint(name, known()).unwrap_or_else(|| match catalog.scenarios.is_empty() {
+        true => format!("write it: omctl new scenario {name}"),
+        false => format!("there is {}", known().collect::<Vec<_>>().join(", ")),
+    });
+    Err(CliError::new(Exit::NotFound, "not_found", format!("no scenario `{name}`")).hint(hint))
+}
+
+impl From<SimulateError> for CliError {
+    fn from(error: SimulateError) -> Self {
+        match error {
+            SimulateError::Client(error) => error.into(),
+            SimulateError::Device { device, .. } => {
+                Self::new(Exit::Failed, "device_failed", error.to_string()).detail("device", device.to_string())
+            }
+            SimulateError::Io { .. } => Self::new(Exit::Failed, "io", error.to_string()),
+            SimulateError::Tape { .. } => Self::new(Exit::Usage, "bad_tape", error.to_string())
+                .hint("`omctl device simulate --record FILE` writes one"),
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Effects in the backend's rows: every settled write is there once, and what came last stands.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use bigdecimal::BigDecimal;
+use omctl_protocol::{ChannelSchema, Field, Operation, Outcome, Policy, Position, Seq};
+use serde_json::Value;
+
+use super::{Finding, Kind, Known, Table, story};
+use crate::simulate::log::{Fate, ForeignNote, Line, Saved, Settled, What};
+use crate::simulate::workload;
+
+/// Judges a channel: `before` are its rows when the fleet began, `rows` those of now.
+pub(super) fn judge(known: &Known<'_>, schema: &ChannelSchema, before: &Table, rows: &Table) -> Vec<Finding> {
+    let mut judge = Judge { known, schema, before, rows, findings: Vec::new() };
+    judge.all();
+    judge.findings
+}
+
+struct Judge<'a> {
+    known: &'a Known<'a>,
+    schema: &'a ChannelSchema,
+    before: &'a Table,
+    rows: &'a Table,
+    findings: Vec<Finding>,
+}
+
+/// What a settled mutation did to one field.
+enum Did<'v> {
+    /// It put this value there.
+    Set(&'v Value),
+    /// It may have.
+    Maybe(&'v Value),
+}
+
+/// Where a mutation stands among the others of its record. After a server was set back, what was offered again stands
+/// where it stood in the lost history: behind what both histories share, before what came since.
+fn standing(one: &Settled, kept: Option<Position>) -> (u8, Option<Position>, Seq) {
+    let (era, position) = match (one.mutation.again, kept) {
+        (Some(again), _) => (1, Some(again)),
+        (None, Some(kept)) if one.receipt.position > Some(kept) => (2, one.receipt.position),
+        (None, _) => (0, one.receipt.position),
+    };
+    (era, position, one.receipt.seq)
+}
+
+impl<'a> Judge<'a> {
+    fn all(&mut self) {
+        let mut by_record: BTreeMap<&str, Vec<&Settled>> = BTreeMap::new();
+        for one in self.known.settled.values().filter(|one| one.mutation.channel == self.schema.channel) {
+            by_record.entry(one.mutation.record.as_str()).or_default().push(one);
+        }
+        let foreign: Vec<&ForeignNote> =
+            self.known.foreign.iter().filter(|note| note.channel == self.schema.channel).collect();
+        // Where histories parted several times, the order of writes cannot be told.
+        let ordered = self.known.kept.len() <= 1;
+        let kept = self.known.kept.first().copied();
+        let loose = self.loose();
+        for (record, history) in &mut by_record {
+            history.sort_by_key(|one| standing(one, kept));
+            let of_record: Vec<&ForeignNote> =
+                foreign.iter().copied().filter(|note| note.record.as_deref() == Some(*record)).collect();
+            // A backend may give a key again: then the row is another one, which somebody else made.
+            if self.rows.get(*record).is_some_and(|values| is_born_there(&foreign, values, self.known)) {
+                continue;
+            }
+            self.existence(record, history, &of_record, &loose);
+            if ordered && let Some(values) = self.rows.get(*record) {
+                self.values(record, values, history, &of_record, &loose);
+                let had_an_end = history.iter().any(|one| one.mutation.op == Operation::Delete && one.took_effect())
+                    || of_record.iter().any(|note| note.op == Operation::Delete);
+                if !had_an_end {
+                    self.sums(record, values, history, &of_record, &loose);
+                }
+            }
+        }
+        self.marks(&by_record);
+        self.strangers(&by_record, &foreign);
+        self.unsent();
+    }
+
+    fn find(&mut self, kind: Kind, record: &str, text: String) {
+        let (channel, record) = (self.schema.channel.clone(), record.to_owned());
+        self.findings.push(Finding { kind, channel, record, text });
+    }
+
+    /// A record that was created and not deleted is there; one that was deleted is not.
+    fn existence(&mut self, record: &str, history: &[&Settled], foreign: &[&ForeignNote], loose: &[&Line]) {
+        let created = history.iter().find(|one| one.mutation.op == Operation::Create && one.took_effect());
+        let deleted = history.iter().any(|one| one.mutation.op == Operation::Delete && one.took_effect());
+        let unsure = history.iter().any(|one| one.is_unknown());
+        let is_there = self.rows.contains_key(record);
+        let foreign_delete = foreign.iter().any(|note| note.op == Operation::Delete);
+        let loose_delete = loose.iter().any(|line| line.record == record && line.op == Operation::Delete);
+        if unsure || !is_there && (loose_delete || self.went_with_another(record, history)) {
+            return;
+        }
+        if let Some(create) = created
+            && !deleted
+            && !foreign_delete
+            && !is_there
+        {
+            self.find(
+                Kind::Lost,
+                record,
+                format!("was created on device {}, and is not in the backend", create.device),
+            );
+        }
+        if deleted && is_there {
+            self.find(Kind::Lost, record, "was deleted, that was settled, and it is in the backend again".to_owned());
+        }
+        // A record that was there from the start is there still, unless somebody deleted it: or a change of it went where
+        // none of us looked.
+        let touched = history.iter().any(|one| one.mutation.op == Operation::Update && one.took_effect());
+        if touched && !deleted && !foreign_delete && !is_there && self.before.contains_key(record) {
+            self.find(Kind::Lost, record, "was there, nobody deleted it, and it is not in the backend".to_owned());
+        }
+    }
+
+    /// Whether it may have been removed with a record that it referred to, by the backend's own `ON DELETE CASCADE`.
+    fn went_with_another(&self, record: &str, history: &[&Settled]) -> bool {
+        let refs =
+            self.schema.fields.iter().enumerate().filter_map(|(place, field)| Some((place, field, field.to.as_ref()?)));
+        refs.into_iter().any(|(place, field, to)| {
+            let before = self.before.get(record).map(|values| &values[place]);
+            let named = history.iter().filter_map(|one| one.mutation.new.get(&field.name)).chain(before);
+            let targets: BTreeSet<&str> = named.filter_map(Value::as_str).collect();
+            let by_device = self.known.settled.values().any(|one| {
+                let mutation = &one.mutation;
+                mutation.op == Operation::Delete
+                    && mutation.channel == *to
+                    && targets.contains(mutation.record.as_str())
+            });
+            by_device
+                || self.known.foreign.iter().any(|note| {
+                    note.op == Operation::Delete
+                        && note.channel == *to
+                        && note.record.as_deref().is_some_and(|record| targets.contains(record))
+                })
+        })
+    }
+
+    /// In every field that carries marks, what came last stands.
+    fn values(
+        &mut self,
+        record: &str,
+        values: &[Value],
+        history: &[&Settled],
+        foreign: &[&ForeignNote],
+        loose: &[&Line],
+    ) {
+        let run = self.known.stage.run;
+        for (place, field) in self.schema.fields.iter().enumerate() {
+            let carries = |value: &Value| run.owns(value);
+            let writes: Vec<&&Settled> =
+                history.iter().filter(|one| one.mutation.new.get(&field.name).is_some_and(carries)).collect();
+            let dids: Vec<Did<'_>> = writes.iter().filter_map(|one| did(one, field)).collect();
+            let Some(last) = dids.iter().rposition(|did| matches!(did, Did::Set(_))) else { continue };
+            let Did::Set(expected) = dids[last] else { continue };
+            let found = &values[place];
+            let may_be = |did: &Did<'_>| matches!(did, Did::Maybe(value) if same(value, found));
+            let by_others = foreign.iter().filter_map(|note| note.wrote.get(&field.name));
+            let of_loose =
+                loose.iter().filter(|line| line.record == record).filter_map(|line| line.new.get(&field.name));
+            let mut acceptable = std::iter::once(expected).chain(by_others).chain(of_loose);
+            if acceptable.any(|value| same(value, found)) || dids.iter().any(may_be) {
+                continue;
+            }
+            // A value that is no mark of this fleet, and not what was there before it, was written by somebody else.
+            let was = self.before.get(record).map(|before| &before[place]);
+            if run.owns(found) || was.is_some_and(|was| same(was, found)) {
+                let text = format!(
+                    "has `{}` {}, and the last settled write was {}",
+                    field.name,
+                    story::short(found),
+                    story::short(expected)
+                );
+                self.find(Kind::Lost, record, text);
+            }
+        }
+    }
+
+    /// A field with the policy `sum` is its start plus all that was settled and added.
+    fn sums(
+        &mut self,
+        record: &str,
+        values: &[Value],
+        history: &[&Settled],
+        foreign: &[&ForeignNote],
+        loose: &[&Line],
+    ) {
+        for (place, field) in self.schema.fields.iter().enumerate().filter(|(_, field)| field.conflict == Policy::Sum) {
+            let is_loose = |line: &&&Line| line.record == record && line.new.contains_key(&field.name);
+            let unsure = history.iter().any(|one| one.is_unknown())
+                || loose.iter().any(|line| is_loose(&line))
+                || foreign.iter().any(|note| {
+                    !note.sure || note.wrote.contains_key(&field.name) && !note.add.contains_key(&field.name)
+                });
+            let created = history.iter().find(|one| one.mutation.op == Operation::Create && one.took_effect());
+            let begins = match (self.before.get(record), created) {
+                (Some(before), _) => before[place].clone(),
+                (None, Some(create)) => match create.mutation.new.get(&field.name) {
+                    Some(value) => value.clone(),
+                    None => field.default.clone().unwrap_or(Value::Null),
+                },
+                // Somebody else made it: what it began with is not known.
+                (None, None) => continue,
+            };
+            let Some(begins) = number(&begins).filter(|_| !unsure) else { continue };
+            let mut deltas: Vec<BigDecimal> = Vec::new();
+            for one in history.iter().filter(|one| one.mutation.op == Operation::Update && counts(one)) {
+                let of = |fields: &omctl_protocol::Fields| fields.get(&field.name).map(number);
+                if let Some(new) = of(&one.mutation.new) {
+                    let old = of(&one.mutation.old).flatten().unwrap_or_default();
+                    deltas.push(new.unwrap_or_default() - old);
+                }
+            }
+            deltas.extend(foreign.iter().filter_map(|note| note.add.get(&field.name)).filter_map(number));
+            let expected = deltas.iter().fold(begins.clone(), |sum, delta| sum + delta);
+            let Some(found) = number(&values[place]) else { continue };
+            if close(&found, &expected, field) {
+                continue;
+            }
+            let over = &found - &expected;
+            let kind =
+                if deltas.iter().any(|delta| close(delta, &over, field)) { Kind::Duplicated } else { Kind::Lost };
+            let text = format!(
+                "has `{}` {}; it began with {}, and {} settled or foreign differences make it {}",
+                field.name,
+                found.normalized().to_plain_string(),
+                begins.normalized().to_plain_string(),
+                deltas.len(),
+                expected.normalized().to_plain_string()
+            );
+            self.find(kind, record, text);
+        }
+    }
+
+    /// A mark is in one row.
+    fn marks(&mut self, by_record: &BTreeMap<&str, Vec<&Settled>>) {
+        let run = self.known.stage.run;
+        let mut holders: HashMap<(usize, String), Vec<&str>> = HashMap::new();
+        for (id, values) in self.rows {
+            for (place, value) in values.iter().enumerate().filter(|(_, value)| run.owns(value)) {
+                holders.entry((place, plain(value))).or_default().push(id);
+            }
+        }
+        let Some((place, _)) = workload::mark_field(self.schema).and_then(|field| self.schema.field(&field.name))
+        else {
+            return;
+        };
+        // What was seen on devices counts, too: a twin may have been changed since.
+        let saws = self.known.logs.iter().flatten().filter_map(|entry| match &entry.what {
+            What::Saw { channel, record, row: Some(values), .. } if *channel == self.schema.channel => {
+                Some((record, &values[place]))
+            }
+            _ => None,
+        });
+        for (record, value) in saws.filter(|(_, value)| run.owns(value)) {
+            let ids = holders.entry((place, plain(value))).or_default();
+            if !ids.contains(&record.as_str()) {
+                ids.push(record);
+            }
+        }
+        let mut several: Vec<_> = holders.into_iter().filter(|((at, _), ids)| *at == place && ids.len() > 1).collect();
+        several.sort();
+        for ((_, mark), ids) in several {
+            // The record that the fleet knows, if there is one.
+            let record = ids.iter().find(|id| by_record.contains_key(**id)).unwrap_or(&ids[0]);
+            self.find(Kind::Duplicated, record, format!("has the mark {mark}, and so have {} others", ids.len() - 1));
+        }
+    }
+
+    /// Where no field can carry a mark: no record is there that nobody made.
+    fn strangers(&mut self, by_record: &BTreeMap<&str, Vec<&Settled>>, foreign: &[&ForeignNote]) {
+        if workload::mark_field(self.schema).is_some() || by_record.is_empty() {
+            return;
+        }
+        let made_by_others = foreign.iter().filter(|note| note.op == Operation::Create).count();
+        let strange: Vec<&String> = self
+            .rows
+            .keys()
+            .filter(|id| !self.before.contains_key(*id) && !by_record.contains_key(id.as_str()))
+            .collect();
+        for id in strange.into_iter().skip(made_by_others) {
+            self.find(Kind::Duplicated, id, "is in the backend, and nobody made it".to_owned());
+        }
+    }
+
+    /// Writes whose device was set back, or whose app died before it answered: they may have gone out or not.
+    fn loose(&self) -> Vec<&'a Line> {
+        let mut loose = Vec::new();
+        for (place, log) in self.known.logs.iter().enumerate() {
+            let set_back = log.iter().rposition(|entry| matches!(entry.what, What::Went(Fate::SetBack)));
+            for (n, entry) in log.iter().enumerate() {
+                let What::Wrote { line, saved } = &entry.what else { continue };
+                let is_loose = *saved == Saved::Unknown || set_back.is_some_and(|set_back| n < set_back);
+                if line.channel == self.schema.channel && is_loose && !self.is_settled(place + 1, line) {
+                    loose.push(line);
+                }
+            }
+        }
+        loose
+    }
+
+    /// Whether a write of this device came to a receipt, as itself or as a part of a mutation.
+    fn is_settled(&self, device: usize, line: &Line) -> bool {
+        self.known.settled.values().any(|one| {
+            let mutation = &one.mutation;
+            one.device == device
+                && mutation.channel == line.channel
+                && mutation.record.as_str() == line.record
+                && match line.op {
+                    Operation::Delete => mutation.op == Operation::Delete,
+                    _ => {
+                        line.new.iter().any(|(name, value)| mutation.new.get(name).is_some_and(|new| same(new, value)))
+                    }
+                }
+        })
+    }
+
+    /// What an app's database took comes to a receipt, unless a later write of the same app took its place.
+    fn unsent(&mut self) {
+        let mut found = Vec::new();
+        for (place, log) in self.known.logs.iter().enumerate() {
+            let set_back = log.iter().rposition(|entry| matches!(entry.what, What::Went(Fate::SetBack)));
+            let begin = set_back.map_or(0, |set_back| set_back + 1);
+            let mut last: BTreeMap<&str, &Line> = BTreeMap::new();
+            let mut made: BTreeSet<&str> = BTreeSet::new();
+            for entry in &log[begin..] {
+                let What::Wrote { line, saved } = &entry.what else { continue };
+                if line.channel != self.schema.channel {
+                    continue;
+                }
+                match saved {
+                    Saved::Yes => drop(last.insert(&line.record, line)),
+                    Saved::Unknown => drop(last.remove(line.record.as_str())),
+                    Saved::No => {}
+                }
+                if line.op == Operation::Create {
+                    made.insert(&line.record);
+                }
+            }
+            for (record, line) in last {
+                // A record that was made and removed before it was sent never was. And an update to the values that are
+                // there is none, which only a mark excludes.
+                let never_was = line.op == Operation::Delete && made.contains(record);
+                let is_marked = line.new.values().any(|value| self.known.stage.run.owns(value));
+                let counts = line.op != Operation::Update || is_marked;
+                if counts && !never_was && !self.is_settled(place + 1, line) {
+                    let what = crate::simulate::word(line.op);
+                    found.push((
+                        record.to_owned(),
+                        format!("has an {what} of device {} that never came to a receipt", place + 1),
+                    ));
+                }
+            }
+        }
+        for (record, text) in found {
+            self.find(Kind::Lost, &record, text);
+        }
+    }
+}
+
+/// Whether a row has the mark of one that somebody else made.
+fn is_born_there(foreign: &[&ForeignNote], values: &[Value], known: &Known<'_>) -> bool {
+    let marks = foreign.iter().filter(|note| note.op == Operation::Create).flat_map(|note| note.wrote.values());
+    let mut marks = marks.filter(|value| known.stage.run.owns(value));
+    marks.any(|mark| values.contains(mark))
+}
+
+/// Whether its differences were taken: all but what was refused, or met no record.
+fn counts(one: &Settled) -> bool {
+    match one.receipt.outcome {
+        Outcome::Applied | Outcome::Merged => true,
+        Outcome::Conflict => one.receipt.code.is_none(),
+        Outcome::Rejected => false,
+    }
+}
+
+/// What it did to a field that it names; `None` for nothing.
+fn did<'s>(one: &'s Settled, field: &Field) -> Option<Did<'s>> {
+    let value = one.mutation.new.get(&field.name)?;
+    let plain = matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject);
+    match (one.receipt.outcome, one.receipt.code.as_deref()) {
+        (Outcome::Applied, _) => Some(Did::Set(value)),
+        (Outcome::Merged, _) if plain => Some(Did::Set(value)),
+        (Outcome::Conflict, None) if field.conflict == Policy::ClientWins => Some(Did::Set(value)),
+        (Outcome::Merged, _) | (Outcome::Conflict, None | Some("unknown")) => Some(Did::Maybe(value)),
+        (Outcome::Conflict | Outcome::Rejected, _) => None,
+    }
+}
+
+/// Whether two JSON forms are one value: numbers may be spelled differently.
+pub(super) fn same(one: &Value, other: &Value) -> bool {
+    one == other || matches!((number(one), number(other)), (Some(one), Some(other)) if one == other)
+}
+
+/// The number that a JSON form is; NULL counts as none.
+fn number(value: &Value) -> Option<BigDecimal> {
+    match value {
+        Value::Number(number) => number.to_string().parse().ok(),
+        Value::String(text) if !text.is_empty() && text.len() <= 80 => text.parse().ok(),
+        Value::Null => Some(BigDecimal::default()),
+        _ => None,
+    }
+}
+
+/// Exactly, but for doubles, which are added in another order.
+fn close(one: &BigDecimal, other: &BigDecimal, field: &Field) -> bool {
+    match field.kind {
+        omctl_protocol::FieldType::Float => (one - other).abs() < BigDecimal::new(1.into(), 6),
+        _ => one == other,
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

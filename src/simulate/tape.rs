@@ -1,0 +1,217 @@
+//! The tape of a run: who took part, what was there, everything that happened with its time, and the verdict. One JSON
+//! line each, so that a run that broke off can still be played.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use omctl_protocol::ChannelName;
+use omctl_protocol::admin::AccountNew;
+use serde::{Deserialize, Serialize};
+
+use super::stage::Happening;
+use super::{Crew, SimulateError, io};
+
+/// The form of the lines.
+const SCHEMA: &str = "omctl.tape/1";
+
+/// The first line.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Head {
+    schema: String,
+    /// The scenario's name, where there was one.
+    pub scenario: Option<String>,
+    /// The seed of the run.
+    pub seed: u64,
+    /// What its marks begin with.
+    pub(super) run: u16,
+    /// How many devices were processes.
+    pub processes: usize,
+    /// Whether the fleet had a server of its own.
+    pub spawned: bool,
+    /// Who took part.
+    pub crews: Vec<Crew>,
+    /// Whose the devices were.
+    pub accounts: Vec<AccountNew>,
+    /// The records that were there, by channel: id and values. Where the same rows have other ids now, they are met by
+    /// their values.
+    pub(super) records: Vec<(ChannelName, Vec<Record>)>,
+}
+
+/// An id with its values.
+pub(super) type Record = (String, Vec<serde_json::Value>);
+
+/// One line of what happened.
+#[derive(Serialize, Deserialize)]
+struct Line {
+    at_ms: u64,
+    #[serde(flatten)]
+    what: Happening,
+}
+
+/// A tape that is being written.
+#[derive(Debug)]
+pub(super) struct Tape {
+    file: Mutex<BufWriter<File>>,
+}
+
+impl Tape {
+    pub(super) fn begin(path: &Path, head: &Head) -> Result<Self, SimulateError> {
+        let failed = |error: &dyn std::fmt::Display| io("write its tape", error);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+        }
+        let mut file = BufWriter::new(File::create(path).map_err(|error| failed(&error))?);
+        let line = serde_json::to_string(head).map_err(|error| failed(&error))?;
+        writeln!(file, "{line}").map_err(|error| failed(&error))?;
+        Ok(Self { file: Mutex::new(file) })
+    }
+
+    pub(super) fn note(&self, at: Duration, what: &Happening) {
+        let line = Line { at_ms: at.as_millis() as u64, what: what.clone() };
+        let line = serde_json::to_string(&line).expect("what happens always has a JSON form");
+        let mut file = self.file.lock().expect("nobody panics while writing a line");
+        if let Err(error) = writeln!(file, "{line}") {
+            tracing::error!(%error, "the tape is incomplete");
+        }
+    }
+
+    pub(super) fn end(&self) {
+        if let Err(error) = self.file.lock().expect("nobody panics while writing a line").flush() {
+            tracing::error!(%error, "the tape is incomplete");
+        }
+    }
+}
+
+impl Head {
+    pub(super) fn new(
+        scenario: Option<String>,
+        (seed, run): (u64, u16),
+        (processes, spawned): (usize, bool),
+        crews: Vec<Crew>,
+        accounts: Vec<AccountNew>,
+        records: Vec<(ChannelName, Vec<Record>)>,
+    ) -> Self {
+        Self { schema: SCHEMA.to_owned(), scenario, seed, run, processes, spawned, crews, accounts, records }
+    }
+}
+
+/// A tape that was read.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// Its first line.
+    pub head: Head,
+    /// What happened, with the time since the start.
+    pub(super) happenings: Vec<(Duration, Happening)>,
+}
+
+impl Recording {
+    /// Reads a tape.
+    ///
+    /// # Errors
+    /// [`SimulateError::Tape`], with the line.
+    pub fn read(path: &Path) -> Result<Self, SimulateError> {
+        let bad = |line: usize, message: String| SimulateError::Tape { path: path.to_owned(), line, message };
+        let file = File::open(path).map_err(|error| bad(0, error.to_string()))?;
+        let mut lines = BufReader::new(file).lines().enumerate();
+        let (_, first) = lines.next().ok_or_else(|| bad(1, "it is empty".to_owned()))?;
+        let first = first.map_err(|error| bad(1, error.to_string()))?;
+        let head: Head = serde_json::from_str(&first).map_err(|error| bad(1, format!("it is no tape: {error}")))?;
+        if head.schema != SCHEMA {
+            return Err(bad(1, format!("it is of the form `{}`, and this omctl knows {SCHEMA}", head.schema)));
+        }
+        let mut happenings = Vec::new();
+        for (n, line) in lines {
+            let line = line.map_err(|error| bad(n + 1, error.to_string()))?;
+            let Line { at_ms, what } =
+                serde_json::from_str(&line).map_err(|error| bad(n + 1, format!("no happening: {error}")))?;
+            happenings.push((Duration::from_millis(at_ms), what));
+        }
+        Ok(Self { head, happenings })
+    }
+
+    /// Whether the server was killed in it.
+    pub fn restarts(&self) -> bool {
+        self.happenings.iter().any(|(_, what)| *what == Happening::Restart)
+    }
+
+    /// The channels that somebody wrote.
+    pub fn written(&self) -> BTreeSet<ChannelName> {
+        let mut written = BTreeSet::new();
+        for (_, what) in &self.happenings {
+            match what {
+                Happening::Write { planned, .. } => {
+                    written.extend(planned.lines.iter().map(|line| line.channel.clone()));
+                }
+                Happening::Foreign { channel, .. } => drop(written.insert(channel.clone())),
+                _ => {}
+            }
+        }
+        written
+    }
+
+    /// The same with the ids that the same rows have now. Rows are met by their values, references by the rows they name;
+    /// what has no partner keeps its id.
+    pub(super) fn meet(&mut self, now: &[(ChannelName, Vec<Record>)]) {
+        let mut aliases: HashMap<String, String> = HashMap::new();
+        // Rows that refer to others have equal values only once those are met: two rounds are enough for most, and what
+        // is left keeps its id.
+        for _ in 0..3 {
+            for (channel, then) in &self.head.records {
+                let Some((_, now)) = now.iter().find(|(name, _)| name == channel) else { continue };
+                let mut by_values: HashMap<String, Vec<&str>> = HashMap::new();
+                for (id, values) in now {
+                    by_values.entry(serde_json::json!(values).to_string()).or_default().push(id);
+                }
+                for (id, values) in then {
+                    let translated = translate(&serde_json::json!(values).to_string(), &aliases);
+                    if let Some([only]) = by_values.get(&translated).map(Vec::as_slice)
+                        && *only != id
+                    {
+                        aliases.insert(id.clone(), (*only).to_owned());
+                    }
+                }
+            }
+        }
+        if aliases.is_empty() {
+            return;
+        }
+        for (_, happening) in &mut self.happenings {
+            let text = serde_json::to_string(happening).expect("what happens always has a JSON form");
+            if let Ok(other) = serde_json::from_str(&translate(&text, &aliases)) {
+                *happening = other;
+            }
+        }
+    }
+}
+
+/// The text with every JSON string that is such an id replaced.
+fn translate(text: &str, aliases: &HashMap<String, String>) -> String {
+    match aliases.is_empty() {
+        true => text.to_owned(),
+        false => match serde_json::from_str::<serde_json::Value>(text) {
+            Ok(mut value) => {
+                replace(&mut value, aliases);
+                value.to_string()
+            }
+            Err(_) => text.to_owned(),
+        },
+    }
+}
+
+fn replace(value: &mut serde_json::Value, aliases: &HashMap<String, String>) {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            if let Some(other) = aliases.get(text) {
+                text.clone_from(other);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, aliases)),
+        Value::Object(map) => map.values_mut().for_each(|item| replace(item, aliases)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
