@@ -10,6 +10,8 @@
 //! | 5 | [`http`] |
 //! | 6 | [`server`] |
 //! | 7 | [`simulate`], [`cli`] |
+//!
+//! `planted`, on floor 0, is only there with the feature of its name, which nothing that ships has.
 
 pub mod admin;
 pub mod backend;
@@ -22,6 +24,8 @@ pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod live;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod push;
 pub mod rule;
 pub mod scaffold;

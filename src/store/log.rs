@@ -542,6 +542,8 @@ fn settle(
     let mut receipts = Vec::with_capacity(settled.receipts.len());
     for pending in &settled.receipts {
         let given = pending.journal.and_then(|place| positions.get(place)).copied().filter(|p| p.0 > 0);
+        #[cfg(feature = "planted")]
+        let given = position_of_nothing(state, connection, pending)?.or(given);
         receipts.push(Receipt { position: given.or(pending.receipt.position), ..pending.receipt.clone() });
     }
     if !receipts.is_empty() {
@@ -584,6 +586,22 @@ fn settle(
     }
     state.publish_receipts(settled.device, settled.incarnation, receipts);
     Ok(())
+}
+
+/// The planted bug `unapplied`: the position at which a mutation without effect claims to have one. Noted, because no row
+/// stands there: a device that has seen it is not ahead of us.
+#[cfg(feature = "planted")]
+fn position_of_nothing(
+    state: &mut WriterState,
+    connection: &Connection,
+    pending: &PendingReceipt,
+) -> Result<Option<Position>, StoreError> {
+    if !crate::planted::is_chosen(crate::planted::Plant::Unapplied, pending.settled_as) {
+        return Ok(None);
+    }
+    let position = state.next_position();
+    super::prune::note(connection, "position", position.0)?;
+    Ok(Some(position))
 }
 
 fn write_verdict(state: &WriterState, connection: &Connection, verdict: &Verdict) -> Result<(), StoreError> {

@@ -84,7 +84,7 @@ pub(super) fn note_position(connection: &Connection) -> Result<(), StoreError> {
     note(connection, "position", super::catch_up::newest(connection)?.0)
 }
 
-fn note(connection: &Connection, name: &str, value: u64) -> Result<(), StoreError> {
+pub(super) fn note(connection: &Connection, name: &str, value: u64) -> Result<(), StoreError> {
     const NOTE: &str = "INSERT INTO meta (name, value) VALUES (:name, :value)
         ON CONFLICT (name) DO UPDATE SET value = max(value, :value)";
     connection.execute(NOTE, named_params! { ":name": name, ":value": value }).map(drop).map_err(sqlite_error)

@@ -15,6 +15,8 @@ use super::settle::{Item, Untraced};
 use super::sight::Sight;
 use crate::backend::{Collection, Effect, Key, Write};
 use crate::live::{Home, Live, LiveChannel};
+#[cfg(feature = "planted")]
+use crate::planted::{self, Plant};
 use crate::store::{Aside, ChannelNo, Head, IncarnationNo, Journal, JournalChange};
 
 /// A mutation that may be written.
@@ -80,6 +82,8 @@ impl Sync {
                 }
                 Plan::Update { set, expect, verdict } => {
                     let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
+                    #[cfg(feature = "planted")]
+                    let set = gain_twice(channel, wanted.item, before, set);
                     let mut after = before.clone();
                     let mut spelled_set = Vec::with_capacity(set.len());
                     for (place, value) in set {
@@ -188,6 +192,23 @@ fn own_fields(wanted: &Wanted<'_>, head: Option<&Head>, current: Option<&Record>
         .collect()
 }
 
+/// The planted bug `twice`, where a field has the policy `sum`.
+#[cfg(feature = "planted")]
+pub(super) fn gain_twice(
+    channel: &LiveChannel,
+    item: &Item,
+    before: &[Value],
+    set: Vec<(usize, Value)>,
+) -> Vec<(usize, Value)> {
+    match super::plan::gained_twice(&channel.schema, before, &set) {
+        Some(twice) if planted::is_due(Plant::Twice, item.settled_as) => {
+            planted::tell(Plant::Twice, channel.name(), &item.mutation.record, Some(item.settled_as));
+            twice
+        }
+        _ => set,
+    }
+}
+
 /// Whether a write that was tried before, and cannot be deduplicated, may have been done then: where the record is not
 /// as the device saw it. Only then it is not repeated.
 fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
@@ -238,6 +259,11 @@ pub(super) fn change_of(
 ) -> JournalChange {
     let Some(record) = record else { return JournalChange::Gone };
     let journaled = head.and_then(|head| codec::values_of(channel, head).ok().flatten());
+    #[cfg(feature = "planted")]
+    if journaled.as_ref().is_some_and(|journaled| *journaled != record.values) {
+        // From now on nothing of it is journaled: `Sync::commit` leaves it out.
+        let _due = planted::is_due(Plant::Unlogged, planted::name_of(channel.name(), &record.id));
+    }
     let mut aside = match (&journaled, head) {
         (Some(_), Some(head)) => head.aside.clone(),
         _ => Aside::default(),

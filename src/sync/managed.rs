@@ -260,6 +260,8 @@ fn apply(
         Plan::Insert(values) => (Answer::applied(), Some(values)),
         Plan::Update { set, verdict, .. } => {
             let mut values = record.values.clone().unwrap_or_default();
+            #[cfg(feature = "planted")]
+            let set = super::judge::gain_twice(channel, item, &values, set);
             for (place, value) in set {
                 values[place] = value;
             }
@@ -267,6 +269,8 @@ fn apply(
         }
         Plan::Delete { .. } => (Answer::applied(), None),
     };
+    #[cfg(feature = "planted")]
+    let after = withhold(channel, item, &answer, &record.values, after);
     if let Some(values) = &after {
         if let Err(rejection) = check_after(channel, sight, (id.as_str(), values)) {
             return (Answer::rejected(&rejection), None);
@@ -303,6 +307,24 @@ fn apply(
     };
     record.journal = Some(place);
     (answer, Some(place))
+}
+
+/// The planted bug `unapplied`: the record stays what it was.
+#[cfg(feature = "planted")]
+fn withhold(
+    channel: &LiveChannel,
+    item: &Item,
+    answer: &Answer,
+    before: &Option<Vec<Value>>,
+    after: Option<Vec<Value>>,
+) -> Option<Vec<Value>> {
+    use crate::planted::{self, Plant};
+    let would_be = answer.outcome == omctl_protocol::Outcome::Applied && after.is_some() && after != *before;
+    if !(would_be && planted::is_due(Plant::Unapplied, item.settled_as)) {
+        return after;
+    }
+    planted::tell(Plant::Unapplied, channel.name(), &item.mutation.record, Some(item.settled_as));
+    before.clone()
 }
 
 /// Adds a receipt to the batch, among those of its incarnation.

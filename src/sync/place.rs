@@ -75,6 +75,8 @@ fn place(live: &Live, channel: &LiveChannel, id: &RecordId, values: &[Value], fo
         tracing::warn!(channel = %channel.name(), "a record of `{}` is in too many scopes; some are left out", channel.name());
         scopes.truncate(limits::SCOPES_PER_RECORD_MAX);
     }
+    #[cfg(feature = "planted")]
+    scopes.extend(crate::planted::leak(channel.name(), id, &scopes));
     let mut links = Vec::new();
     for (name, to) in &channel.parents {
         if let Some(Value::Text(parent)) = field(channel, values, name) {
@@ -175,11 +177,26 @@ fn rebase(batch: Batch, before: &Live, now: &Live) -> Batch {
     batch
 }
 
+/// The planted bug `unlogged`: the log keeps what it has of one record.
+#[cfg(feature = "planted")]
+fn leave_out(live: &Live, batch: &mut Batch) {
+    use crate::planted::{self, Plant};
+    for entry in &mut batch.journal {
+        let Some(channel) = live.channel_numbered(entry.channel.0) else { continue };
+        if planted::is_chosen(Plant::Unlogged, planted::name_of(channel.name(), &entry.id)) {
+            planted::tell(Plant::Unlogged, channel.name(), &entry.id, None);
+            entry.change = JournalChange::Moved;
+        }
+    }
+}
+
 impl Sync {
     /// Commits a batch with what places its records. Where definitions changed since it was made, its records are placed
     /// by the new ones. Returns the entries (by their place) that stand on a read which is too old: nothing was done then.
     pub(super) async fn commit(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
         let (mut live, mut batch) = (live.clone(), batch);
+        #[cfg(feature = "planted")]
+        leave_out(&live, &mut batch);
         loop {
             let placer: Arc<dyn Placer> = Arc::new(Placing(live.clone()));
             match self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await? {

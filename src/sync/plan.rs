@@ -281,6 +281,22 @@ fn sum(field: &Field, old: &Value, now: &Value, new: &Value) -> Result<Value, Re
     }
 }
 
+/// The same changes, with what the first field of the policy `sum` gains added once more; `None` where there is none.
+#[cfg(feature = "planted")]
+pub(super) fn gained_twice(
+    schema: &ChannelSchema,
+    before: &[Value],
+    set: &[(usize, Value)],
+) -> Option<Vec<(usize, Value)>> {
+    let at = set.iter().position(|(place, _)| schema.fields[*place].conflict == Policy::Sum)?;
+    let (place, once) = &set[at];
+    let field = &schema.fields[*place];
+    let twice = sum(field, &before[*place], once, once).ok().filter(|twice| check(field, twice).is_ok())?;
+    let mut set = set.to_vec();
+    set[at].1 = twice;
+    Some(set)
+}
+
 fn decimal(value: &Value) -> BigDecimal {
     value.as_text().and_then(|text| BigDecimal::from_str(text).ok()).unwrap_or_default()
 }

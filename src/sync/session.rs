@@ -288,6 +288,8 @@ impl Session {
         is_named: bool,
         step: &mut Step,
     ) -> Result<(), SyncError> {
+        #[cfg(feature = "planted")]
+        crate::planted::note_granted(&self.who.email, granted.scopes.iter().map(|(key, _)| key.clone()));
         let is_granted = |key: &ScopeKey| granted.scopes.iter().any(|(granted, _)| granted == key);
         let (closed, lost): (Vec<_>, Vec<_>) =
             held.iter().filter(|(key, _)| !is_granted(key)).partition(|(key, _)| granted.is_closed(key));

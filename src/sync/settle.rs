@@ -307,6 +307,8 @@ impl Sync {
             let judged = self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), untraced);
             match judged {
                 Ok(Judgement::Write { write, answer }) => {
+                    #[cfg(feature = "planted")]
+                    let write = withhold(&wanted, &answer, write);
                     let places = write.1.effect.places();
                     writes.push(write);
                     written.push((wanted, head, answer, places));
@@ -591,6 +593,25 @@ pub(super) fn digest_of(who: &Principal, mutation: &Mutation) -> [u8; 16] {
     let mut half = [0; 16];
     half.copy_from_slice(&hasher.finalize()[..16]);
     half
+}
+
+/// The planted bug `unapplied`: everything is done as if the write had its effect.
+#[cfg(feature = "planted")]
+fn withhold(wanted: &Wanted<'_>, answer: &Answer, mut write: (Arc<Collection>, Write)) -> (Arc<Collection>, Write) {
+    use crate::backend::Effect;
+    use crate::planted::{self, Plant};
+    let key = match &write.1.effect {
+        Effect::Update { key, .. } => Some(key.clone()),
+        Effect::Insert { .. } => None,
+        Effect::Delete { .. } | Effect::Nothing { .. } => return write,
+    };
+    let is_applied = answer.outcome == omctl_protocol::Outcome::Applied;
+    let (record, mutation) = (&wanted.item.mutation.record, wanted.item.settled_as);
+    if is_applied && planted::is_due(Plant::Unapplied, mutation) {
+        planted::tell(Plant::Unapplied, wanted.channel.name(), record, Some(mutation));
+        write.1.effect = Effect::Nothing { key };
+    }
+    write
 }
 
 /// The records that a mutation's new values name.

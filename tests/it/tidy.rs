@@ -9,7 +9,7 @@ use std::fs;
 use crate::source::{self, Source};
 
 /// Rooms that every room may import, and that import nothing.
-const GROUND: [&str; 4] = ["clock", "telemetry", "tasks", "limits"];
+const GROUND: [&str; 5] = ["clock", "telemetry", "tasks", "limits", "planted"];
 
 /// Every room with its floor and the rooms that it may import, besides [`GROUND`] and the protocol crate.
 const ROOMS: &[(&str, u8, &[&str])] = &[
@@ -17,6 +17,7 @@ const ROOMS: &[(&str, u8, &[&str])] = &[
     ("telemetry", 0, &[]),
     ("tasks", 0, &[]),
     ("limits", 0, &[]),
+    ("planted", 0, &[]),
     ("catalog", 0, &[]),
     ("rule", 0, &[]),
     ("script", 0, &[]),

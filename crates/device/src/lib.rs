@@ -16,6 +16,8 @@ pub mod entropy;
 mod http;
 #[cfg(feature = "http")]
 pub mod mobster;
+#[cfg(feature = "planted")]
+mod planted;
 pub mod store;
 #[cfg(feature = "http")]
 pub mod tls;

@@ -10,6 +10,8 @@
 mod fault;
 mod install;
 pub(super) mod plan;
+#[cfg(feature = "planted")]
+mod planted;
 pub(super) mod read;
 mod session;
 #[cfg(test)]

@@ -125,12 +125,18 @@ fn batch(
             if savepoints == Savepoints::Each {
                 savepoint.execute([])?;
             }
+            #[cfg(feature = "planted")]
+            let doomed = super::planted::doomed(&transaction, &plan, collection, &write.effect);
             let mut one = One { connection: &transaction, warm: &mut warm, state, plan: &plan, collection };
             let answer = match one.effect(&write.effect) {
                 Ok(answer) => answer,
                 Err(Stop::Answer(answer)) => answer,
                 Err(Stop::Fault(fault)) => return Err(fault),
             };
+            #[cfg(feature = "planted")]
+            if matches!(answer, Written::Done { .. }) {
+                super::planted::after(collection, write, doomed, || one.effect(&write.effect).is_ok());
+            }
             if transaction.is_autocommit() {
                 return Ok(Batch::Broken(answer));
             }

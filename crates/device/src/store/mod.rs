@@ -284,6 +284,10 @@ impl Store {
         if durability == Durability::Full {
             self.conn.pragma_update(None, "synchronous", "NORMAL")?;
         }
+        #[cfg(feature = "planted")]
+        if result.is_ok() {
+            crate::planted::linger();
+        }
         result
     }
 

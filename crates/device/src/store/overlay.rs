@@ -77,6 +77,10 @@ fn unwritten(channel: &Channel, create: &Mutation) -> Vec<Value> {
 
 /// Lays one mutation over a row.
 fn overlay(channel: &Channel, state: Option<Vec<Value>>, mutation: &Mutation) -> Option<Vec<Value>> {
+    #[cfg(feature = "planted")]
+    if crate::planted::is_hidden(mutation.id) {
+        return state;
+    }
     let mut values = match (mutation.op, state) {
         (Operation::Delete, _) => return None,
         // The server's side of the record is gone: the receipt decides, not we.

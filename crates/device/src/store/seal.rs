@@ -118,7 +118,16 @@ fn seal_some(conn: &Connection, channels: &Channels, now_ms: i64, sealed: &mut S
         let key = (item.channel.clone(), item.record.clone());
         let channel = &channels[&item.channel];
         match write_item(conn, channel, &item, refused.contains(&key), now_ms)? {
-            Written::Sealed => sealed.count += 1,
+            Written::Sealed => {
+                sealed.count += 1;
+                #[cfg(feature = "planted")]
+                if item.before.is_some()
+                    && item.after.is_some()
+                    && crate::planted::is_due(item.id, &item.channel, &item.record)
+                {
+                    sealed.reverted.insert(item.channel);
+                }
+            }
             Written::Nothing => {}
             Written::Refused => {
                 if item.before.is_none() {
