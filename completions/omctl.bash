@@ -64,6 +64,9 @@ _omctl() {
             omctl,template)
                 cmd="omctl__subcmd__template"
                 ;;
+            omctl,test)
+                cmd="omctl__subcmd__test"
+                ;;
             omctl,version)
                 cmd="omctl__subcmd__version"
                 ;;
@@ -151,6 +154,9 @@ _omctl() {
             omctl__subcmd__device,list)
                 cmd="omctl__subcmd__device__subcmd__list"
                 ;;
+            omctl__subcmd__device,replay)
+                cmd="omctl__subcmd__device__subcmd__replay"
+                ;;
             omctl__subcmd__device,revoke)
                 cmd="omctl__subcmd__device__subcmd__revoke"
                 ;;
@@ -191,7 +197,7 @@ _omctl() {
 
     case "${cmd}" in
         omctl)
-            opts="-C -q -h -V --json --project --yes --quiet --help --version new check serve account channel device sync logs db backup config doctor explain template completions man version"
+            opts="-C -q -h -V --json --project --yes --quiet --help --version new check serve account channel device sync logs db backup config doctor test explain template completions man version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1299,7 +1305,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device)
-            opts="-C -q -h --json --project --yes --quiet --help simulate list show activate revoke"
+            opts="-C -q -h --json --project --yes --quiet --help simulate replay list show activate revoke"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1404,6 +1410,56 @@ _omctl() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        omctl__subcmd__device__subcmd__replay)
+            opts="-C -q -h --spawn --processes --keep --capture --record --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --capture)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --server)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --data-dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         omctl__subcmd__device__subcmd__revoke)
             opts="-C -q -h --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
@@ -1473,7 +1529,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__simulate)
-            opts="-C -q -h --spawn --devices --account --duration --offline --network --rate --seed --keep --capture --allow-writes --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --spawn --devices --account --duration --offline --network --rate --seed --processes --keep --capture --record --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1507,11 +1563,19 @@ _omctl() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --keep)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --capture)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --record)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1799,7 +1863,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__serve)
-            opts="-C -q -h --addr --data-dir --env --no-watch --lan --log --json --project --yes --quiet --help"
+            opts="-C -q -h --addr --data-dir --env --no-watch --backend-file --lan --log --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1814,6 +1878,10 @@ _omctl() {
                     return 0
                     ;;
                 --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --backend-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -2051,6 +2119,48 @@ _omctl() {
                 return 0
             fi
             case "${prev}" in
+                --project)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -C)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        omctl__subcmd__test)
+            opts="-C -q -h --junit --seed --processes --fresh --keep --env --json --project --yes --quiet --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --junit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --seed)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --processes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --keep)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --env)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --project)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

@@ -42,6 +42,7 @@ complete -c omctl -n "__fish_omctl_needs_command" -f -a "db" -d 'Save, restore, 
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "backup" -d 'Save the store in a file of your choice and examine it; a server may be running'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "config" -d 'Look at the settings that are in force'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "doctor" -d 'Look at the project and this machine for what would keep a server from working'
+complete -c omctl -n "__fish_omctl_needs_command" -f -a "test" -d 'Run the project\'s scenarios against fresh copies of its state, and prove what they expect'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "explain" -d 'Explain a code that a command, a receipt or the server gave'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "template" -d 'Change what `omctl new` writes'
 complete -c omctl -n "__fish_omctl_needs_command" -f -a "completions" -d 'Print a script that completes commands in your shell'
@@ -103,6 +104,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand check" -s h -l help -d 'Prin
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l addr -d 'Where to listen' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l data-dir -d 'Where to keep accounts, devices and the state log' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand serve" -l backend-file -d 'Use this file in place of a SQLite backend\'s own, for example a copy' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l log -d 'What to log, as `warn,omctl=debug`' -r
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand serve" -l no-watch -d 'Do not make changes of the project\'s files live'
@@ -326,16 +328,17 @@ complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_sub
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand channel; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -l json -d 'Print JSON for scripts; implies no questions'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -l yes -d 'Answer every question with yes'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s q -l quiet -d 'Print results, warnings and errors only'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -s h -l help -d 'Print help'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "simulate" -d 'Run a fleet of real device clients against the running server and prove that they converge'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "list" -d 'List devices, the latest seen first'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "show" -d 'Show one device: its account, its outbox as the server knows it, what waits'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "activate" -d 'Make a file on this machine a device of an account, and sync it'
-complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate list show activate revoke" -f -a "revoke" -d 'Take a device out of service for good; a connected one is out within 5 seconds'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "simulate" -d 'Run a fleet of real device clients against the running server and prove that they converge'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "replay" -d 'Play the tape of a fleet again: the same writes and faults at the same times, then the same verdict'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "list" -d 'List devices, the latest seen first'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "show" -d 'Show one device: its account, its outbox as the server knows it, what waits'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "activate" -d 'Make a file on this machine a device of an account, and sync it'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and not __fish_seen_subcommand_from simulate replay list show activate revoke" -f -a "revoke" -d 'Take a device out of service for good; a connected one is out within 5 seconds'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l devices -d 'How many devices' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l account -d 'Whose devices they are, in turn; without it all enabled accounts' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l duration -d 'For how long they write' -r
@@ -350,18 +353,36 @@ captive-portal\t''
 airplane\t''"
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l rate -d 'Writes per second and device; 0: they only watch' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l seed -d 'Repeats the same choices' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l processes -d 'Make so many of the devices processes of their own: then they are really killed' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l keep -d 'Keep the devices\' files in this folder' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l capture -d 'Keep everything that the server sends to each device, byte for byte, in this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l record -d 'Write everything that happens to this file, for `omctl device replay`' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l spawn -d 'Start a server for the fleet, on an empty store of its own, and end it afterwards'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l allow-writes -d 'Write to backends that are not the server\'s own'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l cleanup -d 'Afterwards remove what the fleet made, and put back what it changed'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l processes -d 'Make so many of the devices processes of their own: then they are really killed' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l keep -d 'Keep the devices\' files in this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l capture -d 'Keep everything that the server sends to each device, byte for byte, in this folder' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l record -d 'Write everything that happens to this file, for `omctl device replay`' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l data-dir -d 'The data directory of the server on this machine' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l env -d 'Whose overlay of `env:` names the data directory' -r
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l spawn -d 'Start a server for the fleet, on an empty store of its own, and end it afterwards'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l allow-writes -d 'Write to backends that are not the server\'s own'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l cleanup -d 'Afterwards remove what the fleet made, and put back what it changed'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l account -d 'Of this account only' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l server -d 'A server elsewhere, an https one with its `#pin=…`; its token is read from OMCTL_TOKEN' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from list" -l data-dir -d 'The data directory of the server on this machine' -r -F
@@ -537,6 +558,17 @@ complete -c omctl -n "__fish_omctl_using_subcommand doctor" -l json -d 'Print JS
 complete -c omctl -n "__fish_omctl_using_subcommand doctor" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand doctor" -s q -l quiet -d 'Print results, warnings and errors only'
 complete -c omctl -n "__fish_omctl_using_subcommand doctor" -s h -l help -d 'Print help'
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l junit -d 'Write the results in JUnit\'s XML to this file' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l seed -d 'Repeats the same choices' -r
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l processes -d 'Make so many of the devices processes of their own: then they are really killed' -r
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l keep -d 'Keep the tapes and the devices\' files in this folder, one folder for each scenario' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l env -d 'Whose overlay of `env:` to use' -r
+complete -c omctl -n "__fish_omctl_using_subcommand test" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l fresh -d 'Begin with an empty store in place of a copy of the project\'s'
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l json -d 'Print JSON for scripts; implies no questions'
+complete -c omctl -n "__fish_omctl_using_subcommand test" -l yes -d 'Answer every question with yes'
+complete -c omctl -n "__fish_omctl_using_subcommand test" -s q -l quiet -d 'Print results, warnings and errors only'
+complete -c omctl -n "__fish_omctl_using_subcommand test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand explain" -l yes -d 'Answer every question with yes'

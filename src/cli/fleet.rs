@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::fleet_view::Screen;
 use super::remote::block_on;
 use super::signals::Signals;
-use super::{Cli, CliError, Exit};
+use super::{Cli, CliError, Exit, obey};
 use crate::catalog::{self, Act, Catalog, Group, Phase, Scenario};
 use crate::client::Client;
 use crate::clock::Entropy;
@@ -26,7 +26,7 @@ pub(super) const DEVICES_MAX: usize = 10_000;
 pub(super) const PROCESSES_MAX: usize = 64;
 
 /// Flags of whatever runs a fleet.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct Common {
     /// Make so many of the devices processes of their own: then they are really killed
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -70,7 +70,7 @@ impl Common {
             expect: Vec::new(),
             seed: some_seed(),
             processes: self.processes,
-            command: [omctl.into_os_string(), "device".into(), "obey".into()].into(),
+            command: [omctl.into_os_string(), obey::WORD.into()].into(),
             spawned,
             keep: self.keep.clone(),
             capture: self.capture.clone(),

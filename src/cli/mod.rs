@@ -28,6 +28,7 @@ mod explain;
 mod fleet;
 mod fleet_view;
 mod holder;
+mod junit;
 mod keyboard;
 mod keys;
 mod lan;
@@ -36,6 +37,7 @@ mod man;
 mod new;
 mod new_channel;
 mod new_scenario;
+mod obey;
 mod password;
 mod reloads;
 mod remote;
@@ -47,6 +49,7 @@ mod spawn;
 mod sync;
 mod sync_inspect;
 mod template;
+mod test;
 mod ui;
 mod version;
 
@@ -110,6 +113,7 @@ enum Command {
     Backup(backup::Args),
     Config(config::Args),
     Doctor(doctor::Args),
+    Test(test::Args),
     Explain(explain::Args),
     Template(template::Args),
     Completions(completions::Args),
@@ -131,6 +135,7 @@ fn dispatch(cli: &Cli, command: Command) -> Result<Exit, CliError> {
         Command::Backup(args) => backup::run(cli, &args),
         Command::Config(args) => config::run(cli, args),
         Command::Doctor(args) => doctor::run(cli, &args),
+        Command::Test(args) => test::run(cli, &args),
         Command::Explain(args) => explain::run(cli, &args),
         Command::Template(args) => template::run(cli, &args),
         Command::Completions(args) => completions::run(cli, &args),
@@ -231,6 +236,10 @@ fn judge(
 /// Parses and runs one command line; the arguments include the program's name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
+    // No command of anybody's: how a fleet starts the processes of its devices.
+    if let Some(exit) = obey::asked(&args) {
+        return exit.into();
+    }
     let arguments = match Arguments::try_parse_from(&args) {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error, &args).into(),

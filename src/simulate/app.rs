@@ -128,7 +128,7 @@ pub(super) enum App {
     /// In this process.
     Here(Here),
     /// In a process of its own.
-    There(There),
+    There(Box<There>),
 }
 
 /// The client library, and how wrong its clock is.
@@ -181,7 +181,7 @@ impl App {
 
     /// Starts a child that opens the file. `command` is a program with its first arguments.
     pub(super) fn open_there(command: &[OsString], path: &Path, name: &str, tasks: &Tasks) -> Result<Self, AppError> {
-        Ok(Self::There(There::start(command, path, name, tasks)?))
+        Ok(Self::There(Box::new(There::start(command, path, name, tasks)?)))
     }
 
     pub(super) async fn ask(&self, ask: Ask) -> Result<Answer, AppError> {

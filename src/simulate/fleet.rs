@@ -16,6 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::app::{Answer, App, AppError, Ask};
 use super::log::{Entry, Fate, What};
 use super::network::{self, Gate, Network};
+use super::watch::Eye;
 use super::{Crew, Plan, Progress, SETTLE_WITHIN, SimulateError, io};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
@@ -56,6 +57,8 @@ pub(super) struct Device {
     pub(super) ahead_ms: AtomicI64,
     /// Writes that its own triggers refused.
     pub(super) refused_here: AtomicU64,
+    /// What it showed when it was looked at last.
+    pub(super) eye: Mutex<Eye>,
     /// What it shows at a glance.
     pub(super) gauges: Gauges,
 }
@@ -160,21 +163,26 @@ impl Device {
         self.close().await;
         let device = self.clone();
         let brought = Tasks::blocking(move || {
-            device.reader.lock().expect(UNPOISONED).take();
+            // Nobody looks meanwhile; and what it shows from then on was not seen before.
+            let mut eye = device.eye.lock().expect(UNPOISONED);
+            let mut reader = device.reader.lock().expect(UNPOISONED);
+            reader.take();
             let bring = || -> rusqlite::Result<()> {
                 let copy = Connection::open(device.backup_path())?;
                 let mut file = Connection::open(&device.path)?;
                 file.busy_timeout(Duration::from_secs(5))?;
                 rusqlite::backup::Backup::new(&copy, &mut file)?.run_to_completion(1_000, Duration::ZERO, None)
             };
-            bring()
+            let brought = bring();
+            *eye = Eye::default();
+            device.note(What::Went(Fate::SetBack));
+            brought
         });
         brought.await.map_err(|error| SimulateError::Device {
             device: self.number,
             what: "bring its backup back",
             message: error.to_string(),
         })?;
-        self.note(What::Went(Fate::SetBack));
         self.start_again().await
     }
 
@@ -326,6 +334,7 @@ pub(super) async fn activate(
             watched: Mutex::default(),
             ahead_ms: AtomicI64::new(0),
             refused_here: AtomicU64::new(0),
+            eye: Mutex::default(),
             gauges: Gauges::default(),
         });
         let app = device.open().await.map_err(device.failed("open its file"))?;

@@ -1,5 +1,6 @@
 //! Somebody who writes to a channel's backend past the server, as the company's other applications do.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::clock::Entropy;
 
 /// Writes at its rate until the phase ends. `records` are those that were there when the fleet began.
 pub(super) async fn write(
-    stage: &Stage,
+    stage: &Arc<Stage>,
     act: &ForeignAct,
     records: &[Record],
     entropy: Entropy,
@@ -64,7 +65,7 @@ pub(super) async fn write(
 
 /// Half of the time one that the devices just wrote, so that both meet; else one that was there from the start.
 fn some_record(
-    stage: &Stage,
+    stage: &Arc<Stage>,
     entropy: &Entropy,
     channel: &omctl_protocol::ChannelName,
     sample: Option<&Record>,

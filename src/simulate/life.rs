@@ -85,7 +85,7 @@ pub(super) fn word_of(link: Link) -> String {
 
 /// Gives every device the network and the clock of a phase, and takes the network from those that are offline in it.
 pub(super) async fn set_the_stage(
-    stage: &Stage,
+    stage: &Arc<Stage>,
     plan: &Plan,
     deeds: &[(String, Deed)],
     entropy: &Entropy,
@@ -190,7 +190,7 @@ fn faults(members: &[usize], stage: &Stage, deed: &Deed, entropy: &Entropy) -> V
     all
 }
 
-async fn befall(stage: &Stage, fault: Fault, lasts: Duration, started: Instant) -> Result<(), SimulateError> {
+async fn befall(stage: &Arc<Stage>, fault: Fault, lasts: Duration, started: Instant) -> Result<(), SimulateError> {
     for (part, happening) in fault {
         let at = started + lasts.mul_f64(part);
         tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
@@ -206,7 +206,7 @@ pub(super) fn schemas(stage: &Stage) -> Vec<ChannelSchema> {
 
 /// Writes at its rate, and goes offline once, at a moment of its own.
 async fn live(
-    stage: &Stage,
+    stage: &Arc<Stage>,
     author: &Arc<Author>,
     deed: &Deed,
     (started, ends): (Instant, Instant),

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use omctl_protocol::{ChannelName, Fields, Mutation, MutationId, Operation, Outcome, Receipt};
+use omctl_protocol::{ChannelName, Fields, Mutation, MutationId, Operation, Outcome, Receipt, Seq};
 
 /// Something that happened on one device.
 #[derive(Clone, Debug)]
@@ -75,6 +75,9 @@ pub(super) enum Saved {
     Unknown,
 }
 
+/// A mutation's id, and the digest of what it asks for.
+pub(super) type Identity = (MutationId, [u8; 16]);
+
 /// A mutation with its receipt.
 #[derive(Clone, Debug)]
 pub(super) struct Settled {
@@ -84,8 +87,14 @@ pub(super) struct Settled {
 }
 
 impl Settled {
-    pub(super) fn id(&self) -> MutationId {
-        self.mutation.id
+    /// What it is known by. A device that was set back may use an id again for something else.
+    pub(super) fn identity(&self) -> Identity {
+        (self.mutation.id, self.mutation.payload_digest())
+    }
+
+    /// Whether its own device refused it: it was never sent.
+    pub(super) fn is_refused_here(&self) -> bool {
+        self.receipt.seq == Seq(0)
     }
 
     /// Whether it took effect, in whole or in part: what its receipt says by itself.

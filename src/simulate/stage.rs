@@ -16,7 +16,7 @@ use super::log::{ForeignNote, Saved, What};
 use super::network;
 use super::tape::Tape;
 use super::workload::{Planned, Run, Unfit};
-use super::{Server, SimulateError};
+use super::{Server, SimulateError, watch};
 use crate::catalog::Link;
 use crate::client::ClientError;
 use crate::tasks::Tasks;
@@ -138,7 +138,7 @@ impl Stage {
     }
 
     /// Lets it happen.
-    pub(super) async fn perform(&self, happening: Happening) -> Result<(), SimulateError> {
+    pub(super) async fn perform(self: &Arc<Self>, happening: Happening) -> Result<(), SimulateError> {
         if let Some(tape) = &self.tape {
             tape.note(self.started.elapsed(), &happening);
         }
@@ -204,7 +204,7 @@ impl Stage {
         }
     }
 
-    async fn write(&self, device: &Arc<Device>, planned: Planned) -> Result<(), SimulateError> {
+    async fn write(self: &Arc<Self>, device: &Arc<Device>, planned: Planned) -> Result<(), SimulateError> {
         // Nobody writes in an app that does not run.
         let Ok(app) = device.app() else { return Ok(()) };
         for line in &planned.lines {
@@ -229,6 +229,7 @@ impl Stage {
                 device.note(What::Wrote { line, saved });
             }
         }
+        watch::look(self, device).await;
         Ok(())
     }
 

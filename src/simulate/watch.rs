@@ -28,26 +28,28 @@ const NEWEST: u32 = 6;
 /// Watches a device until the fleet ends.
 pub(super) async fn watch(stage: Arc<Stage>, device: Arc<Device>) {
     let pause = LOOK_EVERY.max(Duration::from_secs(stage.devices.len() as u64) / LOOKS_PER_SECOND);
-    let mut eye = Eye::default();
     loop {
-        let (looking, stage) = (device.clone(), stage.clone());
-        let (back, looked) = Tasks::blocking(move || {
-            let looked = eye.look(&stage, &looking);
-            (eye, looked)
-        })
-        .await;
-        eye = back;
-        if let Err(error) = looked {
-            // Its file is being brought back, or the disk is full: the end of the run will tell.
-            tracing::debug!(%error, device = device.number, "not looked at");
-        }
+        look(&stage, &device).await;
         tokio::time::sleep(pause).await;
+    }
+}
+
+/// Looks once: also at the very moment when an app has its answer, which it must see in what it reads next.
+pub(super) async fn look(stage: &Arc<Stage>, device: &Arc<Device>) {
+    let (looking, stage) = (device.clone(), stage.clone());
+    let looked = Tasks::blocking(move || {
+        let mut eye = looking.eye.lock().expect("nobody panics while looking");
+        eye.look(&stage, &looking)
+    });
+    if let Err(error) = looked.await {
+        // Its file is being brought back, or the disk is full: the end of the run will tell.
+        tracing::debug!(%error, device = device.number, "not looked at");
     }
 }
 
 /// What one device showed so far.
 #[derive(Default)]
-struct Eye {
+pub(super) struct Eye {
     settled: HashSet<String>,
     settled_count: u64,
     seen: HashMap<(ChannelName, String), Option<Vec<serde_json::Value>>>,
@@ -60,7 +62,10 @@ impl Eye {
         let news = device.read(|connection| {
             let transaction = connection.transaction()?;
             let count: u64 = transaction
-                .prepare_cached("SELECT (SELECT count(*) FROM om_settled), (SELECT count(*) FROM om_outbox)")?
+                .prepare_cached(
+                    "SELECT (SELECT count(*) FROM om_settled) + (SELECT count(*) FROM om_rejected WHERE seq IS NULL),
+                            (SELECT count(*) FROM om_outbox)",
+                )?
                 .query_row([], |row| {
                     device.gauges.queued.store(row.get::<_, u64>(1)?, Ordering::Relaxed);
                     row.get(0)
@@ -108,6 +113,10 @@ impl Eye {
 
 fn count(stage: &Stage, device: &Device, one: &Settled) {
     let gauges = &device.gauges;
+    if one.is_refused_here() {
+        device.refused_here.fetch_add(1, Ordering::Relaxed);
+        return;
+    }
     gauges.settled.fetch_add(1, Ordering::Relaxed);
     match one.receipt.outcome {
         Outcome::Applied | Outcome::Merged => {}
@@ -135,7 +144,12 @@ pub(super) fn read_settled(
     connection: &Connection,
     wanted: impl Fn(&str) -> bool,
 ) -> rusqlite::Result<Vec<(String, String, String)>> {
-    let mut statement = connection.prepare_cached("SELECT mutation, payload, receipt FROM om_settled")?;
+    // What a device refused itself has no number and no receipt: one is written for it here.
+    let mut statement = connection.prepare_cached(
+        "SELECT mutation, payload, receipt FROM om_settled UNION ALL
+         SELECT mutation, payload, json_object('seq', 0, 'id', mutation, 'outcome', 'rejected', 'code', code)
+         FROM om_rejected WHERE seq IS NULL",
+    )?;
     let mut rows = statement.query([])?;
     let mut all = Vec::new();
     while let Some(row) = rows.next()? {

@@ -104,6 +104,9 @@ impl Run {
 /// Transactions change so many records, at most.
 const TRANSACTION_RECORDS: u64 = 3;
 
+/// So many records are looked at for one that nothing points to.
+const DELETE_TRIES: u32 = 12;
+
 impl Writer {
     pub(super) fn new(entropy: Entropy, device: usize, run: Run, unfit: Unfit) -> Self {
         Self {
@@ -311,7 +314,18 @@ impl Writer {
 
     /// Deletes a record that nothing points to, as far as this device can tell.
     fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
-        let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
+        for _ in 0..DELETE_TRIES {
+            let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
+            if !self.is_referred_to(reader, schema, &id)? {
+                let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
+                let line = self.line(schema, &id, Operation::Delete, []);
+                return Ok(Some((Statement { sql, parameters: vec![Parameter::Text(id)] }, line)));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_referred_to(&self, reader: &Connection, schema: &ChannelSchema, id: &str) -> rusqlite::Result<bool> {
         for other in &self.schemas {
             for field in other.fields.iter().filter(|field| field.to.as_ref() == Some(&schema.channel)) {
                 let sql = format!(
@@ -319,14 +333,12 @@ impl Writer {
                     quote(other.channel.as_str()),
                     quote(&field.name)
                 );
-                if reader.prepare_cached(&sql)?.exists([&id])? {
-                    return Ok(None);
+                if reader.prepare_cached(&sql)?.exists([id])? {
+                    return Ok(true);
                 }
             }
         }
-        let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
-        let line = self.line(schema, &id, Operation::Delete, []);
-        Ok(Some((Statement { sql, parameters: vec![Parameter::Text(id)] }, line)))
+        Ok(false)
     }
 
     fn fresh_id(&self) -> String {
@@ -378,16 +390,29 @@ impl Writer {
 
     /// A key of the app's own. Where all write to few records, several devices make the same ones.
     fn fresh_key(&self, field: &Field) -> Value {
-        match (field.kind, self.hot_keys) {
-            (FieldType::Int, None) => Value::Int((self.entropy.u64() >> 16) as i64),
-            (FieldType::Int, Some(hot)) => Value::Int(self.run.number(0, self.below(10 * hot))),
-            (_, Some(hot)) => {
-                let most = field.max_length.unwrap_or(40) as usize;
-                Value::Text(self.run.text(0, self.below(10 * hot)).chars().take(most).collect())
+        let (device, n) = match self.hot_keys {
+            Some(hot) => (0, self.below(10 * hot)),
+            None => (self.device, self.written),
+        };
+        let number = self.run.number(device, n);
+        let small = number.unsigned_abs() % 2_000_000;
+        match field.kind {
+            FieldType::Int => Value::Int(number),
+            FieldType::Float => Value::Float(number as f64),
+            FieldType::Decimal => Value::Text(number.to_string()),
+            FieldType::Date => Value::Text(day(small)),
+            FieldType::DateTime => Value::Text(format!("{} 08:30:00", day(small))),
+            FieldType::Timestamp => Value::Text(format!("{}T08:30:00Z", day(small))),
+            FieldType::Time => {
+                Value::Text(format!("{:02}:{:02}:{:02}", small / 3_600 % 24, small / 60 % 60, small % 60))
             }
-            (_, None) => {
+            FieldType::Uuid => Value::Text(uuid::Uuid::from_u128(number.unsigned_abs().into()).to_string()),
+            FieldType::Bool | FieldType::Enum => plain_value(field, small),
+            FieldType::Bytes => Value::Bytes(number.to_be_bytes().to_vec()),
+            FieldType::Json | FieldType::Array => Value::Text(format!("[{number}]")),
+            FieldType::Text | FieldType::Ref => {
                 let most = field.max_length.unwrap_or(40) as usize;
-                Value::Text(self.run.text(self.device, self.written).chars().take(most).collect())
+                Value::Text(self.run.text(device, n).chars().take(most).collect())
             }
         }
     }
@@ -431,6 +456,11 @@ fn text_mark_field(schema: &ChannelSchema) -> Option<&Field> {
 fn number_mark_field(schema: &ChannelSchema) -> Option<&Field> {
     let is_number = |kind| matches!(kind, FieldType::Int | FieldType::Float | FieldType::Decimal);
     schema.fields.iter().find(|field| is_number(field.kind) && is_free(schema, field))
+}
+
+/// A day of its own for each number below two million.
+fn day(n: u64) -> String {
+    format!("{:04}-{:02}-{:02}", 1_900 + n / 336 % 7_000, 1 + n / 28 % 12, 1 + n % 28)
 }
 
 /// A number of this type and a whole one.

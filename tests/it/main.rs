@@ -7,6 +7,8 @@ mod check;
 mod config;
 mod contracts;
 mod db;
+#[path = "../support/direct.rs"]
+mod direct;
 mod doctor;
 mod edits;
 mod examples;

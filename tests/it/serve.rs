@@ -46,7 +46,7 @@ impl Project {
         if code == 0 {
             return (code, serde_json::from_slice(&output.stdout).unwrap());
         }
-        assert!(output.stdout.is_empty(), "a failure prints no data");
+        assert!(output.stdout.is_empty(), "a failure prints no data: {}", String::from_utf8_lossy(&output.stdout));
         let text = String::from_utf8(output.stderr).unwrap();
         (code, serde_json::from_str(text.lines().last().unwrap()).unwrap())
     }

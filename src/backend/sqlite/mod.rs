@@ -7,6 +7,7 @@
 //! *Invariant:* the file keeps its journal mode and every other setting that is stored in it. Our tables come into it by
 //! [`Backend::install`] only; without them everything works, with delivery `best_effort`.
 
+mod copy;
 mod fault;
 mod install;
 pub(super) mod plan;
@@ -18,6 +19,8 @@ mod session;
 mod tests;
 mod worker;
 mod write;
+
+pub use self::copy::copy;
 
 use std::collections::HashMap;
 use std::fmt;

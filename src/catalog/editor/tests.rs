@@ -145,6 +145,11 @@ fn the_parser_judges_every_key_that_it_knows() {
             Box::new(|bad| scenario("devices: 1", &format!("for: 1s, server: {{ {bad} }}"), "")),
         ),
         (
+            keys::FOREIGN,
+            "scenarios/s.yaml",
+            Box::new(|bad| scenario("devices: 1", &format!("for: 1s, foreign: {{ {bad} }}"), "")),
+        ),
+        (
             keys::ACT,
             "scenarios/s.yaml",
             Box::new(|bad| scenario("devices: 1", &format!("for: 1s, a: {{ {} }}", with("write: d", bad)), "")),
@@ -226,7 +231,7 @@ fn the_page_of_channels_names_every_key() {
     let page = include_str!("../../../docs/channels.md");
     let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).collect();
     for keys in keys::ALL {
-        for key in keys.iter().filter(|key| !["in", "where", "restart"].contains(&key.name)) {
+        for key in keys.iter().filter(|key| !["in", "where", "restart", "rate", "table"].contains(&key.name)) {
             let is_told = rows.iter().any(|row| row.split(", ").any(|one| one == format!("`{}`", key.name)));
             assert!(is_told, "docs/channels.md has no row for `{}`", key.name);
         }

@@ -230,6 +230,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl device show 0197",
     ),
     HERE.says(
+        "no_backend",
+        "a channel has no backend that could be written past the server",
+        "its records are the server's own",
+        "write as an account in place of that",
+        "omctl channel update tickets --as ana@example.com",
+    ),
+    HERE.says(
         "nonce_required",
         "the device must prove that it holds its key",
         "the request had no proof, or an old one",

@@ -104,6 +104,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl db list",
     ),
     HERE.says(
+        "bad_tape",
+        "a file is no tape of a fleet",
+        "a line of it is damaged, or another version of omctl wrote it; the message says which",
+        "record one anew",
+        "omctl device simulate rush-hour --spawn --record fleet.tape",
+    ),
+    HERE.says(
         "bad_url",
         "the URL is not one of a server",
         "it must be http:// or https:// with a host and nothing behind it; https needs the pin that `serve --lan` prints",

@@ -245,6 +245,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "status: { type: text, conflict: client_wins }",
     ),
     HERE.says(
+        "unknown_table",
+        "`foreign` in a scenario names a table that no channel has",
+        "it is mistyped, or has no channel yet",
+        "name the table as the channel's file does, or the channel",
+        "foreign: { table: tickets, rate: 2/s }",
+    ),
+    HERE.says(
         "unknown_type",
         "there is no such type of field",
         "it is misspelt; the list of types is closed, because every phone must know it",

@@ -351,7 +351,11 @@ impl<'a> Judge<'a> {
                     let what = crate::simulate::word(line.op);
                     found.push((
                         record.to_owned(),
-                        format!("has an {what} of device {} that never came to a receipt", place + 1),
+                        format!(
+                            "was saved on device {} by {} {what}, and that never came to a receipt",
+                            place + 1,
+                            if what == "update" { "an" } else { "a" }
+                        ),
                     ));
                 }
             }

@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use omctl_protocol::admin::BackendReply;
-use omctl_protocol::{ChannelName, ChannelSchema, MutationId, Outcome, Position};
+use omctl_protocol::{ChannelName, ChannelSchema, Outcome, Position};
 use rusqlite::OptionalExtension as _;
 
 use super::fleet::{Device, Outcasts};
-use super::log::{Entry, ForeignNote, Settled, What};
+use super::log::{Entry, ForeignNote, Identity, Settled, What};
 use super::stage::Stage;
 use super::tape::Record;
 use super::workload::{self, quote};
@@ -98,7 +98,7 @@ struct Known<'a> {
     /// The devices' logs, in the order of their numbers.
     logs: Vec<Vec<Entry>>,
     /// Every mutation with a receipt.
-    settled: HashMap<MutationId, Settled>,
+    settled: HashMap<Identity, Settled>,
     /// Where the server's history was set back, as far as the devices know.
     kept: Vec<Position>,
     foreign: Vec<ForeignNote>,
@@ -278,7 +278,7 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
         let log = device.log().clone();
         for entry in &log {
             if let What::Settled(one) = &entry.what {
-                settled.insert(one.id(), (**one).clone());
+                settled.insert(one.identity(), (**one).clone());
             }
         }
         logs.push(log);
@@ -298,7 +298,7 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
         .await?;
         kept.extend(parted.map(|position| Position(position.unsigned_abs())));
         for one in held.into_iter().flatten() {
-            settled.insert(one.id(), one);
+            settled.insert(one.identity(), one);
         }
     }
     kept.sort_unstable();
@@ -308,8 +308,8 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
 }
 
 fn count(known: &Known<'_>, verdict: &mut Verdict) {
-    verdict.mutations = known.settled.len() as u64;
-    for one in known.settled.values() {
+    for one in known.settled.values().filter(|one| !one.is_refused_here()) {
+        verdict.mutations += 1;
         match one.receipt.outcome {
             Outcome::Applied | Outcome::Merged => {
                 *verdict.applied.entry(super::word(one.mutation.op)).or_default() += 1;

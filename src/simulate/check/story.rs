@@ -101,6 +101,9 @@ fn said(device: usize, what: &What, fields: Option<&[omctl_protocol::Field]>) ->
             let code = one.receipt.code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default();
             let at = one.receipt.position.map(|position| format!(" at {}", position.0)).unwrap_or_default();
             let what = crate::simulate::word(one.mutation.op);
+            if one.is_refused_here() {
+                return Some(format!("device {device} refuses its {what} itself{code}"));
+            }
             Some(format!("device {device} hears of its {what}: {outcome}{code}{at}"))
         }
         What::Saw { row: None, .. } => Some(format!("device {device} sees it no more")),
