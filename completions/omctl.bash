@@ -1411,7 +1411,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__replay)
-            opts="-C -q -h --spawn --processes --keep --capture --record --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --spawn --processes --keep --capture --record --html --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1430,6 +1430,10 @@ _omctl() {
                     return 0
                     ;;
                 --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -1529,7 +1533,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__simulate)
-            opts="-C -q -h --spawn --devices --account --duration --offline --network --rate --seed --processes --keep --capture --record --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --spawn --devices --account --duration --offline --network --rate --seed --processes --keep --capture --record --html --allow-writes --cleanup --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1576,6 +1580,10 @@ _omctl() {
                     return 0
                     ;;
                 --record)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --html)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

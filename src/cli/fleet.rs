@@ -1,12 +1,14 @@
 //! A fleet at work on the command line, whoever asked for it: run with progress, judged by an exit code, told in a
 //! sentence, in JSON or on a page.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::fleet_page::page;
 use super::fleet_view::Screen;
 use super::remote::block_on;
 use super::signals::Signals;
@@ -40,6 +42,9 @@ pub(super) struct Common {
     /// Write everything that happens to this file, for `omctl device replay`
     #[arg(long, value_name = "FILE")]
     pub(super) record: Option<PathBuf>,
+    /// Write the report as a page with plots to this file
+    #[arg(long, value_name = "FILE")]
+    pub(super) html: Option<PathBuf>,
     /// Write to backends that are not the server's own
     #[arg(long)]
     pub(super) allow_writes: bool,
@@ -50,13 +55,18 @@ pub(super) struct Common {
 
 impl Common {
     /// # Errors
-    /// Exit 2 for what cannot be.
+    /// Exit 2 for what cannot be, exit 1 for a page that could not be written.
     pub(super) fn check(&self) -> Result<(), CliError> {
         if self.processes > PROCESSES_MAX {
             let text = format!("--processes must be at most {PROCESSES_MAX}");
             return Err(CliError::new(Exit::Usage, "usage", text));
         }
-        Ok(())
+        // After an hour of work it would be late to learn that.
+        match self.html.as_deref().map(|path| (path, folder_of(path))) {
+            Some((path, folder)) if !folder.is_dir() => Err(unwritten(path, &"there is no such folder")),
+            Some((path, _)) if path.is_dir() => Err(unwritten(path, &"it is a folder")),
+            _ => Ok(()),
+        }
     }
 
     /// A plan with these flags; who takes part and what happens is still to be said.
@@ -139,7 +149,44 @@ fn judge(report: &Report) -> Exit {
     }
 }
 
-/// Tells what a fleet came to. `again` is the command that repeats it.
+/// The folder that a file is in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> CliError {
+    CliError::new(Exit::Failed, "io", format!("cannot write {}: {error}", path.display()))
+}
+
+/// Writes a page under another name first, so that nobody finds half of it.
+fn write_page(path: &Path, page: &str) -> Result<(), CliError> {
+    // A pipe or a terminal is written as it is.
+    if path.metadata().is_ok_and(|about| !about.is_file()) {
+        return std::fs::write(path, page).map_err(|error| unwritten(path, &error));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".omctl-report-");
+    // As any file of its owner's: it is made to be shown.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder_of(path)).map_err(|error| unwritten(path, &error))?;
+    file.write_all(page.as_bytes()).map_err(|error| unwritten(path, &error))?;
+    file.persist(path).map(drop).map_err(|error| unwritten(path, &error.error))
+}
+
+/// The command that makes the same choices again.
+pub(super) fn repeat(plan: &Plan, report: &Report, again: &str) -> String {
+    match &plan.script {
+        Script::Steps(_) if plan.processes > 0 => {
+            format!("{again} --processes {} --seed {}", plan.processes, report.seed)
+        }
+        Script::Steps(_) => format!("{again} --seed {}", report.seed),
+        // A tape leaves nothing to chance.
+        Script::Tape(_) => again.to_owned(),
+    }
+}
+
+/// Tells what a fleet came to. `again` is the command that repeats it, without the seed.
 pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again: &str) -> Result<Exit, CliError> {
     let Ended { report, exit } = ended;
     let verdict = &report.verdict;
@@ -152,7 +199,7 @@ pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again
     for breach in &report.breached {
         cli.ui.warn(format!("expectation breached: {breach}"));
     }
-    if let Some(left) = left(plan, report) {
+    if let Some(left) = told_of_left(plan, report) {
         cli.ui.note(left);
     }
     if *exit == Exit::Diverged {
@@ -160,23 +207,32 @@ pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again
             Some(tape) => {
                 format!("omctl device replay {}{}", tape.display(), if plan.spawned { " --spawn" } else { "" })
             }
-            None => format!("{again} --seed {} --keep fleet --record fleet.tape", report.seed),
+            None => format!("{} --keep fleet --record fleet.tape", repeat(plan, report, again)),
         });
+    }
+    if let Some(path) = &common.html {
+        write_page(path, &page(plan, report, *exit, again)?)?;
+        cli.ui.note(format!("the report is {}", path.display()));
     }
     cli.ui.result(sentence(report), || json_of(plan, report));
     Ok(*exit)
 }
 
-/// What stays behind, and how to remove it; `None` where nothing does.
-fn left(plan: &Plan, report: &Report) -> Option<String> {
+/// How many records of the fleet's stay behind, by channel.
+pub(super) fn left<'r>(plan: &Plan, report: &'r Report) -> impl Iterator<Item = (&'r ChannelName, usize)> {
     // A store of the fleet's own is gone with its server.
-    let stays = |channel: &&ChannelName| !plan.spawned || !report.managed.contains(*channel);
-    let left = &report.verdict.left;
-    let named: Vec<String> = left
+    let goes = |channel: &ChannelName| plan.spawned && report.managed.contains(channel);
+    report
+        .verdict
+        .left
         .iter()
-        .filter(|(channel, _)| stays(channel))
-        .map(|(channel, records)| format!("{} of {channel}", records.len()))
-        .collect();
+        .filter(move |(channel, _)| !goes(channel))
+        .map(|(channel, records)| (channel, records.len()))
+}
+
+/// What stays behind, and how to remove it; `None` where nothing does.
+fn told_of_left(plan: &Plan, report: &Report) -> Option<String> {
+    let named: Vec<String> = left(plan, report).map(|(channel, records)| format!("{records} of {channel}")).collect();
     if named.is_empty() {
         return None;
     }
@@ -390,5 +446,26 @@ impl From<SimulateError> for CliError {
             SimulateError::Tape { .. } => Self::new(Exit::Usage, "bad_tape", error.to_string())
                 .hint("`omctl device simulate --record FILE` writes one"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_written_whole_or_its_path_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.html");
+        for text in ["once", "again"] {
+            write_page(&path, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
+        for bad in [folder.path().join("gone/fleet.html"), folder.path().to_owned()] {
+            let error = write_page(&bad, "text").unwrap_err();
+            assert!((error.exit, error.code) == (Exit::Failed, "io") && error.message.contains(bad.to_str().unwrap()));
+        }
+        assert_eq!(folder_of(Path::new("fleet.html")), Path::new("."));
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::fleet::{self, Common};
+use super::new::shell_word;
 use super::remote::{Remote, block_on};
 use super::simulate::Theirs;
 use super::spawn::{Over, Spawned};
@@ -69,5 +70,8 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
         Ok(ended) => ended,
         Err(exit) => return Ok(exit),
     };
-    fleet::tell(cli, &args.common, &plan, &ended, &format!("omctl device replay {}", args.tape.display()))
+    let spawn = if args.spawn { " --spawn" } else { "" };
+    let allow = if args.common.allow_writes { " --allow-writes" } else { "" };
+    let again = format!("omctl device replay {}{spawn}{allow}", shell_word(&args.tape.display().to_string()));
+    fleet::tell(cli, &args.common, &plan, &ended, &again)
 }

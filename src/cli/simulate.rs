@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::fleet::{self, Common, DEVICES_MAX, may_write};
+use super::new::shell_word;
 use super::remote::{Remote, block_on};
 use super::spawn::{Over, Spawned};
 use super::{Cli, CliError, Exit};
@@ -145,11 +146,31 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
     };
     let what = match &args.scenario {
         Some(name) => name.clone(),
-        None => format!("--devices {}", args.devices),
+        None => flags(args),
     };
     let spawn = if args.spawn { " --spawn" } else { "" };
     let allow = if args.common.allow_writes { " --allow-writes" } else { "" };
     fleet::tell(cli, &args.common, &plan, &ended, &format!("omctl device simulate {what}{spawn}{allow}"))
+}
+
+/// The flags that say what happens, where they are not the usual ones.
+fn flags(args: &Args) -> String {
+    let time = |time: Duration| match time.subsec_millis() {
+        0 => format!("{}s", time.as_secs()),
+        _ => format!("{}ms", time.as_millis()),
+    };
+    let mut flags = format!("--devices {} --duration {}", args.devices, time(args.duration));
+    if !args.offline.is_zero() {
+        flags.push_str(&format!(" --offline {}", time(args.offline)));
+    }
+    if let Some((word, _)) = Link::ALL.into_iter().find(|(_, link)| *link == args.network && *link != Link::Wifi) {
+        flags.push_str(&format!(" --network {word}"));
+    }
+    flags.push_str(&format!(" --rate {}", args.rate));
+    for email in &args.accounts {
+        flags.push_str(&format!(" --account {}", shell_word(email)));
+    }
+    flags
 }
 
 async fn plan(args: &Args, client: &Client) -> Result<Plan, CliError> {

@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn every_file_of_the_folder_is_built_in() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("templates");
-        let there = read_folder(&folder).unwrap();
+        let mut there = read_folder(&folder).unwrap();
+        // The page of a report belongs to the commands and makes no file of a project.
+        there.retain(|path, _| !path.starts_with("report/"));
         let embedded: BTreeMap<String, String> =
             Templates::embedded().map(|(path, text)| (path.to_string_lossy().into_owned(), text.to_owned())).collect();
         assert_eq!(embedded.keys().collect::<Vec<_>>(), there.keys().collect::<Vec<_>>());

@@ -25,8 +25,8 @@ mod workload;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, try_join_all};
@@ -368,6 +368,8 @@ async fn run_in(
         None => None,
     };
     let started = Instant::now();
+    let noting = Noting { progress, started, phases: Mutex::default() };
+    let progress: &dyn Progress = &noting;
     let devices = fleet::activate(folder, client, plan, (&entropy, started), tasks, progress).await?;
     fleet::first_commit(&devices, &channels, progress).await?;
     let stage = Arc::new(Stage::new(server.clone(), devices, channels, (run, started), tape));
@@ -377,7 +379,7 @@ async fn run_in(
     let latencies = Latencies::default();
     let mut outcasts = Outcasts::default();
     let mut report = Report::default();
-    let mut looking = Looking::default();
+    let mut samples = Vec::new();
     let wrote = {
         let playing: BoxFuture<'_, Result<bool, SimulateError>> = match &plan.script {
             Script::Steps(steps) => {
@@ -387,19 +389,29 @@ async fn run_in(
         };
         tokio::select! {
             played = playing => played?,
-            failed = look_on(&stage, &latencies, progress, &mut looking) => return Err(failed),
+            failed = look_on(&stage, &latencies, (progress, true), &mut samples) => return Err(failed),
         }
     };
-    if !matches!(&plan.script, Script::Steps(steps) if matches!(steps.last(), Some(Step::Heal))) {
-        progress.phase("healing: every device online, everything sent", 0);
-        stage.perform(Happening::Heal).await?;
-    }
-    stage.raise().await?;
-    let client = server.connect()?;
-    let sent = drain(&client, &stage.devices, &mut outcasts).await?;
-    progress.phase("comparing with the backend", 0);
-    report.verdict =
-        check::until_converged(&client, &stage, &start, (wrote, sent), &mut outcasts, SETTLE_WITHIN).await?;
+    let judging = async {
+        if !matches!(&plan.script, Script::Steps(steps) if matches!(steps.last(), Some(Step::Heal))) {
+            progress.phase("healing: every device online, everything sent", 0);
+            stage.perform(Happening::Heal).await?;
+        }
+        stage.raise().await?;
+        let client = server.connect()?;
+        let sent = drain(&client, &stage.devices, &mut outcasts).await?;
+        progress.phase("comparing with the backend", 0);
+        let verdict =
+            check::until_converged(&client, &stage, &start, (wrote, sent), &mut outcasts, SETTLE_WITHIN).await?;
+        Ok::<_, SimulateError>((client, verdict, sent))
+    };
+    let (client, verdict, sent) = tokio::select! {
+        judged = judging => judged?,
+        // Whoever cuts a device now would be told that the fleet does not converge.
+        failed = look_on(&stage, &latencies, (progress, false), &mut samples) => return Err(failed),
+    };
+    samples.push(last_sample(sample(&stage, &latencies), &verdict, sent));
+    report.verdict = verdict;
     if let Some(tape) = &stage.tape {
         tape.end();
     }
@@ -408,8 +420,7 @@ async fn run_in(
         cleanup::clean(&client, &stage, &start, &mut report.verdict.left).await?;
     }
     leave(&client, &stage, plan).await?;
-    looking.samples.push(sample(&stage, &latencies));
-    (report.samples, report.phases) = (looking.samples, looking.phases);
+    (report.samples, report.phases) = (samples, noting.phases());
     fill(&mut report, &stage, plan, &latencies);
     report.breached = report.breaches(&plan.expect);
     Ok(report)
@@ -603,25 +614,52 @@ async fn play(
     Ok(wrote)
 }
 
-/// What was seen while a fleet ran.
-#[derive(Default)]
-struct Looking {
-    samples: Vec<Sample>,
-    phases: Vec<(f64, String)>,
+/// Notes when phases begin, beside telling it.
+struct Noting<'p> {
+    progress: &'p dyn Progress,
+    started: Instant,
+    phases: Mutex<Vec<(f64, String)>>,
 }
 
-/// Looks at the fleet and does what is wished, for ever. Comes back only with what goes wrong.
+impl Noting<'_> {
+    fn phases(&self) -> Vec<(f64, String)> {
+        self.phases.lock().expect("nobody panics while noting").clone()
+    }
+}
+
+impl Progress for Noting<'_> {
+    fn phase(&self, what: &str, steps: u64) {
+        let began = self.started.elapsed().as_secs_f64();
+        self.phases.lock().expect("nobody panics while noting").push((began, what.to_owned()));
+        self.progress.phase(what, steps);
+    }
+
+    fn step(&self, done: u64) {
+        self.progress.step(done);
+    }
+
+    fn glance(&self, sample: &Sample) {
+        self.progress.glance(sample);
+    }
+
+    fn wish(&self) -> Option<Wish> {
+        self.progress.wish()
+    }
+}
+
+/// Looks at the fleet and does what is wished, unless wishes are not heard now, for ever. Comes back only with what goes
+/// wrong.
 async fn look_on(
     stage: &Arc<Stage>,
     latencies: &Latencies,
-    progress: &dyn Progress,
-    looking: &mut Looking,
+    (progress, hears): (&dyn Progress, bool),
+    samples: &mut Vec<Sample>,
 ) -> SimulateError {
     let (mut next, mut kept) = (Instant::now(), SAMPLE_EVERY);
     let mut last_kept = None::<Instant>;
     loop {
         while let Some(wish) = progress.wish() {
-            if let Err(error) = grant(stage, wish).await {
+            if hears && let Err(error) = grant(stage, wish).await {
                 return error;
             }
         }
@@ -631,11 +669,11 @@ async fn look_on(
             progress.glance(&sample);
             if last_kept.is_none_or(|last| last.elapsed() >= kept) {
                 last_kept = Some(Instant::now());
-                looking.samples.push(sample);
+                samples.push(sample);
             }
-            if looking.samples.len() > SAMPLES_MAX {
+            if samples.len() > SAMPLES_MAX {
                 let mut keep = false;
-                looking.samples.retain(|_| {
+                samples.retain(|_| {
                     keep = !keep;
                     keep
                 });
@@ -683,6 +721,19 @@ fn sample(stage: &Stage, latencies: &Latencies) -> Sample {
     let (_, visible) = latencies.taken();
     (sample.visible_p50, sample.visible_p99) = (visible.percentile(50.0), visible.percentile(99.0));
     sample
+}
+
+/// The fleet as it was judged: who looks at the devices all the time is a moment behind that.
+fn last_sample(sample: Sample, verdict: &Verdict, sent: bool) -> Sample {
+    let (queued, deepest) = if sent { (0, 0) } else { (sample.queued, sample.deepest) };
+    Sample {
+        queued,
+        deepest,
+        settled: verdict.mutations,
+        conflicts: verdict.conflicts + verdict.unknown,
+        rejected: verdict.rejected,
+        ..sample
+    }
 }
 
 /// Before every record was read from its backend once, there is nothing to compare with.

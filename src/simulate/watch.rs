@@ -61,15 +61,12 @@ impl Eye {
         let began = device.elapsed();
         let news = device.read(|connection| {
             let transaction = connection.transaction()?;
+            device.gauges.queued.store(queued(&transaction, stage)?, Ordering::Relaxed);
             let count: u64 = transaction
                 .prepare_cached(
-                    "SELECT (SELECT count(*) FROM om_settled) + (SELECT count(*) FROM om_rejected WHERE seq IS NULL),
-                            (SELECT count(*) FROM om_outbox)",
+                    "SELECT (SELECT count(*) FROM om_settled) + (SELECT count(*) FROM om_rejected WHERE seq IS NULL)",
                 )?
-                .query_row([], |row| {
-                    device.gauges.queued.store(row.get::<_, u64>(1)?, Ordering::Relaxed);
-                    row.get(0)
-                })?;
+                .query_row([], |row| row.get(0))?;
             let mut settled = Vec::new();
             if count != self.settled_count {
                 settled = read_settled(&transaction, |id| !self.settled.contains(id))?;
@@ -109,6 +106,20 @@ impl Eye {
         }
         Ok(())
     }
+}
+
+/// Writes without a receipt: those that are ready to be sent, and those that the triggers noted since.
+fn queued(connection: &Connection, stage: &Stage) -> rusqlite::Result<u64> {
+    let mut queued: u64 =
+        connection.prepare_cached("SELECT count(*) FROM om_outbox")?.query_row([], |row| row.get(0))?;
+    for view in stage.channels.iter().filter(|view| stage.is_written(&view.name)) {
+        let sql = format!("SELECT count(*) FROM {}", quote(&format!("om_cap_{}", view.name)));
+        // There is no such table where the account may see nothing of the channel.
+        if let Ok(mut statement) = connection.prepare_cached(&sql) {
+            queued += statement.query_row([], |row| row.get::<_, u64>(0))?;
+        }
+    }
+    Ok(queued)
 }
 
 fn count(stage: &Stage, device: &Device, one: &Settled) {
