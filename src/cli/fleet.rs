@@ -95,6 +95,49 @@ fn some_seed() -> u64 {
     Entropy::System.u64() % 1_000_000
 }
 
+/// Open files of one device: its database on three connections, its sockets, both ends of its network.
+const FILES_EACH: u64 = 17;
+
+/// Open files of everything else.
+const FILES_MORE: u64 = 200;
+
+/// Takes as many open files as the system lets this process have.
+///
+/// # Errors
+/// Exit 2 where that is not enough for so many devices.
+fn enough_files(devices: usize) -> Result<(), CliError> {
+    let needed = devices as u64 * FILES_EACH + FILES_MORE;
+    match open_files(needed) {
+        Some(limit) if limit < needed => {
+            let text = format!("{devices} devices need about {needed} open files, and this process may have {limit}");
+            Err(CliError::new(Exit::Usage, "usage", text)
+                .hint(format!("raise the limit, for example `ulimit -n {needed}`, or say fewer devices")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The limit of open files, raised as far as it can be; `None`: there is none.
+#[cfg(unix)]
+fn open_files(needed: u64) -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return limit.current;
+    }
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        Err(_) => limit.current,
+    }
+}
+
+/// The limit of open files; `None`: there is none.
+#[cfg(not(unix))]
+fn open_files(_needed: u64) -> Option<u64> {
+    None
+}
+
 /// What a fleet came to.
 pub(super) struct Ended {
     pub(super) report: Report,
@@ -105,6 +148,7 @@ pub(super) struct Ended {
 pub(super) fn go(cli: &Cli, server: &Arc<dyn Server>, plan: &Plan) -> Result<Result<Ended, Exit>, CliError> {
     #[cfg(feature = "planted")]
     tell_of_bugs();
+    enough_files(plan.crews.iter().map(|crew| crew.devices).sum())?;
     let screen = Screen::new(cli);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| CliError::new(Exit::Failed, "io", format!("no async runtime: {error}")))?;

@@ -141,8 +141,12 @@ pub(super) async fn probe(
         let Some(from) = members.get(entropy.u64() as usize % members.len().max(1)).copied() else { continue };
         // One that is on its way back waits for its next try to connect: how long says nothing of a change's way.
         if from.device.is_live() && waiting.len() < PROBES_MAX {
+            // Somebody of the same account sees the same; others may.
+            let same: Vec<&Arc<Author>> =
+                authors.iter().filter(|to| to.device.account == from.device.account).collect();
+            let some = |among: usize| entropy.u64() as usize % among;
             let others: Vec<Arc<Author>> = (0..CANDIDATES)
-                .map(|_| &authors[entropy.u64() as usize % authors.len()])
+                .map(|n| if n % 2 == 0 { same[some(same.len())] } else { &authors[some(authors.len())] })
                 .filter(|to| to.device.number != from.device.number && to.device.is_live())
                 .cloned()
                 .collect();

@@ -234,7 +234,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         "a channel has no backend that could be written past the server",
         "its records are the server's own",
         "write as an account in place of that",
-        "omctl channel update tickets --as ana@example.com",
+        "omctl channel update tickets 42 --as ana@example.com --set status=done",
     ),
     HERE.says(
         "nonce_required",

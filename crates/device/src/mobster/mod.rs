@@ -120,7 +120,7 @@ impl Builder {
                 Ok(Owner::guest(store::app_connection(&path, &entropy)?, signals, entropy))
             }
         })?;
-        let reader = Reader::open(&self.path)?;
+        let reader = Reader::new(&self.path);
         let keys = self.keys.unwrap_or_else(|| Arc::new(KeyFile(beside(".key"))));
         let (wake, stop) = (watch::Sender::new(0), watch::Sender::new(false));
         let (problem, online) = (watch::Sender::new(None), watch::Sender::new(true));

@@ -1,7 +1,7 @@
 //! Reading: a connection and a thread of their own, so that a query waits neither for writes nor for downloads.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 
 use omctl_protocol::Value;
@@ -14,6 +14,12 @@ use crate::Entropy;
 use crate::store::values::{Bind, columns};
 use crate::store::{StoreError, app_connection};
 
+fn open(path: &Path) -> Result<Connection> {
+    let connection = app_connection(path, &Entropy::System)?;
+    connection.pragma_update(None, "query_only", true).map_err(StoreError::Sqlite)?;
+    Ok(connection)
+}
+
 /// The answer to a query.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rows {
@@ -23,25 +29,42 @@ pub struct Rows {
     pub rows: Vec<Vec<Value>>,
 }
 
-type Job = Box<dyn FnOnce(&mut Connection) + Send>;
+type Job = Box<dyn FnOnce(Result<&mut Connection>) + Send>;
 
-/// Sends queries to the reading thread.
+/// Sends queries to the reading thread. There is none, and no connection, before the first query: an app that only
+/// syncs in the background never has them.
 #[derive(Clone)]
-pub(crate) struct Reader(mpsc::Sender<Job>);
+pub(crate) struct Reader {
+    path: Arc<PathBuf>,
+    jobs: Arc<Mutex<Option<mpsc::Sender<Job>>>>,
+}
 
 impl Reader {
-    pub(crate) fn open(path: &Path) -> Result<Self> {
-        let mut conn = app_connection(path, &Entropy::System)?;
-        conn.pragma_update(None, "query_only", true).map_err(StoreError::Sqlite)?;
-        let (sender, jobs) = mpsc::channel::<Job>();
+    pub(crate) fn new(path: &Path) -> Self {
+        Self { path: Arc::new(path.to_owned()), jobs: Arc::default() }
+    }
+
+    /// Starts the thread, where it does not run yet.
+    fn jobs(&self) -> Result<mpsc::Sender<Job>> {
+        let mut jobs = self.jobs.lock().expect("nothing panics while it holds this lock");
+        if let Some(jobs) = &*jobs {
+            return Ok(jobs.clone());
+        }
+        let (sender, waiting) = mpsc::channel::<Job>();
+        let path = self.path.clone();
         let thread = std::thread::Builder::new().name("omctl-read".into());
         let spawned = thread.spawn(move || {
-            while let Ok(job) = jobs.recv() {
-                job(&mut conn);
+            let mut connection = None;
+            while let Ok(job) = waiting.recv() {
+                let opened = match &mut connection {
+                    Some(connection) => Ok(connection),
+                    none => open(&path).map(|opened| none.insert(opened)),
+                };
+                job(opened);
             }
         });
         spawned.map_err(MobsterError::Io)?;
-        Ok(Self(sender))
+        Ok(jobs.insert(sender).clone())
     }
 
     async fn ask<T: Send + 'static>(
@@ -49,8 +72,13 @@ impl Reader {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
-        self.0.send(Box::new(move |conn| drop(answer.send(work(conn))))).map_err(|_| MobsterError::Closed)?;
-        Ok(answered.await.map_err(|_| MobsterError::Closed)?.map_err(StoreError::Sqlite)?)
+        let job: Job = Box::new(move |connection| {
+            let done = connection.and_then(|connection| Ok(work(connection).map_err(StoreError::Sqlite)?));
+            // Whoever asked may have gone away.
+            drop(answer.send(done));
+        });
+        self.jobs()?.send(job).map_err(|_| MobsterError::Closed)?;
+        answered.await.map_err(|_| MobsterError::Closed)?
     }
 
     pub(crate) async fn query(&self, sql: String, params: Vec<Value>) -> Result<Rows> {
