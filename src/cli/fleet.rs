@@ -243,6 +243,10 @@ pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again
     for breach in &report.breached {
         cli.ui.warn(format!("expectation breached: {breach}"));
     }
+    if let (Script::Tape(_), 1..) = (&plan.script, report.unmet) {
+        let text = "it plays best on a copy of the data that it was recorded on";
+        cli.ui.warn(format!("{} writes of the tape met no record here: {text}", report.unmet));
+    }
     if let Some(left) = told_of_left(plan, report) {
         cli.ui.note(left);
     }
@@ -337,7 +341,7 @@ pub(super) fn json_of(plan: &Plan, report: &Report) -> Value {
         "kills": report.kills, "dropped": report.drops, "server_kills": report.restarts, "set_back": report.set_back,
         "upgrades": report.upgrades,
         "foreign": { "written": report.foreign, "refused": report.foreign_refused },
-        "refused_on_devices": report.refused_on_devices,
+        "refused_on_devices": report.refused_on_devices, "unmet": report.unmet,
         "breached": report.breached, "story": verdict.story, "left": verdict.left, "mark": report.mark,
         "seed": report.seed,
     })

@@ -50,6 +50,17 @@ pub(super) fn listen(cli: &Cli) -> Option<mpsc::UnboundedReceiver<Key>> {
     reading.ok().map(|_| keys)
 }
 
+/// Quits when the standard input ends: whoever started this server, and holds the other end, is gone then.
+pub(super) fn until_input_ends() -> Option<mpsc::UnboundedReceiver<Key>> {
+    let (tell, keys) = mpsc::unbounded_channel();
+    let reading = std::thread::Builder::new().name("input".to_owned()).spawn(move || {
+        // What comes is nothing to us; an error is an end, too.
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        tell.send(Key::Quit).unwrap_or_default();
+    });
+    reading.ok().map(|_| keys)
+}
+
 /// What there is to type.
 pub(super) fn help(cli: &Cli) {
     cli.ui.note("r  read the project's files again\ns  show what is live and who is connected\nq  stop the server\nh  show this");

@@ -27,6 +27,9 @@ use crate::server::tls::TlsError;
 use crate::server::{self, DataDirError, ProjectFiles, Running, ServerError, ServerSettings};
 use crate::telemetry::{self, Keep, LogFormat};
 
+/// The variable by which a fleet's own server is told to end when its standard input does: it must not outlive the fleet.
+pub(super) const END_WITH_INPUT: &str = "OMCTL_END_WITH_INPUT";
+
 /// How long the announcement waits for backends that are slow to say what they promise.
 const PROBE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -115,12 +118,14 @@ pub(super) fn run(cli: &Cli, args: Args) -> Result<Exit, CliError> {
             hosts: settings.hosts.value.iter().cloned().chain(lan.iter().map(|lan| host(lan.shown))).collect(),
             trusted_proxies: settings.trusted_proxies.value.clone(),
             tls: lan.map(Lan::addresses),
-            in_development: files.env_name == config::DEFAULT_ENV,
+            in_development: files.env_name == config::DEFAULT_ENV
+                && lan.is_none()
+                && settings.addr.value.ip().is_loopback(),
         };
         let started = server::start(server, &catalog, Clock::System, Entropy::System).await;
         let running = started.map_err(|error| refused(cli, &root, error))?;
         announce(cli, &catalog.name, &running, &settings, lan).await;
-        Ok(go_on(cli, &files, running, signal, !no_watch).await)
+        Ok(go_on(cli, &files, running, signal, (!no_watch, environment(END_WITH_INPUT).is_some())).await)
     })
 }
 
@@ -190,9 +195,15 @@ async fn deliveries(live: &Live) -> BTreeMap<ChannelName, Delivery> {
 
 /// Says what becomes of the project's files and does what keys ask for, until a signal; then drains. A second signal ends it
 /// at once.
-async fn go_on(cli: &Cli, files: &ProjectFiles, running: Running, mut signal: Signals, watched: bool) -> Exit {
+async fn go_on(
+    cli: &Cli,
+    files: &ProjectFiles,
+    running: Running,
+    mut signal: Signals,
+    (watched, by_input): (bool, bool),
+) -> Exit {
     let mut reloads = if watched { reloads::watch(cli, files, &running) } else { None };
-    let mut keys = keys::listen(cli);
+    let mut keys = if by_input { keys::until_input_ends() } else { keys::listen(cli) };
     let (mut reminder, mut remind) = (Reminder::default(), tokio::time::interval(Reminder::EVERY));
     let first = loop {
         // All arms are cancel-safe.

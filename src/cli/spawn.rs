@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use super::serve::END_WITH_INPUT;
 use super::{CliError, Exit};
 use crate::client::{Client, ClientError};
 use crate::server::STORE_FILE;
@@ -97,7 +98,9 @@ fn launch(root: &Path, env_name: Option<&str>, over: &Over, folder: &Path) -> Re
         .arg(folder.join("data"))
         .args(env_name.map(|name| format!("--env={name}")))
         .args(over.backends.iter().map(|(name, file)| format!("--backend-file={name}={}", file.display())))
-        .stdin(Stdio::null())
+        .env(END_WITH_INPUT, "1")
+        // The other end is ours: however this process ends, the server hears of it.
+        .stdin(Stdio::piped())
         .stdout(file(&said, false)?)
         .stderr(file(&log, true)?)
         .spawn()

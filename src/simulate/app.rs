@@ -20,6 +20,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::tasks::Tasks;
 
+/// How long a child may take to end when it was told to.
+const END_WITHIN: std::time::Duration = std::time::Duration::from_secs(5);
+
 const UNPOISONED: &str = "nobody panics while holding this lock";
 
 /// What an app is told to do.
@@ -343,8 +346,11 @@ impl There {
             tracing::debug!(%error, "the device's process had ended");
         }
         self.orders.lock().expect(UNPOISONED).take();
-        if let Err(error) = process.wait().await {
-            tracing::debug!(%error, "the device's process had ended");
+        if tokio::time::timeout(END_WITHIN, process.wait()).await.is_err() {
+            // It hangs.
+            if let Err(error) = process.kill().await {
+                tracing::debug!(%error, "the device's process had ended");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The devices of a fleet: made, activated, brought to their first commit, killed and started again, emptied at the end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::app::{Answer, App, AppError, Ask};
 use super::log::{Entry, Fate, What};
 use super::network::{self, Gate, Network};
-use super::watch::Eye;
+use super::watch::{self, Eye};
 use super::{Crew, Plan, Progress, SETTLE_WITHIN, SimulateError, io};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
@@ -57,6 +57,10 @@ pub(super) struct Device {
     pub(super) ahead_ms: AtomicI64,
     /// Writes that its own triggers refused.
     pub(super) refused_here: AtomicU64,
+    /// One write at a time, with its note: the log has the order of the transactions.
+    pub(super) writing: tokio::sync::Mutex<()>,
+    /// Receipts that its file held before this run.
+    pub(super) known_before: std::sync::OnceLock<HashSet<String>>,
     /// What it showed when it was looked at last.
     pub(super) eye: Mutex<Eye>,
     /// What it shows at a glance.
@@ -160,6 +164,10 @@ impl Device {
 
     /// Ends the app, brings the copy back and starts it again: a phone that is restored from its own backup.
     pub(super) async fn set_back(self: &Arc<Self>) -> Result<(), SimulateError> {
+        if !self.backup_path().exists() {
+            let message = "it made none".to_owned();
+            return Err(SimulateError::Device { device: self.number, what: "go back to its backup", message });
+        }
         self.close().await;
         let device = self.clone();
         let brought = Tasks::blocking(move || {
@@ -334,6 +342,8 @@ pub(super) async fn activate(
             watched: Mutex::default(),
             ahead_ms: AtomicI64::new(0),
             refused_here: AtomicU64::new(0),
+            writing: tokio::sync::Mutex::default(),
+            known_before: std::sync::OnceLock::new(),
             eye: Mutex::default(),
             gauges: Gauges::default(),
         });
@@ -402,6 +412,11 @@ pub(super) async fn first_commit(
             return Err(SimulateError::Device { device: device.number, what: "connect", message });
         }
         app.ask(Ask::Views).await.map_err(device.failed("make its views"))?;
+        // A file that an earlier fleet kept has receipts of that one.
+        let held = device.clone();
+        let held = Tasks::blocking(move || held.read(|connection| watch::read_settled(connection, |_| true))).await?;
+        // It is noted once for each device.
+        drop(device.known_before.set(held.into_iter().map(|(id, ..)| id).collect()));
         progress.step(n as u64 + 1);
     }
     tracing::debug!(channels = channels.len(), "every device is live");
@@ -419,8 +434,12 @@ pub(super) async fn drain(
         loop {
             outcasts.bring_back(client, devices).await;
             let app = device.app().map_err(device.failed("count"))?;
-            if app.pending().await.map_err(device.failed("count"))? == 0 {
-                break;
+            // A process that hangs never answers.
+            let left = until.saturating_duration_since(Instant::now());
+            match tokio::time::timeout(left, app.pending()).await {
+                Ok(pending) if pending.as_ref().is_ok_and(|pending| *pending == 0) => break,
+                Ok(pending) => drop(pending.map_err(device.failed("count"))?),
+                Err(_) => return Ok(false),
             }
             if Instant::now() > until {
                 return Ok(false);

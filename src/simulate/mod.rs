@@ -177,6 +177,8 @@ pub struct Report {
     pub foreign: u64,
     /// Of them refused by the backend.
     pub foreign_refused: u64,
+    /// Writes that met no record: it had gone, or on a tape it was never there.
+    pub unmet: u64,
     /// Writes that devices' own triggers refused.
     pub refused_on_devices: u64,
     /// What was expected and does not hold, one sentence each.
@@ -358,10 +360,7 @@ async fn run_in(
     progress: &dyn Progress,
 ) -> Result<Report, SimulateError> {
     let entropy = Entropy::seeded(plan.seed);
-    let run = match &plan.script {
-        Script::Steps(_) => Run((Entropy::System.u64() & 0xffff) as u16),
-        Script::Tape(recording) => Run(recording.head.run),
-    };
+    let run = Run((Entropy::System.u64() & 0xffff) as u16);
     let start = records_of(client, &channels).await?;
     let tape = match &plan.record {
         Some(path) => Some(Tape::begin(path, &head(client, plan, run, start.clone()).await?)?),
@@ -467,6 +466,7 @@ fn fill(report: &mut Report, stage: &Stage, plan: &Plan, latencies: &Latencies) 
         (&mut report.upgrades, &counts.upgrades),
         (&mut report.foreign, &counts.foreign),
         (&mut report.foreign_refused, &counts.foreign_refused),
+        (&mut report.unmet, &counts.unmet),
     ] {
         *count = counted.load(Ordering::Relaxed);
     }
@@ -592,7 +592,7 @@ async fn play(
     progress: &dyn Progress,
 ) -> Result<bool, SimulateError> {
     let mut recording = recording.clone();
-    recording.meet(start);
+    recording.meet(start, stage.run);
     let Some((first, _)) = recording.happenings.first() else { return Ok(false) };
     let (first, last) = (*first, recording.happenings.last().map_or(*first, |(at, _)| *at));
     progress.phase("playing the tape", (last - first).as_secs());

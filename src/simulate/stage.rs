@@ -10,12 +10,12 @@ use omctl_protocol::ChannelName;
 use omctl_protocol::admin::{ChannelView, ForeignWrite};
 use serde::{Deserialize, Serialize};
 
-use super::app::{AppError, Ask};
+use super::app::{AppError, Ask, Statement};
 use super::fleet::{self, Device};
-use super::log::{ForeignNote, Saved, What};
+use super::log::{ForeignNote, Line, Saved, What};
 use super::network;
 use super::tape::Tape;
-use super::workload::{Planned, Run, Unfit};
+use super::workload::{self, Planned, Run, Unfit};
 use super::{Server, SimulateError, watch};
 use crate::catalog::Link;
 use crate::client::ClientError;
@@ -55,20 +55,25 @@ pub(super) enum Happening {
 }
 
 impl Happening {
-    /// What happens in one lane happens one after the other: a device's writes, its faults, the foreign writes, the rest.
-    pub(super) fn lane(&self) -> (usize, bool) {
+    /// The device that it befalls.
+    pub(super) fn device(&self) -> Option<usize> {
         match self {
-            Self::Write { device, .. } => (*device, false),
-            Self::Offline { device, .. }
+            Self::Write { device, .. }
+            | Self::Offline { device, .. }
             | Self::Network { device, .. }
             | Self::Clock { device, .. }
             | Self::Kill { device, .. }
             | Self::Upgrade { device, .. }
             | Self::BackUp { device }
-            | Self::SetBack { device } => (*device, true),
-            Self::Foreign { .. } => (0, false),
-            Self::Restart | Self::Heal => (0, true),
+            | Self::SetBack { device } => Some(*device),
+            Self::Foreign { .. } | Self::Restart | Self::Heal => None,
         }
+    }
+
+    /// What happens in one lane happens one after the other: a device's writes, its faults, the foreign writes, the rest.
+    pub(super) fn lane(&self) -> (usize, bool) {
+        let is_fault = !matches!(self, Self::Write { .. } | Self::Foreign { .. });
+        (self.device().unwrap_or(0), is_fault)
     }
 }
 
@@ -82,6 +87,8 @@ pub(super) struct Counts {
     pub(super) upgrades: AtomicU64,
     pub(super) foreign: AtomicU64,
     pub(super) foreign_refused: AtomicU64,
+    /// Writes that met no record.
+    pub(super) unmet: AtomicU64,
 }
 
 /// Where a fleet acts.
@@ -204,7 +211,11 @@ impl Stage {
         }
     }
 
-    async fn write(self: &Arc<Self>, device: &Arc<Device>, planned: Planned) -> Result<(), SimulateError> {
+    async fn write(self: &Arc<Self>, device: &Arc<Device>, mut planned: Planned) -> Result<(), SimulateError> {
+        if planned.statements.is_empty() {
+            planned.statements = self.statements_of(&planned);
+        }
+        let _alone = device.writing.lock().await;
         // Nobody writes in an app that does not run.
         let Ok(app) = device.app() else { return Ok(()) };
         for line in &planned.lines {
@@ -227,10 +238,18 @@ impl Stage {
             // A record that went away between plan and write was not written.
             if met.get(n).copied().unwrap_or(true) {
                 device.note(What::Wrote { line, saved });
+            } else {
+                self.counts.unmet.fetch_add(1, Ordering::Relaxed);
             }
         }
         watch::look(self, device).await;
         Ok(())
+    }
+
+    /// The statements of a write that comes from a tape, which says what was written and brings no SQL of its own.
+    fn statements_of(&self, planned: &Planned) -> Vec<Statement> {
+        let of_line = |line: &Line| workload::statement_of(&self.channel(&line.channel)?.schema, line);
+        planned.lines.iter().filter_map(of_line).collect()
     }
 
     async fn write_foreign(&self, channel: ChannelName, write: ForeignWrite) -> Result<(), SimulateError> {

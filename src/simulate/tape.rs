@@ -13,10 +13,14 @@ use omctl_protocol::admin::AccountNew;
 use serde::{Deserialize, Serialize};
 
 use super::stage::Happening;
+use super::workload::Run;
 use super::{Crew, SimulateError, io};
 
 /// The form of the lines.
 const SCHEMA: &str = "omctl.tape/1";
+
+/// The latest that something may happen.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// The first line.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,7 +78,8 @@ impl Tape {
         let line = Line { at_ms: at.as_millis() as u64, what: what.clone() };
         let line = serde_json::to_string(&line).expect("what happens always has a JSON form");
         let mut file = self.file.lock().expect("nobody panics while writing a line");
-        if let Err(error) = writeln!(file, "{line}") {
+        // At once: a run that is killed leaves what happened.
+        if let Err(error) = writeln!(file, "{line}").and_then(|()| file.flush()) {
             tracing::error!(%error, "the tape is incomplete");
         }
     }
@@ -124,12 +129,34 @@ impl Recording {
             return Err(bad(1, format!("it is of the form `{}`, and this omctl knows {SCHEMA}", head.schema)));
         }
         let mut happenings = Vec::new();
+        let devices: usize = head.crews.iter().map(|crew| crew.devices).sum();
+        if head.crews.iter().any(|crew| crew.accounts.is_empty()) {
+            return Err(bad(1, "a crew has no account".to_owned()));
+        }
+        let mut broken = None;
         for (n, line) in lines {
             let line = line.map_err(|error| bad(n + 1, error.to_string()))?;
-            let Line { at_ms, what } =
-                serde_json::from_str(&line).map_err(|error| bad(n + 1, format!("no happening: {error}")))?;
-            happenings.push((Duration::from_millis(at_ms), what));
+            if let Some(error) = broken.take() {
+                return Err(error);
+            }
+            let Line { at_ms, what } = match serde_json::from_str(&line) {
+                Ok(line) => line,
+                // The last line of a run that broke off may be a piece of one.
+                Err(error) => {
+                    broken = Some(bad(n + 1, format!("no happening: {error}")));
+                    continue;
+                }
+            };
+            let at = Duration::from_millis(at_ms);
+            if at > LONGEST {
+                return Err(bad(n + 1, "it happens after more than a day".to_owned()));
+            }
+            if what.device().is_some_and(|device| device == 0 || device > devices) {
+                return Err(bad(n + 1, format!("the fleet has {devices} devices")));
+            }
+            happenings.push((at, what));
         }
+        happenings.sort_by_key(|(at, _)| *at);
         Ok(Self { head, happenings })
     }
 
@@ -155,7 +182,17 @@ impl Recording {
 
     /// The same with the ids that the same rows have now. Rows are met by their values, references by the rows they name;
     /// what has no partner keeps its id.
-    pub(super) fn meet(&mut self, now: &[(ChannelName, Vec<Record>)]) {
+    /// Its marks are those of `run` then, since those of the first time may be there still.
+    pub(super) fn meet(&mut self, now: &[(ChannelName, Vec<Record>)], run: Run) {
+        let (then, run) = (Run(self.head.run).prefix(), run.prefix());
+        for (_, happening) in &mut self.happenings {
+            let text = serde_json::to_string(happening).expect("what happens always has a JSON form");
+            if text.contains(&then)
+                && let Ok(other) = serde_json::from_str(&text.replace(&then, &run))
+            {
+                *happening = other;
+            }
+        }
         let mut aliases: HashMap<String, String> = HashMap::new();
         // Rows that refer to others have equal values only once those are met: two rounds are enough for most, and what
         // is left keeps its id.

@@ -69,7 +69,10 @@ impl Eye {
                 .query_row([], |row| row.get(0))?;
             let mut settled = Vec::new();
             if count != self.settled_count {
-                settled = read_settled(&transaction, |id| !self.settled.contains(id))?;
+                let before = device.known_before.get();
+                let is_news =
+                    |id: &str| !self.settled.contains(id) && !before.is_some_and(|before| before.contains(id));
+                settled = read_settled(&transaction, is_news)?;
                 self.settled_count = count;
             }
             let mut rows = Vec::new();
@@ -135,9 +138,15 @@ fn count(stage: &Stage, device: &Device, one: &Settled) {
         Outcome::Rejected => {
             gauges.rejected.fetch_add(1, Ordering::Relaxed);
             // A number field that takes no mark: its backend knows which numbers are sensible.
-            let of_the_value = ["constraint", "bad_value", "not_allowed"];
+            let of_the_value = ["constraint", "bad_value"];
             let is_such = one.receipt.code.as_deref().is_some_and(|code| of_the_value.contains(&code));
-            if is_such && stage.channel(&one.mutation.channel).is_some_and(|view| has_number_mark(&view.schema, one)) {
+            let marked = stage.channel(&one.mutation.channel).and_then(|view| workload::mark_field(&view.schema));
+            let names_another =
+                one.receipt.field.is_some() && one.receipt.field.as_deref() != marked.map(|f| f.name.as_str());
+            if is_such
+                && !names_another
+                && stage.channel(&one.mutation.channel).is_some_and(|view| has_number_mark(&view.schema, one))
+            {
                 stage.unfit.note(&one.mutation.channel);
             }
         }

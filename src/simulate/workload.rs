@@ -19,6 +19,8 @@ use crate::clock::{Clock, Entropy};
 /// A write that an app makes: one local transaction, and what it is in the words of the log.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Planned {
+    /// Made anew of the lines where they come from a tape: whoever sends a tape sends no SQL.
+    #[serde(skip)]
     pub(super) statements: Vec<Statement>,
     pub(super) lines: Vec<Line>,
 }
@@ -240,10 +242,12 @@ impl Writer {
             } else if is_key {
                 self.fresh_key(field)
             } else {
-                match &sample {
+                let seen = match &sample {
                     Some(sample) => self.read_field(reader, schema, sample, field)?,
                     None => plain_value(field, self.below(1000)),
-                }
+                };
+                // A mark is carried by one write alone.
+                if self.run.owns(&seen.to_json()) { plain_value(field, self.below(1000)) } else { seen }
             };
             if value == Value::Null && field.required {
                 return Ok(None);
@@ -297,7 +301,7 @@ impl Writer {
                     None => Value::Null,
                 },
             };
-            if value != Value::Null || !field.required {
+            if (value != Value::Null || !field.required) && !self.run.owns(&value.to_json()) {
                 values.push((field, value));
             }
         }
@@ -499,6 +503,35 @@ pub(super) fn plain_value(field: &Field, chance: u64) -> Value {
         FieldType::Bytes => Value::Bytes(chance.to_be_bytes().to_vec()),
         FieldType::Ref => Value::Null,
     }
+}
+
+/// The statement that writes what a line says; `None` where a value is not of its field's type.
+pub(super) fn statement_of(schema: &ChannelSchema, line: &Line) -> Option<Statement> {
+    let table = quote(schema.channel.as_str());
+    let mut values = Vec::new();
+    for (name, json) in &line.new {
+        let (_, field) = schema.field(name)?;
+        values.push((quote(name), parameter(field.kind.from_json(json).ok()?)));
+    }
+    let id = Parameter::Text(line.record.clone());
+    let (names, mut parameters): (Vec<String>, Vec<Parameter>) = values.into_iter().unzip();
+    let sql = match line.op {
+        Operation::Create => {
+            parameters.insert(0, id);
+            let columns: String = names.iter().map(|name| format!(", {name}")).collect();
+            format!("INSERT INTO {table} (id{columns}) VALUES (?{})", ", ?".repeat(names.len()))
+        }
+        Operation::Update if names.is_empty() => return None,
+        Operation::Update => {
+            parameters.push(id);
+            format!("UPDATE {table} SET {} = ? WHERE id = ?", names.join(" = ?, "))
+        }
+        Operation::Delete => {
+            parameters = vec![id];
+            format!("DELETE FROM {table} WHERE id = ?")
+        }
+    };
+    Some(Statement { sql, parameters })
 }
 
 /// How an app binds a value.

@@ -100,6 +100,9 @@ impl Sync {
         }
         let (mut expect, mut wrote) = (Vec::new(), foreign.set.clone());
         for (name, json) in &foreign.add {
+            if foreign.set.contains_key(name) {
+                return Ok(Err(format!("`{name}` is both set and added to")));
+            }
             let Some((place, field)) = channel.schema.field(name) else { return Ok(Err(format!("no field `{name}`"))) };
             let now = &row.values[place];
             let (Some(before), Some(difference)) =

@@ -3,16 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bigdecimal::BigDecimal;
-use omctl_protocol::{ChannelSchema, Field, Operation, Outcome, Policy, Position, Seq};
+use omctl_protocol::{ChannelName, ChannelSchema, Field, Operation, Outcome, Policy, Position, Seq};
 use serde_json::Value;
 
 use super::{Finding, Kind, Known, Table, story};
 use crate::simulate::log::{Fate, ForeignNote, Line, Saved, Settled, What};
 use crate::simulate::workload;
 
-/// Judges a channel: `before` are its rows when the fleet began, `rows` those of now.
-pub(super) fn judge(known: &Known<'_>, schema: &ChannelSchema, before: &Table, rows: &Table) -> Vec<Finding> {
-    let mut judge = Judge { known, schema, before, rows, findings: Vec::new() };
+/// Judges a channel: `before` are its rows when the fleet began, `all` those of every channel now.
+pub(super) fn judge(
+    known: &Known<'_>,
+    schema: &ChannelSchema,
+    before: &Table,
+    all: &BTreeMap<ChannelName, Table>,
+) -> Vec<Finding> {
+    let Some(rows) = all.get(&schema.channel) else { return Vec::new() };
+    let mut judge = Judge { known, schema, before, rows, all, findings: Vec::new() };
     judge.all();
     judge.findings
 }
@@ -22,6 +28,8 @@ struct Judge<'a> {
     schema: &'a ChannelSchema,
     before: &'a Table,
     rows: &'a Table,
+    /// The rows of every channel.
+    all: &'a BTreeMap<ChannelName, Table>,
     findings: Vec<Finding>,
 }
 
@@ -67,6 +75,7 @@ impl<'a> Judge<'a> {
             self.existence(record, history, &of_record, &loose);
             if ordered && let Some(values) = self.rows.get(*record) {
                 self.values(record, values, history, &of_record, &loose);
+                self.unseen(record, history, &of_record, &loose);
                 let had_an_end = history.iter().any(|one| one.mutation.op == Operation::Delete && one.took_effect())
                     || of_record.iter().any(|note| note.op == Operation::Delete);
                 if !had_an_end {
@@ -125,6 +134,10 @@ impl<'a> Judge<'a> {
             let before = self.before.get(record).map(|values| &values[place]);
             let named = history.iter().filter_map(|one| one.mutation.new.get(&field.name)).chain(before);
             let targets: BTreeSet<&str> = named.filter_map(Value::as_str).collect();
+            // Whatever became of it: with it went what referred to it.
+            if self.all.get(to).is_some_and(|rows| targets.iter().any(|target| !rows.contains_key(*target))) {
+                return true;
+            }
             let by_device = self.known.settled.values().any(|one| {
                 let mutation = &one.mutation;
                 mutation.op == Operation::Delete
@@ -168,7 +181,9 @@ impl<'a> Judge<'a> {
             }
             // A value that is no mark of this fleet, and not what was there before it, was written by somebody else.
             let was = self.before.get(record).map(|before| &before[place]);
-            if run.owns(found) || was.is_some_and(|was| same(was, found)) {
+            // The backend may make something else of a value: what nobody wrote so was not written so earlier either.
+            let earlier = writes.iter().filter_map(|one| one.mutation.new.get(&field.name)).any(|new| same(new, found));
+            if earlier || was.is_some_and(|was| same(was, found)) {
                 let text = format!(
                     "has `{}` {}, and the last settled write was {}",
                     field.name,
@@ -176,6 +191,44 @@ impl<'a> Judge<'a> {
                     story::short(expected)
                 );
                 self.find(Kind::Lost, record, text);
+            }
+        }
+    }
+
+    /// A write that was applied as it was sent had seen what stood there: else it is a conflict by the field's policy, and
+    /// somebody's write was overwritten without a word.
+    fn unseen(&mut self, record: &str, history: &[&Settled], foreign: &[&ForeignNote], loose: &[&Line]) {
+        let run = self.known.stage.run;
+        if !foreign.is_empty() || loose.iter().any(|line| line.record == record) {
+            return;
+        }
+        for field in self.schema.fields.iter().filter(|field| field.conflict == Policy::ServerWins) {
+            let mut stands: Option<(&Settled, &Value)> = None;
+            for one in history {
+                let Some(new) = one.mutation.new.get(&field.name) else { continue };
+                if let Some((last, value)) = stands
+                    && one.mutation.op == Operation::Update
+                    && one.receipt.outcome == Outcome::Applied
+                    && last.device != one.device
+                    && run.owns(value)
+                    && !same(value, new)
+                    && let Some(old) = one.mutation.old.get(&field.name)
+                    && !same(old, value)
+                {
+                    let text = format!(
+                        "has `{}` {} of device {} written over by device {}, which had not seen it, and that was no conflict",
+                        field.name,
+                        story::short(value),
+                        last.device,
+                        one.device
+                    );
+                    self.find(Kind::Lost, record, text);
+                }
+                stands = match did(one, field) {
+                    Some(Did::Set(value)) => Some((one, value)),
+                    Some(Did::Maybe(_)) => None,
+                    None => stands,
+                };
             }
         }
     }
@@ -239,6 +292,15 @@ impl<'a> Judge<'a> {
     /// A mark is in one row.
     fn marks(&mut self, by_record: &BTreeMap<&str, Vec<&Settled>>) {
         let run = self.known.stage.run;
+        // A trigger may carry what was written elsewhere into this table: such a mark is in as many rows as it likes.
+        let here = |channel: &ChannelName| *channel == self.schema.channel;
+        let lines = self.known.logs.iter().flatten().filter_map(|entry| match &entry.what {
+            What::Wrote { line, .. } if here(&line.channel) => Some(&line.new),
+            _ => None,
+        });
+        let notes = self.known.foreign.iter().filter(|note| here(&note.channel)).map(|note| &note.wrote);
+        let written: BTreeSet<String> =
+            lines.chain(notes).flat_map(|new| new.values()).filter(|value| run.owns(value)).map(plain).collect();
         let mut holders: HashMap<(usize, String), Vec<&str>> = HashMap::new();
         for (id, values) in self.rows {
             for (place, value) in values.iter().enumerate().filter(|(_, value)| run.owns(value)) {
@@ -262,7 +324,10 @@ impl<'a> Judge<'a> {
                 ids.push(record);
             }
         }
-        let mut several: Vec<_> = holders.into_iter().filter(|((at, _), ids)| *at == place && ids.len() > 1).collect();
+        let mut several: Vec<_> = holders
+            .into_iter()
+            .filter(|((at, mark), ids)| *at == place && ids.len() > 1 && written.contains(mark))
+            .collect();
         several.sort();
         for ((_, mark), ids) in several {
             // The record that the fleet knows, if there is one.
@@ -277,13 +342,39 @@ impl<'a> Judge<'a> {
             return;
         }
         let made_by_others = foreign.iter().filter(|note| note.op == Operation::Create).count();
+        let written: BTreeSet<&str> = self
+            .known
+            .logs
+            .iter()
+            .flatten()
+            .filter_map(|entry| match &entry.what {
+                What::Wrote { line, .. } if line.channel == self.schema.channel => Some(line.record.as_str()),
+                _ => None,
+            })
+            .collect();
+        // A twin has the values of a record that the fleet made; any other may be of somebody else.
+        let made: Vec<&Vec<Value>> = by_record
+            .iter()
+            .filter(|(_, history)| history.iter().any(|one| one.mutation.op == Operation::Create && one.took_effect()))
+            .filter_map(|(record, _)| self.rows.get(*record))
+            .collect();
+        let is_key = |place: usize| self.schema.is_key_field(&self.schema.fields[place].name);
+        let is_twin = |values: &Vec<Value>| {
+            made.iter().any(|other| (0..values.len()).all(|place| is_key(place) || values[place] == other[place]))
+        };
         let strange: Vec<&String> = self
             .rows
-            .keys()
-            .filter(|id| !self.before.contains_key(*id) && !by_record.contains_key(id.as_str()))
+            .iter()
+            .filter(|(id, values)| {
+                !self.before.contains_key(*id)
+                    && !by_record.contains_key(id.as_str())
+                    && !written.contains(id.as_str())
+                    && is_twin(values)
+            })
+            .map(|(id, _)| id)
             .collect();
         for id in strange.into_iter().skip(made_by_others) {
-            self.find(Kind::Duplicated, id, "is in the backend, and nobody made it".to_owned());
+            self.find(Kind::Duplicated, id, "is in the backend as another one is, and nobody made it".to_owned());
         }
     }
 
@@ -329,9 +420,16 @@ impl<'a> Judge<'a> {
             let begin = set_back.map_or(0, |set_back| set_back + 1);
             let mut last: BTreeMap<&str, &Line> = BTreeMap::new();
             let mut made: BTreeSet<&str> = BTreeSet::new();
-            for entry in &log[begin..] {
+            for (n, entry) in log.iter().enumerate() {
                 let What::Wrote { line, saved } = &entry.what else { continue };
                 if line.channel != self.schema.channel {
+                    continue;
+                }
+                // It may be in the backup with which the device went on.
+                if n < begin {
+                    if line.op == Operation::Create {
+                        made.insert(&line.record);
+                    }
                     continue;
                 }
                 match saved {

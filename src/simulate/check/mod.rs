@@ -126,26 +126,30 @@ pub(super) async fn until_converged(
     count(&known, &mut verdict);
     let start: BTreeMap<&ChannelName, Table> =
         start.iter().map(|(name, records)| (name, records.iter().cloned().collect())).collect();
-    for channel in client.channels().await?.channels {
-        if channel.paused.is_some() {
-            continue;
-        }
-        // All of it: what a device wrote may have gone where none of the fleet's accounts sees it any more.
-        let rows = by_id(&client.backend_view(&channel.name, None).await?);
+    let mut channels = client.channels().await?.channels;
+    channels.retain(|channel| channel.paused.is_none());
+    // All of it: what a device wrote may have gone where none of the fleet's accounts sees it any more.
+    let mut all: BTreeMap<ChannelName, Table> = BTreeMap::new();
+    for channel in &channels {
+        all.insert(channel.name.clone(), by_id(&client.backend_view(&channel.name, None).await?));
+    }
+    for channel in channels {
+        let Some(rows) = all.get(&channel.name) else { continue };
         let empty = Table::new();
         let before = start.get(&channel.name).unwrap_or(&empty);
         let left: BTreeSet<String> = rows
             .keys()
-            .filter(|id| !before.contains_key(*id) && known.is_ours(&channel.name, id, &rows))
+            .filter(|id| !before.contains_key(*id) && known.is_ours(&channel.name, id, rows))
             .cloned()
             .collect();
         if !left.is_empty() {
             verdict.left.insert(channel.name.clone(), left);
         }
-        findings.extend(effects::judge(&known, &channel.schema, before, &rows));
+        findings.extend(effects::judge(&known, &channel.schema, before, &all));
         findings.extend(reads::judge(&known, &channel.schema));
     }
-    findings.truncate(FINDINGS_MAX);
+    // The worst ones first: of many devices that differ no lost write is to be forgotten.
+    findings.sort_by_key(|finding| finding.kind);
     for finding in &findings {
         match finding.kind {
             Kind::Lost => verdict.lost += 1,
@@ -288,7 +292,8 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
                 let parted: Option<i64> = connection
                     .query_row("SELECT value FROM om_state WHERE key = 'kept'", [], |row| row.get(0))
                     .optional()?;
-                let held = watch::read_settled(connection, |_| true)?;
+                let before = device.known_before.get();
+                let held = watch::read_settled(connection, |id| !before.is_some_and(|before| before.contains(id)))?;
                 let parse = |(_, payload, receipt): (String, String, String)| {
                     watch::parse_settled(device.number, &payload, &receipt)
                 };

@@ -88,6 +88,17 @@ impl<'a> Reader<'a> {
             self.open.remove(record);
         }
         self.settled.entry(record).or_default().push(one);
+        // What it replaced was there before, whether somebody looked or not: it must not come back.
+        if let Some((_, field)) = self.marked
+            && one.took_effect()
+            && let (Some(old), Some(new)) = (one.mutation.old.get(&field.name), one.mutation.new.get(&field.name))
+        {
+            let seen = self.seen.entry(record).or_default();
+            if !seen.iter().any(|value| same(value, old)) {
+                let place = seen.iter().position(|value| same(value, new)).unwrap_or(seen.len());
+                seen.insert(place, old);
+            }
+        }
     }
 
     /// Whether a receipt is about this write. Of one without a mark nobody can tell, and any will do.
