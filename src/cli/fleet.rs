@@ -193,6 +193,20 @@ fn judge(report: &Report) -> Exit {
     }
 }
 
+/// A server of the fleet's own knows no devices of an earlier fleet.
+///
+/// # Errors
+/// Exit 7 where the folder has such files.
+pub(super) fn is_new(keep: Option<&Path>) -> Result<(), CliError> {
+    match keep {
+        Some(keep) if keep.join("device-01.db").exists() => {
+            let text = format!("{} has the devices of an earlier fleet", keep.display());
+            Err(CliError::new(Exit::Exists, "exists", text).hint("name another folder, or remove that one"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The folder that a file is in.
 fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
@@ -255,14 +269,14 @@ pub(super) fn tell(cli: &Cli, common: &Common, plan: &Plan, ended: &Ended, again
             Some(tape) => {
                 format!("omctl device replay {}{}", tape.display(), if plan.spawned { " --spawn" } else { "" })
             }
-            None => format!("{} --keep fleet --record fleet.tape", repeat(plan, report, again)),
+            None => format!("{} --keep fleet-{} --record fleet.tape", repeat(plan, report, again), report.seed),
         });
     }
     if let Some(path) = &common.html {
         write_page(path, &page(plan, report, *exit, again)?)?;
         cli.ui.note(format!("the report is {}", path.display()));
     }
-    cli.ui.result(sentence(report), || json_of(plan, report));
+    cli.ui.result(sentence(report, *exit), || json_of(plan, report));
     Ok(*exit)
 }
 
@@ -293,7 +307,7 @@ fn told_of_left(plan: &Plan, report: &Report) -> Option<String> {
     Some(format!("records that the fleet made are still there: {}; {how}", named.join(", ")))
 }
 
-pub(super) fn sentence(report: &Report) -> String {
+pub(super) fn sentence(report: &Report, exit: Exit) -> String {
     let verdict = &report.verdict;
     let [p50, p95, p99] = [50.0, 95.0, 99.0].map(|percent| report.visible.percentile(percent));
     let latency = match (p50, p95, p99) {
@@ -304,7 +318,13 @@ pub(super) fn sentence(report: &Report) -> String {
     format!(
         "{}: {} devices, {} records, {} rows compared; {} mutations settled ({} conflicts, {} rejected, {} unknown), \
          lost {}, duplicated {}{stale}, {}{latency}; seed {}",
-        if verdict.converged { "converged" } else { "DIVERGED" },
+        match exit {
+            Exit::Diverged if verdict.converged => "FAILED, though converged",
+            Exit::Diverged => "DIVERGED",
+            Exit::Breached => "expectation breached, though converged",
+            Exit::Inconclusive => "nothing proved",
+            _ => "converged",
+        },
         report.devices,
         verdict.records,
         verdict.rows_compared,

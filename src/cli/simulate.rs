@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use omctl_protocol::admin::AccountNew;
+
 use super::fleet::{self, Common, DEVICES_MAX, may_write};
 use super::new::shell_word;
 use super::remote::{Remote, block_on};
@@ -121,6 +123,9 @@ pub(super) fn run(cli: &Cli, args: &Args) -> Result<Exit, CliError> {
             )));
         }
     }
+    if args.spawn {
+        fleet::is_new(args.common.keep.as_deref())?;
+    }
     let server: Arc<dyn Server> = match args.spawn {
         true => Arc::new(Spawned::start(&cli.root()?, env_name, Over::default())?),
         false => Arc::new(Theirs::find(cli, &args.remote)?),
@@ -174,6 +179,14 @@ fn flags(args: &Args) -> String {
 }
 
 async fn plan(args: &Args, client: &Client) -> Result<Plan, CliError> {
+    if args.spawn {
+        // A fresh store has no accounts.
+        let wanted =
+            if args.accounts.is_empty() { vec!["fleet@simulate.test".to_owned()] } else { args.accounts.clone() };
+        for email in wanted {
+            fleet::ensure_account(client, AccountNew { email, ..AccountNew::default() }).await?;
+        }
+    }
     let known = client.accounts().await?.accounts;
     let enabled: Vec<String> =
         known.iter().filter(|account| !account.disabled).map(|account| account.email.clone()).collect();

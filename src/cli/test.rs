@@ -146,6 +146,7 @@ fn one(
     let server: Arc<dyn Server> = Arc::new(Spawned::start(&root, args.env_name.as_deref(), over)?);
     let client = server.connect()?;
     let kept = args.keep.as_ref().map(|keep| keep.join(&scenario.name));
+    fleet::is_new(kept.as_deref())?;
     let common = Common { record: kept.as_ref().map(|kept| kept.join("fleet.tape")), keep: kept, ..common.clone() };
     let plan = block_on(fleet::plan_of(scenario, args.seed, &common, (&client, true), true))?;
     let ended = match fleet::go(cli, &server, &plan)? {
@@ -157,13 +158,15 @@ fn one(
     story.extend(verdict.inconclusive.iter().map(|reason| format!("nothing was proved: {reason}")));
     story.extend(ended.report.breached.iter().map(|breach| format!("expectation breached: {breach}")));
     if ended.exit == Exit::Diverged {
-        story.push(format!("again: omctl test {} --seed {} --keep failed", scenario.name, ended.report.seed));
+        let processes = if args.processes > 0 { format!(" --processes {}", args.processes) } else { String::new() };
+        let seed = ended.report.seed;
+        story.push(format!("again: omctl test {} --seed {seed}{processes} --keep failed-{seed}", scenario.name));
     }
     Ok(Ok(Outcome {
         name: scenario.name.clone(),
         exit: ended.exit,
         took: Duration::ZERO,
-        text: fleet::sentence(&ended.report),
+        text: fleet::sentence(&ended.report, ended.exit),
         story,
         report: fleet::json_of(&plan, &ended.report),
     }))

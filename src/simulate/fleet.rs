@@ -433,7 +433,14 @@ pub(super) async fn drain(
     for device in devices {
         loop {
             outcasts.bring_back(client, devices).await;
-            let app = device.app().map_err(device.failed("count"))?;
+            // Somebody at the terminal may have killed it; it starts again.
+            let Ok(app) = device.app() else {
+                if Instant::now() > until {
+                    return Ok(false);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
             // A process that hangs never answers.
             let left = until.saturating_duration_since(Instant::now());
             match tokio::time::timeout(left, app.pending()).await {

@@ -573,6 +573,7 @@ async fn steps_of(
             }
             Ok::<_, SimulateError>(())
         };
+        stage.is_acting.store(true, Ordering::Relaxed);
         tokio::try_join!(
             life::act(stage, &authors, deeds, entropy, (lasts, ends), latencies),
             latency::probe(stage, &authors, deeds, entropy, latencies, ends),
@@ -580,6 +581,7 @@ async fn steps_of(
             restarting,
             clock,
         )?;
+        stage.is_acting.store(false, Ordering::Relaxed);
     }
     Ok(wrote)
 }
@@ -658,7 +660,7 @@ async fn look_on(
     let (mut next, mut kept) = (Instant::now(), SAMPLE_EVERY);
     let mut last_kept = None::<Instant>;
     loop {
-        while let Some(wish) = progress.wish() {
+        while let Some(wish) = progress.wish().filter(|_| stage.is_acting.load(Ordering::Relaxed)) {
             if hears && let Err(error) = grant(stage, wish).await {
                 return error;
             }

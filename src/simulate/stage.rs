@@ -2,7 +2,7 @@
 //! [`Stage::perform`], which puts it on the tape first. So a run can be played again.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -107,6 +107,8 @@ pub(super) struct Stage {
     faults: Vec<tokio::sync::Mutex<()>>,
     /// Channels that devices wrote to.
     written: Mutex<BTreeSet<ChannelName>>,
+    /// Whether a phase is on in which things may happen: nobody cuts what is being healed.
+    pub(super) is_acting: AtomicBool,
     /// Foreign writes are told apart by their order.
     pub(super) foreign_writes: AtomicU64,
 }
@@ -132,6 +134,7 @@ impl Stage {
             tape,
             faults,
             written: Mutex::default(),
+            is_acting: AtomicBool::new(false),
             foreign_writes: AtomicU64::new(0),
         }
     }

@@ -50,12 +50,19 @@ pub(crate) fn is_hidden(mutation: MutationId) -> bool {
     CHOSEN.get().is_some_and(|chosen| chosen.mutation == mutation)
 }
 
-/// After a transaction: holds the device up once, right behind the one in which the app's row went back.
-pub(crate) fn linger() {
+/// After a transaction: says once that the app's row went back in it.
+pub(crate) fn tell() {
     static DONE: AtomicBool = AtomicBool::new(false);
     let Some(Chosen { thread, mutation, channel, record }) = CHOSEN.get() else { return };
     if *thread == std::thread::current().id() && !DONE.swap(true, Ordering::Relaxed) {
         tracing::warn!(plant = "reverted", %channel, id = %record, %mutation, "a planted bug happened");
-        std::thread::sleep(SEEN_FOR);
+    }
+}
+
+/// Before a frame leaves: how long it is kept back, where it brings the mutation to the server. The app has its answer then.
+pub(crate) fn holds_back(frame: &str) -> Duration {
+    match CHOSEN.get() {
+        Some(chosen) if frame.contains(&chosen.mutation.to_string()) => SEEN_FOR,
+        _ => Duration::ZERO,
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Judge<'a> {
             let of_record: Vec<&ForeignNote> =
                 foreign.iter().copied().filter(|note| note.record.as_deref() == Some(*record)).collect();
             // A backend may give a key again: then the row is another one, which somebody else made.
-            if self.rows.get(*record).is_some_and(|values| is_born_there(&foreign, values, self.known)) {
+            if self.is_born_there(&foreign, record) {
                 continue;
             }
             self.existence(record, history, &of_record, &loose);
@@ -204,6 +204,7 @@ impl<'a> Judge<'a> {
         }
         for field in self.schema.fields.iter().filter(|field| field.conflict == Policy::ServerWins) {
             let mut stands: Option<(&Settled, &Value)> = None;
+            let mut earlier: Vec<&Value> = Vec::new();
             for one in history {
                 let Some(new) = one.mutation.new.get(&field.name) else { continue };
                 if let Some((last, value)) = stands
@@ -214,6 +215,8 @@ impl<'a> Judge<'a> {
                     && !same(value, new)
                     && let Some(old) = one.mutation.old.get(&field.name)
                     && !same(old, value)
+                    // What the backend made of a value is nobody's: only what somebody wrote, or what was there, is older.
+                    && (earlier.iter().any(|earlier| same(earlier, old)) || self.was(record, field).is_some_and(|was| same(was, old)))
                 {
                     let text = format!(
                         "has `{}` {} of device {} written over by device {}, which had not seen it, and that was no conflict",
@@ -224,6 +227,7 @@ impl<'a> Judge<'a> {
                     );
                     self.find(Kind::Lost, record, text);
                 }
+                earlier.push(new);
                 stands = match did(one, field) {
                     Some(Did::Set(value)) => Some((one, value)),
                     Some(Did::Maybe(_)) => None,
@@ -231,6 +235,26 @@ impl<'a> Judge<'a> {
                 };
             }
         }
+    }
+
+    /// What a field held when the fleet began.
+    fn was(&self, record: &str, field: &Field) -> Option<&'a Value> {
+        let (place, _) = self.schema.field(&field.name)?;
+        self.before.get(record).map(|values| &values[place])
+    }
+
+    /// Whether a row has, or had on some device, the mark of one that somebody else made.
+    fn is_born_there(&self, foreign: &[&ForeignNote], record: &str) -> bool {
+        let made = foreign.iter().filter(|note| note.op == Operation::Create).flat_map(|note| note.wrote.values());
+        let marks: Vec<&Value> = made.filter(|value| self.known.stage.run.owns(value)).collect();
+        let has_one = |values: &Vec<Value>| marks.iter().any(|mark| values.contains(mark));
+        self.rows.get(record).is_some_and(has_one)
+            || self.known.logs.iter().flatten().any(|entry| match &entry.what {
+                What::Saw { channel, record: seen, row: Some(values), .. } => {
+                    *channel == self.schema.channel && seen == record && has_one(values)
+                }
+                _ => false,
+            })
     }
 
     /// A field with the policy `sum` is its start plus all that was settled and added.
@@ -464,13 +488,6 @@ impl<'a> Judge<'a> {
             self.find(Kind::Lost, &record, text);
         }
     }
-}
-
-/// Whether a row has the mark of one that somebody else made.
-fn is_born_there(foreign: &[&ForeignNote], values: &[Value], known: &Known<'_>) -> bool {
-    let marks = foreign.iter().filter(|note| note.op == Operation::Create).flat_map(|note| note.wrote.values());
-    let mut marks = marks.filter(|value| known.stage.run.owns(value));
-    marks.any(|mark| values.contains(mark))
 }
 
 /// Whether its differences were taken: all but what was refused, or met no record.

@@ -165,7 +165,7 @@ pub(super) async fn until_converged(
     }
     if !sent {
         verdict.converged = false;
-        verdict.story.push("some device still has mutations without a receipt".into());
+        verdict.story.insert(0, waiting(&stage.devices));
     }
     verdict.story.truncate(STORY_LINES_MAX);
     if verdict.inconclusive.is_none() && verdict.converged {
@@ -179,6 +179,27 @@ pub(super) async fn until_converged(
         }
     }
     Ok(verdict)
+}
+
+/// Who still has something to send, in one sentence.
+fn waiting(devices: &[Arc<Device>]) -> String {
+    let queued = |device: &Device| device.gauges.queued.load(std::sync::atomic::Ordering::Relaxed);
+    let told: Vec<String> = devices
+        .iter()
+        .filter(|device| queued(device) > 0)
+        .map(|device| {
+            format!(
+                "device {} is {:?} and has {} writes without a receipt",
+                device.number,
+                device.state(),
+                queued(device)
+            )
+        })
+        .collect();
+    match told.is_empty() {
+        true => "some device still has writes without a receipt".to_owned(),
+        false => told.join("; "),
+    }
 }
 
 /// Every device's tables beside its account's view of the backend.

@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         if seen.last().is_some_and(|last| same(last, now)) {
             return None;
         }
-        let earlier = seen.iter().position(|one| same(one, now));
+        let earlier = seen.iter().rposition(|one| same(one, now));
         let between: Vec<&Value> = earlier.map(|earlier| seen[earlier + 1..].to_vec()).unwrap_or_default();
         seen.push(now);
         // What the device wrote itself and what did not stay goes back to what was before.

@@ -51,6 +51,13 @@ const FENCED_MS: i64 = 30_000;
 /// What is added to [`FENCED_MS`] at most, by chance.
 const FENCED_JITTER_MS: u64 = 15_000;
 
+/// No wait for the next connection is longer.
+pub(crate) const LONGEST_WAIT_MS: i64 = if BACKOFF_MS_MAX as i64 > FENCED_MS + FENCED_JITTER_MS as i64 {
+    BACKOFF_MS_MAX as i64
+} else {
+    FENCED_MS + FENCED_JITTER_MS as i64
+};
+
 /// Most times in a row that a wrong sum is answered at once; a server that cannot add must not be asked without end.
 const TROUBLES_MAX: u32 = 3;
 
@@ -272,7 +279,8 @@ impl Engine {
             }
             Event::Tick => {
                 match self.reconnect_at {
-                    Some(at) if at <= now_ms => {
+                    // One that is further away than any wait was said by a clock that has been set back since.
+                    Some(at) if at <= now_ms || at.saturating_sub(now_ms) > LONGEST_WAIT_MS => {
                         self.reconnect_at = None;
                         actions.push(Action::Connect);
                     }

@@ -199,6 +199,15 @@ fn nonsense_closes_the_connection_and_waiting_grows_with_jitter() {
 }
 
 #[test]
+fn a_clock_that_is_set_back_does_not_keep_a_device_waiting() {
+    let mut engine = engine();
+    live(&mut engine);
+    let (hours_ahead, set_right) = (33_120_000, 5_000);
+    engine.handle(hours_ahead, Event::Disconnected).unwrap();
+    assert!(engine.handle(set_right, Event::Tick).unwrap().contains(&Action::Connect));
+}
+
+#[test]
 fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
     let mut engine = engine();
     live(&mut engine);

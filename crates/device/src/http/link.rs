@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 
 use super::access::{self, Access};
 use super::{Ask, CONNECT_TIMEOUT, Stream};
+use crate::engine::LONGEST_WAIT_MS;
 use crate::mobster::keys::KeyStore;
 use crate::mobster::owner::Desk;
 use crate::mobster::{MobsterError, Result, SYNC_TIMEOUT};
@@ -155,7 +156,8 @@ impl Link {
         let mut wait_ms = 1_000;
         while let Ok(action) = self.actions.try_recv() {
             match action {
-                Action::WakeAt(at) => wait_ms = at.saturating_sub(self.desk.now_ms()),
+                // The clock may have been set back by hours since the engine looked at it.
+                Action::WakeAt(at) => wait_ms = at.saturating_sub(self.desk.now_ms()).min(LONGEST_WAIT_MS),
                 Action::Connect => return true,
                 _ => {}
             }
@@ -227,7 +229,11 @@ impl Link {
                     let mut next = action;
                     while let Some(action) = next {
                         match action {
-                            Action::Send(line) => sink.feed(Message::text(line)).await.map_err(lost)?,
+                            Action::Send(line) => {
+                                #[cfg(feature = "planted")]
+                                tokio::time::sleep(crate::planted::holds_back(&line)).await;
+                                sink.feed(Message::text(line)).await.map_err(lost)?;
+                            }
                             Action::Close => {
                                 sink.send(Message::Close(None)).await.map_err(lost)?;
                                 return Ok(());

@@ -286,7 +286,7 @@ impl Store {
         }
         #[cfg(feature = "planted")]
         if result.is_ok() {
-            crate::planted::linger();
+            crate::planted::tell();
         }
         result
     }
