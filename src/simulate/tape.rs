@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::stage::Happening;
 use super::workload::Run;
 use super::{Crew, SimulateError, io};
+use crate::catalog::Link;
 
 /// The form of the lines.
 const SCHEMA: &str = "omctl.tape/1";
@@ -153,6 +154,11 @@ impl Recording {
             }
             if what.device().is_some_and(|device| device == 0 || device > devices) {
                 return Err(bad(n + 1, format!("the fleet has {devices} devices")));
+            }
+            if let Happening::Network { link, .. } = &what
+                && !Link::ALL.iter().any(|(word, _)| word == link)
+            {
+                return Err(bad(n + 1, format!("there is no network `{link}`")));
             }
             happenings.push((at, what));
         }

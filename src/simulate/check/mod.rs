@@ -8,6 +8,8 @@
 mod effects;
 mod reads;
 mod story;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -170,7 +172,14 @@ pub(super) async fn until_converged(
     verdict.story.truncate(STORY_LINES_MAX);
     if verdict.inconclusive.is_none() && verdict.converged {
         if verdict.records == 0 {
-            verdict.inconclusive = Some("no record was visible".into());
+            let mut accounts: Vec<&str> = stage.devices.iter().map(|device| device.account.as_str()).collect();
+            accounts.sort_unstable();
+            accounts.dedup();
+            let shown = accounts.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+            let more = if accounts.len() > 3 { ", …" } else { "" };
+            verdict.inconclusive = Some(format!(
+                "no record was visible to {shown}{more}; what they may see is in `scope:` of the channels"
+            ));
         } else if wrote && verdict.applied.values().sum::<u64>() == 0 {
             verdict.inconclusive = Some(match verdict.rejected_by.iter().max_by_key(|(_, times)| **times) {
                 Some((code, _)) => format!("no mutation was applied; most were rejected: {code}"),
