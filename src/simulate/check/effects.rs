@@ -199,7 +199,8 @@ impl<'a> Judge<'a> {
     /// somebody's write was overwritten without a word.
     fn unseen(&mut self, record: &str, history: &[&Settled], foreign: &[&ForeignNote], loose: &[&Line]) {
         let run = self.known.stage.run;
-        if !foreign.is_empty() || loose.iter().any(|line| line.record == record) {
+        let parted = !self.known.kept.is_empty();
+        if parted || !foreign.is_empty() || loose.iter().any(|line| line.record == record) {
             return;
         }
         for field in self.schema.fields.iter().filter(|field| field.conflict == Policy::ServerWins) {

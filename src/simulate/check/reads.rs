@@ -150,6 +150,10 @@ impl<'a> Reader<'a> {
         let earlier = seen.iter().rposition(|one| same(one, now));
         let between: Vec<&Value> = earlier.map(|earlier| seen[earlier + 1..].to_vec()).unwrap_or_default();
         seen.push(now);
+        // A server that was set back shows what was, until everybody has offered again what came since.
+        if !self.known.kept.is_empty() {
+            return None;
+        }
         // What the device wrote itself and what did not stay goes back to what was before.
         let stayed = between.into_iter().find(|value| !self.was_taken_back(record, value))?;
         Some(format!(
