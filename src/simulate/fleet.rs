@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use omctl_device::ConnectionState;
-use omctl_protocol::ChannelName;
 use omctl_protocol::admin::ChannelView;
-use rusqlite::{Connection, OpenFlags};
+use omctl_protocol::{ChannelName, Position};
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 
 use super::app::{Answer, App, AppError, Ask};
 use super::log::{Entry, Fate, What};
@@ -20,6 +20,7 @@ use super::watch::{self, Eye};
 use super::{Crew, Plan, Progress, SETTLE_WITHIN, SimulateError, io};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
+use crate::limits;
 use crate::tasks::Tasks;
 
 const UNPOISONED: &str = "nobody panics while holding this lock";
@@ -57,6 +58,8 @@ pub(super) struct Device {
     pub(super) ahead_ms: AtomicI64,
     /// Writes that its own triggers refused.
     pub(super) refused_here: AtomicU64,
+    /// One fault at a time.
+    pub(super) fault: tokio::sync::Mutex<()>,
     /// One write at a time, with its note: the log has the order of the transactions.
     pub(super) writing: tokio::sync::Mutex<()>,
     /// Receipts that its file held before this run.
@@ -113,9 +116,7 @@ impl Device {
 
     /// Starts its app again.
     pub(super) async fn start_again(&self) -> Result<(), SimulateError> {
-        self.open().await.map_err(self.failed("start again"))?;
-        self.note(What::Went(Fate::Opened));
-        Ok(())
+        self.open().await.map(drop).map_err(self.failed("start again"))
     }
 
     /// Ends its app without a word; whether that was a process.
@@ -131,7 +132,6 @@ impl Device {
     /// Ends its app as its user would.
     pub(super) async fn close(&self) {
         let Some(app) = self.app.lock().expect(UNPOISONED).take() else { return };
-        self.note(What::Went(Fate::Closed));
         app.close().await;
         self.let_go(app).await;
     }
@@ -151,7 +151,6 @@ impl Device {
 
     /// Copies its file as it is now; the copy is what [`Device::set_back`] brings back.
     pub(super) async fn back_up(self: &Arc<Self>) -> Result<(), SimulateError> {
-        self.note(What::Went(Fate::BackedUp));
         let device = self.clone();
         let copied = Tasks::blocking(move || {
             device.read(|connection| {
@@ -169,6 +168,8 @@ impl Device {
             return Err(SimulateError::Device { device: self.number, what: "go back to its backup", message });
         }
         self.close().await;
+        // What was under way is noted before what it goes back to.
+        let _alone = self.writing.lock().await;
         let device = self.clone();
         let brought = Tasks::blocking(move || {
             // Nobody looks meanwhile; and what it shows from then on was not seen before.
@@ -202,9 +203,6 @@ impl Device {
         let was = self.dark.swap(dark, Ordering::Relaxed);
         if dark || was {
             *self.last_dark.lock().expect(UNPOISONED) = Some(Instant::now());
-        }
-        if was != dark {
-            self.note(What::Went(if dark { Fate::Offline } else { Fate::Online }));
         }
         self.network.set_dark(dark);
     }
@@ -281,6 +279,15 @@ impl Device {
         })
     }
 
+    /// Up to where the server's history was kept when it was set back, as far as the device knows.
+    pub(super) fn parted(&self) -> Result<Option<Position>, SimulateError> {
+        let kept: Option<i64> = self.read(|connection| {
+            let sql = "SELECT value FROM om_state WHERE key = 'kept'";
+            connection.query_row(sql, [], |row| row.get(0)).optional()
+        })?;
+        Ok(kept.map(|position| Position(position.unsigned_abs())))
+    }
+
     /// Whether it has a channel's table: not where its account may see nothing of it.
     pub(super) fn has_table(&self, channel: &ChannelName) -> Result<bool, SimulateError> {
         self.read(|connection| connection.table_exists(None, channel.as_str()))
@@ -342,6 +349,7 @@ pub(super) async fn activate(
             watched: Mutex::default(),
             ahead_ms: AtomicI64::new(0),
             refused_here: AtomicU64::new(0),
+            fault: tokio::sync::Mutex::default(),
             writing: tokio::sync::Mutex::default(),
             known_before: std::sync::OnceLock::new(),
             eye: Mutex::default(),
@@ -429,23 +437,20 @@ pub(super) async fn drain(
     devices: &[Arc<Device>],
     outcasts: &mut Outcasts,
 ) -> Result<bool, SimulateError> {
-    let until = Instant::now() + SETTLE_WITHIN;
+    // After a server was set back, what stands on a create that is nowhere waits for whoever may offer it again.
+    let parted = devices.iter().map(|device| device.parted()).collect::<Result<Vec<_>, _>>()?;
+    let patience = if parted.iter().any(Option::is_some) { limits::OFFERED_WAIT } else { Duration::ZERO };
+    let until = Instant::now() + SETTLE_WITHIN + patience;
     for device in devices {
         loop {
             outcasts.bring_back(client, devices).await;
-            // Somebody at the terminal may have killed it; it starts again.
-            let Ok(app) = device.app() else {
-                if Instant::now() > until {
-                    return Ok(false);
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
-            // A process that hangs never answers.
-            let left = until.saturating_duration_since(Instant::now());
-            match tokio::time::timeout(left, app.pending()).await {
-                Ok(pending) if pending.as_ref().is_ok_and(|pending| *pending == 0) => break,
-                Ok(pending) => drop(pending.map_err(device.failed("count"))?),
+            let count = async { device.app()?.pending().await };
+            // A process that hangs never answers; one that died is started again by whoever killed it.
+            match tokio::time::timeout(until.saturating_duration_since(Instant::now()), count).await {
+                Ok(Ok(0)) => break,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) if error.gone => {}
+                Ok(Err(error)) => return Err(device.failed("count")(error)),
                 Err(_) => return Ok(false),
             }
             if Instant::now() > until {

@@ -11,7 +11,7 @@ use omctl_protocol::ChannelSchema;
 
 use super::life::{self, Author};
 use super::stage::{Happening, Stage};
-use super::workload::{self, Planned, quote};
+use super::workload::{self, quote};
 use super::{Deed, SimulateError};
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
@@ -170,9 +170,7 @@ async fn probe_once(
         return Ok(());
     }
     let planning = schema.clone();
-    let Some(planned) = from.plan(move |writer, reader| writer.probe(reader, &planning)).await? else { return Ok(()) };
-    let Planned { lines, .. } = &planned;
-    let Some(line) = lines.first().cloned() else { return Ok(()) };
+    let Some(line) = from.plan(move |writer, reader| writer.probe(reader, &planning)).await? else { return Ok(()) };
     // Somebody else who sees the record.
     let holds = |to: &Arc<Author>| {
         let channel = schema.channel.as_str();
@@ -182,7 +180,7 @@ async fn probe_once(
         })
     };
     let Some(to) = others.into_iter().find(|to| holds(to).unwrap_or(false)) else { return Ok(()) };
-    stage.perform(Happening::Write { device: from.device.number, planned }).await?;
+    stage.perform(Happening::Write { device: from.device.number, lines: vec![line.clone()] }).await?;
     let Some((name, mark)) = line.new.into_iter().next() else { return Ok(()) };
     let Some((_, field)) = schema.field(&name) else { return Ok(()) };
     let (kind, record) = (field.kind, line.record);

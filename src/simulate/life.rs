@@ -12,9 +12,8 @@ use super::app::{Answer, Ask};
 use super::fleet::Device;
 use super::latency::Latencies;
 use super::stage::{Happening, Stage};
-use super::workload::{Kind, Planned, Writer};
+use super::workload::{Kind, Writer};
 use super::{Deed, Plan, SimulateError};
-use crate::catalog::Link;
 use crate::clock::Entropy;
 use crate::tasks::Tasks;
 
@@ -41,11 +40,11 @@ impl Author {
         self.writer.lock().expect(UNPOISONED).below(limit)
     }
 
-    /// Plans a write by what the device's file holds now; `None` where nothing can be written.
-    pub(super) async fn plan(
+    /// Plans a write by what the device's file holds now.
+    pub(super) async fn plan<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&mut Writer, &rusqlite::Connection) -> rusqlite::Result<Option<Planned>> + Send + 'static,
-    ) -> Result<Option<Planned>, SimulateError> {
+        work: impl FnOnce(&mut Writer, &rusqlite::Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, SimulateError> {
         let author = self.clone();
         Tasks::blocking(move || {
             let mut writer = author.writer.lock().expect(UNPOISONED);
@@ -78,11 +77,6 @@ pub(super) fn updated(deed: &Deed) -> impl Iterator<Item = &ChannelName> {
     kinds(deed).filter(|(kind, _)| matches!(kind, Kind::Any | Kind::Update)).map(|(_, channel)| channel)
 }
 
-/// The word of a network.
-pub(super) fn word_of(link: Link) -> String {
-    Link::ALL.iter().find(|(_, one)| *one == link).map_or("wifi", |(word, _)| *word).to_owned()
-}
-
 /// Gives every device the network and the clock of a phase, and takes the network from those that are offline in it.
 pub(super) async fn set_the_stage(
     stage: &Arc<Stage>,
@@ -103,7 +97,7 @@ pub(super) async fn set_the_stage(
         }
         for (n, device) in members.into_iter().enumerate() {
             let number = device.number;
-            stage.perform(Happening::Network { device: number, link: word_of(link) }).await?;
+            stage.perform(Happening::Network { device: number, link }).await?;
             let ahead_ms = match skew_ms {
                 0 => 0,
                 most => (entropy.u64() % (2 * most as u64 + 1)) as i64 - most,
@@ -231,11 +225,12 @@ async fn live(
         }
         if now >= due && !kinds.is_empty() {
             let (kind, channel) = kinds[author.below(kinds.len() as u64) as usize].clone();
-            if device.is_up()
-                && let Some(planned) = author.plan(move |writer, reader| writer.next(reader, kind, &channel)).await?
-            {
-                stage.perform(Happening::Write { device: device.number, planned }).await?;
-                latencies.saved(due.elapsed());
+            if device.is_up() {
+                let lines = author.plan(move |writer, reader| writer.next(reader, kind, &channel)).await?;
+                if !lines.is_empty() {
+                    stage.perform(Happening::Write { device: device.number, lines }).await?;
+                    latencies.saved(due.elapsed());
+                }
             }
             due += Duration::from_millis(author.below(most_ms + 1));
         }

@@ -26,29 +26,19 @@ pub(super) enum What {
     Went(Fate),
 }
 
-/// What befalls a device.
+/// What befalls a device, as far as it says something of what its app wrote and saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    Offline,
-    Online,
     Killed,
     Dropped,
-    Closed,
-    Opened,
-    BackedUp,
     SetBack,
 }
 
 impl Fate {
     pub(super) fn word(self) -> &'static str {
         match self {
-            Self::Offline => "goes offline",
-            Self::Online => "is online again",
             Self::Killed => "is killed",
             Self::Dropped => "is dropped",
-            Self::Closed => "closes its app",
-            Self::Opened => "starts again",
-            Self::BackedUp => "makes a backup",
             Self::SetBack => "is set back to its backup",
         }
     }

@@ -18,6 +18,7 @@ mod log;
 pub mod network;
 mod plausible;
 mod report;
+mod script;
 mod stage;
 mod tape;
 mod watch;
@@ -29,7 +30,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures_util::future::{BoxFuture, try_join_all};
+use futures_util::future::BoxFuture;
 use omctl_device::ConnectionState;
 use omctl_protocol::admin::{AccountNew, ChannelView};
 use omctl_protocol::{ChannelName, Operation};
@@ -39,12 +40,11 @@ pub use self::check::Verdict;
 use self::fleet::{Outcasts, drain};
 use self::latency::Latencies;
 pub use self::latency::Spread;
-use self::life::Author;
 pub use self::report::{Report, Sample};
 use self::stage::{Happening, Stage};
 pub use self::tape::{Head, Recording};
 use self::tape::{Record, Tape};
-use self::workload::{Run, Writer};
+use self::workload::Run;
 use crate::catalog::{Act, Expectation, ForeignAct, Link};
 use crate::client::{Client, ClientError};
 use crate::clock::Entropy;
@@ -67,7 +67,7 @@ pub struct Plan {
     pub processes: usize,
     /// How such a process is started: a program with its first arguments; the file and the name follow. See [`obey`].
     pub command: Vec<OsString>,
-    /// Whether the server is the fleet's own: for the tape.
+    /// Whether the server is the fleet's own: what is managed goes with it.
     pub spawned: bool,
     /// Where the devices' files stay; without it they are removed.
     pub keep: Option<PathBuf>,
@@ -266,9 +266,9 @@ async fn run_in(
     let wrote = {
         let playing: BoxFuture<'_, Result<bool, SimulateError>> = match &plan.script {
             Script::Steps(steps) => {
-                Box::pin(steps_of(&stage, plan, (steps, &start), &entropy, &latencies, (&mut outcasts, progress)))
+                Box::pin(script::steps(&stage, plan, (steps, &start), &entropy, &latencies, (&mut outcasts, progress)))
             }
-            Script::Tape(recording) => Box::pin(play(&stage, recording, &start, progress)),
+            Script::Tape(recording) => Box::pin(script::play(&stage, recording, &start, progress)),
         };
         tokio::select! {
             played = playing => played?,
@@ -280,7 +280,6 @@ async fn run_in(
             progress.phase("healing: every device online, everything sent", 0);
             stage.perform(Happening::Heal).await?;
         }
-        stage.raise().await?;
         let client = server.connect()?;
         let sent = drain(&client, &stage.devices, &mut outcasts).await?;
         progress.phase("comparing with the backend", 0);
@@ -372,15 +371,7 @@ async fn head(
         let view = client.account(email).await?;
         accounts.push(AccountNew { email: view.email, role: view.role, claims: view.claims, password: None });
     }
-    let (processes, spawned) = (plan.processes, plan.spawned);
-    Ok(Head::new(
-        plan.scenario.clone(),
-        (plan.seed, run.0),
-        (processes, spawned),
-        plan.crews.clone(),
-        accounts,
-        records,
-    ))
+    Ok(Head::new(plan.scenario.clone(), (plan.seed, run.0), plan.processes, plan.crews.clone(), accounts, records))
 }
 
 /// Every record of every channel that goes on, as it is now.
@@ -395,109 +386,6 @@ async fn records_of(
         all.push((channel.name.clone(), records));
     }
     Ok(all)
-}
-
-/// Plays the steps. Whether anybody wrote.
-async fn steps_of(
-    stage: &Arc<Stage>,
-    plan: &Plan,
-    (steps, start): (&[Step], &[(ChannelName, Vec<Record>)]),
-    entropy: &Entropy,
-    latencies: &Latencies,
-    (outcasts, progress): (&mut Outcasts, &dyn Progress),
-) -> Result<bool, SimulateError> {
-    let author = |device: &Arc<fleet::Device>| {
-        let writer = Writer::new(Entropy::seeded(entropy.u64()), device.number, stage.run, stage.unfit.clone());
-        Arc::new(Author::new(device.clone(), writer))
-    };
-    let authors: Vec<Arc<Author>> = stage.devices.iter().map(author).collect();
-    let mut wrote = false;
-    for (n, step) in steps.iter().enumerate() {
-        let (lasts, deeds, restarts, foreign) = match step {
-            Step::Heal => {
-                progress.phase("healing: every device online, everything sent", 0);
-                stage.perform(Happening::Heal).await?;
-                stage.raise().await?;
-                drain(&stage.server.connect()?, &stage.devices, outcasts).await?;
-                continue;
-            }
-            Step::Act { lasts, deeds, restarts, foreign } => (*lasts, deeds, *restarts, foreign),
-        };
-        life::set_the_stage(stage, plan, deeds, entropy).await?;
-        let ends = Instant::now() + lasts;
-        let writes = deeds.iter().any(|(_, deed)| life::writes(deed));
-        wrote |= writes;
-        let what = match steps.len() {
-            1 if writes => "writing".to_owned(),
-            1 => "watching".to_owned(),
-            several => format!("phase {} of {several}", n + 1),
-        };
-        progress.phase(&what, lasts.as_secs());
-        let others = foreign.iter().map(|act| {
-            let records = start.iter().find(|(name, _)| *name == act.channel).map_or(&[][..], |(_, records)| records);
-            foreign::write(stage, act, records, Entropy::seeded(entropy.u64()), ends)
-        });
-        let mut times: Vec<f64> =
-            (0..restarts).map(|_| 0.05 + 0.8 * (entropy.u64() % 1_000) as f64 / 1_000.0).collect();
-        times.sort_by(f64::total_cmp);
-        let restarting = async {
-            for part in times {
-                let at = ends - lasts.mul_f64(1.0 - part);
-                tokio::time::sleep(at.saturating_duration_since(Instant::now())).await;
-                stage.perform(Happening::Restart).await?;
-            }
-            Ok::<_, SimulateError>(())
-        };
-        let clock = async {
-            let began = ends - lasts;
-            while Instant::now() < ends {
-                progress.step(began.elapsed().as_secs());
-                let left = ends.saturating_duration_since(Instant::now());
-                tokio::time::sleep(Duration::from_millis(500).min(left)).await;
-            }
-            Ok::<_, SimulateError>(())
-        };
-        stage.is_acting.store(true, Ordering::Relaxed);
-        tokio::try_join!(
-            life::act(stage, &authors, deeds, entropy, (lasts, ends), latencies),
-            latency::probe(stage, &authors, deeds, entropy, latencies, ends),
-            async { try_join_all(others).await.map(drop) },
-            restarting,
-            clock,
-        )?;
-        stage.is_acting.store(false, Ordering::Relaxed);
-    }
-    Ok(wrote)
-}
-
-/// Plays a tape: everything at its time, for each device one after the other. Whether anybody wrote.
-async fn play(
-    stage: &Arc<Stage>,
-    recording: &Recording,
-    start: &[(ChannelName, Vec<Record>)],
-    progress: &dyn Progress,
-) -> Result<bool, SimulateError> {
-    let mut recording = recording.clone();
-    recording.meet(start, stage.run);
-    let Some((first, _)) = recording.happenings.first() else { return Ok(false) };
-    let (first, last) = (*first, recording.happenings.last().map_or(*first, |(at, _)| *at));
-    progress.phase("playing the tape", (last - first).as_secs());
-    let wrote = recording.happenings.iter().any(|(_, what)| matches!(what, Happening::Write { .. }));
-    let began = Instant::now();
-    let mut lanes: std::collections::BTreeMap<(usize, bool), Vec<(Duration, Happening)>> = Default::default();
-    for (at, happening) in recording.happenings {
-        lanes.entry(happening.lane()).or_default().push((at - first, happening));
-    }
-    let lanes = lanes.into_values().map(async |lane| {
-        for (at, happening) in lane {
-            tokio::time::sleep((began + at).saturating_duration_since(Instant::now())).await;
-            progress.step(began.elapsed().as_secs());
-            stage.perform(happening).await?;
-        }
-        Ok::<_, SimulateError>(())
-    });
-    try_join_all(lanes).await?;
-    Ok(wrote)
 }
 
 /// Notes when phases begin, beside telling it.

@@ -10,12 +10,12 @@ use omctl_protocol::ChannelName;
 use omctl_protocol::admin::{ChannelView, ForeignWrite};
 use serde::{Deserialize, Serialize};
 
-use super::app::{AppError, Ask, Statement};
+use super::app::{AppError, Ask};
 use super::fleet::{self, Device};
 use super::log::{ForeignNote, Line, Saved, What};
 use super::network;
 use super::tape::Tape;
-use super::workload::{self, Planned, Run, Unfit};
+use super::workload::{self, Run, Unfit};
 use super::{Server, SimulateError, watch};
 use crate::catalog::Link;
 use crate::client::ClientError;
@@ -30,12 +30,16 @@ const FOREIGN_WITHIN: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
 pub(super) enum Happening {
-    /// An app writes.
-    Write { device: usize, planned: Planned },
+    /// An app writes: one local transaction.
+    Write { device: usize, lines: Vec<Line> },
     /// A device goes offline, or is online again.
     Offline { device: usize, dark: bool },
     /// A device is in another network.
-    Network { device: usize, link: String },
+    Network {
+        device: usize,
+        #[serde(with = "word")]
+        link: Link,
+    },
     /// A device's clock is set.
     Clock { device: usize, ahead_ms: i64 },
     /// A device is killed, and started again after a pause.
@@ -103,8 +107,6 @@ pub(super) struct Stage {
     pub(super) foreign: Mutex<Vec<ForeignNote>>,
     pub(super) counts: Counts,
     pub(super) tape: Option<Tape>,
-    /// One fault at a time for each device, by its number from 1.
-    faults: Vec<tokio::sync::Mutex<()>>,
     /// Channels that devices wrote to.
     written: Mutex<BTreeSet<ChannelName>>,
     /// Whether a phase is on in which things may happen: nobody cuts what is being healed.
@@ -121,7 +123,6 @@ impl Stage {
         (run, started): (Run, Instant),
         tape: Option<Tape>,
     ) -> Self {
-        let faults = devices.iter().map(|_| tokio::sync::Mutex::default()).collect();
         Self {
             server,
             devices,
@@ -132,7 +133,6 @@ impl Stage {
             foreign: Mutex::default(),
             counts: Counts::default(),
             tape,
-            faults,
             written: Mutex::default(),
             is_acting: AtomicBool::new(false),
             foreign_writes: AtomicU64::new(0),
@@ -153,14 +153,12 @@ impl Stage {
             tape.note(self.started.elapsed(), &happening);
         }
         match happening {
-            Happening::Write { device, planned } => self.write(self.device(device)?, planned).await,
+            Happening::Write { device, lines } => self.write(self.device(device)?, lines).await,
             Happening::Offline { device, dark } => {
                 self.device(device)?.set_dark(dark);
                 Ok(())
             }
             Happening::Network { device, link } => {
-                let known = Link::ALL.into_iter().find(|(word, _)| *word == link);
-                let link = known.map(|(_, link)| link).unwrap_or_default();
                 self.device(device)?.network.become_like(network::profile(link));
                 Ok(())
             }
@@ -173,36 +171,35 @@ impl Stage {
                 }
             }
             Happening::Kill { device, pause_ms } => {
-                let _alone = self.faults[self.device(device)?.number - 1].lock().await;
                 let device = self.device(device)?;
+                let _alone = device.fault.lock().await;
                 let count = if device.kill().await { &self.counts.kills } else { &self.counts.drops };
                 count.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 device.start_again().await
             }
             Happening::Upgrade { device, pause_ms } => {
-                let _alone = self.faults[self.device(device)?.number - 1].lock().await;
                 let device = self.device(device)?;
+                let _alone = device.fault.lock().await;
                 device.close().await;
                 self.counts.upgrades.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_millis(pause_ms)).await;
                 device.start_again().await
             }
             Happening::BackUp { device } => {
-                let _alone = self.faults[self.device(device)?.number - 1].lock().await;
-                self.device(device)?.back_up().await
+                let device = self.device(device)?;
+                let _alone = device.fault.lock().await;
+                device.back_up().await
             }
             Happening::SetBack { device } => {
-                let _alone = self.faults[self.device(device)?.number - 1].lock().await;
+                let device = self.device(device)?;
+                let _alone = device.fault.lock().await;
                 self.counts.set_back.fetch_add(1, Ordering::Relaxed);
-                self.device(device)?.set_back().await
+                device.set_back().await
             }
             Happening::Foreign { channel, write } => self.write_foreign(channel, write).await,
             Happening::Restart => self.restart().await,
-            Happening::Heal => {
-                self.heal();
-                Ok(())
-            }
+            Happening::Heal => self.heal().await,
         }
     }
 
@@ -214,20 +211,21 @@ impl Stage {
         }
     }
 
-    async fn write(self: &Arc<Self>, device: &Arc<Device>, mut planned: Planned) -> Result<(), SimulateError> {
-        if planned.statements.is_empty() {
-            planned.statements = self.statements_of(&planned);
-        }
+    async fn write(self: &Arc<Self>, device: &Arc<Device>, mut lines: Vec<Line>) -> Result<(), SimulateError> {
+        // What is no value of its field any more is not written: a tape may be of other fields.
+        let mut statements = Vec::with_capacity(lines.len());
+        let of_line = |line: &Line| workload::statement_of(&self.channel(&line.channel)?.schema, line);
+        lines.retain(|line| of_line(line).map(|statement| statements.push(statement)).is_some());
         let _alone = device.writing.lock().await;
         // Nobody writes in an app that does not run.
         let Ok(app) = device.app() else { return Ok(()) };
-        for line in &planned.lines {
+        for line in &lines {
             device.watch(&line.channel, &line.record);
             if !self.is_written(&line.channel) {
                 self.written.lock().expect(UNPOISONED).insert(line.channel.clone());
             }
         }
-        let (saved, met) = match app.write(planned.statements).await {
+        let (saved, met) = match app.write(statements).await {
             Ok(met) => (Saved::Yes, met),
             Err(error) if error.gone => (Saved::Unknown, Vec::new()),
             Err(error) => {
@@ -237,7 +235,7 @@ impl Stage {
                 (Saved::No, Vec::new())
             }
         };
-        for (n, line) in planned.lines.into_iter().enumerate() {
+        for (n, line) in lines.into_iter().enumerate() {
             // A record that went away between plan and write was not written.
             if met.get(n).copied().unwrap_or(true) {
                 device.note(What::Wrote { line, saved });
@@ -247,12 +245,6 @@ impl Stage {
         }
         watch::look(self, device).await;
         Ok(())
-    }
-
-    /// The statements of a write that comes from a tape, which says what was written and brings no SQL of its own.
-    fn statements_of(&self, planned: &Planned) -> Vec<Statement> {
-        let of_line = |line: &Line| workload::statement_of(&self.channel(&line.channel)?.schema, line);
-        planned.lines.iter().filter_map(of_line).collect()
     }
 
     async fn write_foreign(&self, channel: ChannelName, write: ForeignWrite) -> Result<(), SimulateError> {
@@ -288,20 +280,16 @@ impl Stage {
         Ok(())
     }
 
-    /// Every device online again.
-    fn heal(&self) {
+    /// Every device online again; whoever is in the middle of a fault comes out of it.
+    async fn heal(&self) -> Result<(), SimulateError> {
         for device in &self.devices {
             device.set_dark(false);
             if !device.network.is_open() {
                 device.network.become_like(network::WIFI);
             }
         }
-    }
-
-    /// Starts what is killed; whoever broke off in the middle of a fault is not left behind.
-    pub(super) async fn raise(&self) -> Result<(), SimulateError> {
         for device in &self.devices {
-            let _alone = self.faults[device.number - 1].lock().await;
+            let _alone = device.fault.lock().await;
             if !device.is_up() {
                 device.start_again().await?;
             }
@@ -321,4 +309,22 @@ impl Stage {
 
 fn is_final(error: &ClientError) -> bool {
     matches!(error, ClientError::Refused(problem) if ["not_allowed", "no_backend"].contains(&problem.code.as_str()))
+}
+
+/// A network by its word.
+mod word {
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    use crate::catalog::Link;
+
+    pub(super) fn serialize<S: Serializer>(link: &Link, serializer: S) -> Result<S::Ok, S::Error> {
+        let word = Link::ALL.iter().find(|(_, one)| one == link).map_or("wifi", |(word, _)| *word);
+        serializer.serialize_str(word)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Link, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let known = Link::ALL.iter().find(|(word, _)| *word == text);
+        known.map(|(_, link)| *link).ok_or_else(|| D::Error::custom(format!("there is no network `{text}`")))
+    }
 }

@@ -11,11 +11,11 @@ use std::time::Duration;
 use omctl_protocol::ChannelName;
 use omctl_protocol::admin::AccountNew;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::stage::Happening;
 use super::workload::Run;
 use super::{Crew, SimulateError, io};
-use crate::catalog::Link;
 
 /// The form of the lines.
 const SCHEMA: &str = "omctl.tape/1";
@@ -35,8 +35,6 @@ pub struct Head {
     pub(super) run: u16,
     /// How many devices were processes.
     pub processes: usize,
-    /// Whether the fleet had a server of its own.
-    pub spawned: bool,
     /// Who took part.
     pub crews: Vec<Crew>,
     /// Whose the devices were.
@@ -96,12 +94,12 @@ impl Head {
     pub(super) fn new(
         scenario: Option<String>,
         (seed, run): (u64, u16),
-        (processes, spawned): (usize, bool),
+        processes: usize,
         crews: Vec<Crew>,
         accounts: Vec<AccountNew>,
         records: Vec<(ChannelName, Vec<Record>)>,
     ) -> Self {
-        Self { schema: SCHEMA.to_owned(), scenario, seed, run, processes, spawned, crews, accounts, records }
+        Self { schema: SCHEMA.to_owned(), scenario, seed, run, processes, crews, accounts, records }
     }
 }
 
@@ -155,11 +153,6 @@ impl Recording {
             if what.device().is_some_and(|device| device == 0 || device > devices) {
                 return Err(bad(n + 1, format!("the fleet has {devices} devices")));
             }
-            if let Happening::Network { link, .. } = &what
-                && !Link::ALL.iter().any(|(word, _)| word == link)
-            {
-                return Err(bad(n + 1, format!("there is no network `{link}`")));
-            }
             happenings.push((at, what));
         }
         happenings.sort_by_key(|(at, _)| *at);
@@ -176,9 +169,7 @@ impl Recording {
         let mut written = BTreeSet::new();
         for (_, what) in &self.happenings {
             match what {
-                Happening::Write { planned, .. } => {
-                    written.extend(planned.lines.iter().map(|line| line.channel.clone()));
-                }
+                Happening::Write { lines, .. } => written.extend(lines.iter().map(|line| line.channel.clone())),
                 Happening::Foreign { channel, .. } => drop(written.insert(channel.clone())),
                 _ => {}
             }
@@ -186,23 +177,12 @@ impl Recording {
         written
     }
 
-    /// The same with the ids that the same rows have now. Rows are met by their values, references by the rows they name;
-    /// what has no partner keeps its id.
-    /// Its marks are those of `run` then, since those of the first time may be there still.
+    /// The same with the ids that the same rows have now, and with the marks of `run`, since those of the first time may be
+    /// there still. Rows are met by their values, references by the rows they name; what has no partner keeps its id.
     pub(super) fn meet(&mut self, now: &[(ChannelName, Vec<Record>)], run: Run) {
-        let (then, run) = (Run(self.head.run).prefix(), run.prefix());
-        for (_, happening) in &mut self.happenings {
-            let text = serde_json::to_string(happening).expect("what happens always has a JSON form");
-            if text.contains(&then)
-                && let Ok(other) = serde_json::from_str(&text.replace(&then, &run))
-            {
-                *happening = other;
-            }
-        }
         let mut aliases: HashMap<String, String> = HashMap::new();
-        // Rows that refer to others have equal values only once those are met: two rounds are enough for most, and what
-        // is left keeps its id.
-        for _ in 0..3 {
+        // Rows that refer to others have equal values only once those are met.
+        for _ in 0..REFERENCES {
             for (channel, then) in &self.head.records {
                 let Some((_, now)) = now.iter().find(|(name, _)| name == channel) else { continue };
                 let mut by_values: HashMap<String, Vec<&str>> = HashMap::new();
@@ -210,8 +190,9 @@ impl Recording {
                     by_values.entry(serde_json::json!(values).to_string()).or_default().push(id);
                 }
                 for (id, values) in then {
-                    let translated = translate(&serde_json::json!(values).to_string(), &aliases);
-                    if let Some([only]) = by_values.get(&translated).map(Vec::as_slice)
+                    let mut values = serde_json::json!(values);
+                    each(&mut values, &mut |value| rename(value, &aliases));
+                    if let Some([only]) = by_values.get(&values.to_string()).map(Vec::as_slice)
                         && *only != id
                     {
                         aliases.insert(id.clone(), (*only).to_owned());
@@ -219,42 +200,96 @@ impl Recording {
                 }
             }
         }
-        if aliases.is_empty() {
-            return;
-        }
+        let then = Run(self.head.run);
         for (_, happening) in &mut self.happenings {
-            let text = serde_json::to_string(happening).expect("what happens always has a JSON form");
-            if let Ok(other) = serde_json::from_str(&translate(&text, &aliases)) {
+            let mut json = serde_json::to_value(&*happening).expect("what happens always has a JSON form");
+            each(&mut json, &mut |value| {
+                rename(value, &aliases);
+                then.renew(value, run);
+            });
+            if let Ok(other) = serde_json::from_value(json) {
                 *happening = other;
             }
         }
     }
 }
 
-/// The text with every JSON string that is such an id replaced.
-fn translate(text: &str, aliases: &HashMap<String, String>) -> String {
-    match aliases.is_empty() {
-        true => text.to_owned(),
-        false => match serde_json::from_str::<serde_json::Value>(text) {
-            Ok(mut value) => {
-                replace(&mut value, aliases);
-                value.to_string()
-            }
-            Err(_) => text.to_owned(),
-        },
+/// References to references to references are met; what is deeper keeps its id.
+const REFERENCES: usize = 3;
+
+/// Another id, where the value is one.
+fn rename(value: &mut Value, aliases: &HashMap<String, String>) {
+    if let Value::String(text) = value
+        && let Some(other) = aliases.get(text)
+    {
+        text.clone_from(other);
     }
 }
 
-fn replace(value: &mut serde_json::Value, aliases: &HashMap<String, String>) {
-    use serde_json::Value;
+/// Every value in a tree that has no others in it.
+fn each(value: &mut Value, change: &mut impl FnMut(&mut Value)) {
     match value {
-        Value::String(text) => {
-            if let Some(other) = aliases.get(text) {
-                text.clone_from(other);
-            }
+        Value::Array(items) => items.iter_mut().for_each(|item| each(item, change)),
+        Value::Object(map) => map.values_mut().for_each(|item| each(item, change)),
+        _ => change(value),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(record: &str, title: &str) -> Happening {
+        let happening = serde_json::json!({
+            "do": "write", "device": 1,
+            "lines": [{ "channel": "jobs", "record": record, "op": "update", "new": { "title": title, "of": "7" } }],
+        });
+        serde_json::from_value(happening).unwrap()
+    }
+
+    #[test]
+    fn a_tape_meets_rows_by_their_values_and_has_marks_of_its_own() {
+        let (then, now) = (Run(1), Run(2));
+        let jobs = |id: &str| vec![("jobs".into(), vec![(id.to_owned(), vec![serde_json::json!("the only one")])])];
+        let head = Head::new(None, (1, then.0), 0, Vec::new(), Vec::new(), jobs("7"));
+        let mut recording = Recording { head, happenings: vec![(Duration::ZERO, write("7", &then.text(3, 4)))] };
+        recording.meet(&jobs("8"), now);
+        let Happening::Write { lines, .. } = &recording.happenings[0].1 else { panic!("it was a write") };
+        assert_eq!((lines[0].record.as_str(), &lines[0].new["of"]), ("8", &serde_json::json!("8")));
+        assert_eq!(lines[0].new["title"], now.text(3, 4));
+        let mut number = serde_json::json!("100010003000004");
+        then.renew(&mut number, now);
+        assert_eq!(number, "100020003000004");
+    }
+
+    #[test]
+    fn odd_tapes_are_refused_with_their_line_and_a_piece_of_a_last_line_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("fleet.tape");
+        let crews =
+            vec![Crew { name: "a".into(), devices: 2, accounts: vec!["a@b.test".into()], link: Default::default() }];
+        let head = Head::new(None, (1, 2), 0, crews, Vec::new(), Vec::new());
+        let read = |rest: &str| {
+            std::fs::write(&path, format!("{}\n{rest}", serde_json::to_string(&head).unwrap())).unwrap();
+            Recording::read(&path).map(|recording| recording.happenings.len()).map_err(|error| error.to_string())
+        };
+        let offline =
+            |at: u64, device: u64| format!("{{\"at_ms\":{at},\"do\":\"offline\",\"device\":{device},\"dark\":true}}\n");
+        assert_eq!(read(&(offline(500, 1) + &offline(3, 2))), Ok(2));
+        assert_eq!(read(&(offline(5, 1) + "{\"at_ms\":")), Ok(1));
+        for (rest, why) in [
+            (offline(5, 3), "fleet.tape:2: the fleet has 2 devices"),
+            (offline(5, 0), "fleet.tape:2: the fleet has 2 devices"),
+            (offline(u64::MAX, 1), "more than a day"),
+            ("nonsense\n".to_owned() + &offline(5, 1), "fleet.tape:2: no happening"),
+            (
+                offline(5, 1).replace("offline", "network").replace("\"dark\":true", "\"link\":\"5g\"")
+                    + &offline(6, 1),
+                "no network `5g`",
+            ),
+        ] {
+            let refused = read(&rest).unwrap_err();
+            assert!(refused.contains(why), "{refused}");
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| replace(item, aliases)),
-        Value::Object(map) => map.values_mut().for_each(|item| replace(item, aliases)),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

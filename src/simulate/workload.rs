@@ -16,15 +16,6 @@ use super::log::Line;
 use super::plausible;
 use crate::clock::{Clock, Entropy};
 
-/// A write that an app makes: one local transaction, and what it is in the words of the log.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Planned {
-    /// Made anew of the lines where they come from a tape: whoever sends a tape sends no SQL.
-    #[serde(skip)]
-    pub(super) statements: Vec<Statement>,
-    pub(super) lines: Vec<Line>,
-}
-
 /// What kind of write is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -91,6 +82,28 @@ impl Run {
         }
     }
 
+    /// The same value with the mark of another run in place of this one's.
+    pub(super) fn renew(self, value: &mut serde_json::Value, to: Self) {
+        if !self.owns(value) {
+            return;
+        }
+        let shift = (i64::from(to.0 % 10_000) - i64::from(self.0 % 10_000)) * 10_000_000_000;
+        match value {
+            serde_json::Value::String(text) => match text.parse::<i64>() {
+                Ok(number) => *text = (number + shift).to_string(),
+                Err(_) => *text = text.replace(&self.prefix(), &to.prefix()),
+            },
+            // A double holds it exactly.
+            serde_json::Value::Number(number) => {
+                *number = number
+                    .as_f64()
+                    .and_then(|number| serde_json::Number::from_f64(number + shift as f64))
+                    .unwrap_or(number.clone());
+            }
+            _ => {}
+        }
+    }
+
     /// How texts with a mark of this run can be found.
     pub(super) fn prefix(self) -> String {
         format!("om{:04x}", self.0)
@@ -139,34 +152,29 @@ impl Writer {
         self.entropy.u64() % limit.max(1)
     }
 
-    /// The next write, judged by what this device's file holds; `None` where nothing can be written now.
+    /// The next write, one local transaction, judged by what this device's file holds; empty where nothing can be written
+    /// now.
     pub(super) fn next(
         &mut self,
         reader: &Connection,
         kind: Kind,
         channel: &ChannelName,
-    ) -> rusqlite::Result<Option<Planned>> {
+    ) -> rusqlite::Result<Vec<Line>> {
         let several = self.transactions > 0 && self.below(100) < u64::from(self.transactions);
         let records = if several { 2 + self.below(TRANSACTION_RECORDS - 1) } else { 1 };
-        let mut planned = Planned { statements: Vec::new(), lines: Vec::new() };
+        let mut lines: Vec<Line> = Vec::new();
         for _ in 0..records {
-            if let Some((statement, line)) = self.one(reader, kind, channel)? {
+            if let Some(line) = self.one(reader, kind, channel)? {
                 // One record is written once in a transaction: else what the app meant last would decide.
-                if planned.lines.iter().all(|other: &Line| other.record != line.record) {
-                    planned.statements.push(statement);
-                    planned.lines.push(line);
+                if lines.iter().all(|other| other.record != line.record) {
+                    lines.push(line);
                 }
             }
         }
-        Ok((!planned.lines.is_empty()).then_some(planned))
+        Ok(lines)
     }
 
-    fn one(
-        &mut self,
-        reader: &Connection,
-        kind: Kind,
-        channel: &ChannelName,
-    ) -> rusqlite::Result<Option<(Statement, Line)>> {
+    fn one(&mut self, reader: &Connection, kind: Kind, channel: &ChannelName) -> rusqlite::Result<Option<Line>> {
         let Some(schema) = self.schemas.iter().find(|schema| schema.channel == *channel).cloned() else {
             return Ok(None);
         };
@@ -185,15 +193,12 @@ impl Writer {
     }
 
     /// An update that only marks some record: what a latency is measured with.
-    pub(super) fn probe(&mut self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Planned>> {
+    pub(super) fn probe(&mut self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
         self.written += 1;
         let Some(field) = self.mark_field(schema) else { return Ok(None) };
         let Some(id) = self.some_id(reader, &schema.channel)? else { return Ok(None) };
         let value = self.mark(field);
-        let line = self.line(schema, &id, Operation::Update, [(field, value.clone())]);
-        let sql = format!("UPDATE {} SET {} = ? WHERE id = ?", quote(schema.channel.as_str()), quote(&field.name));
-        let statement = Statement { sql, parameters: vec![parameter(value), Parameter::Text(id)] };
-        Ok(Some(Planned { statements: vec![statement], lines: vec![line] }))
+        Ok(Some(line(schema, id, Operation::Update, vec![(field, value)])))
     }
 
     /// The field that carries this device's marks now.
@@ -214,20 +219,8 @@ impl Writer {
         }
     }
 
-    fn line<'f>(
-        &self,
-        schema: &ChannelSchema,
-        id: &str,
-        op: Operation,
-        new: impl IntoIterator<Item = (&'f Field, Value)>,
-    ) -> Line {
-        let new = new.into_iter().map(|(field, value)| (field.name.clone(), value.to_json())).collect();
-        Line { channel: schema.channel.clone(), record: id.to_owned(), op, new }
-    }
-
-    fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
+    fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
         let sample = self.some_id(reader, &schema.channel)?;
-        let id = self.fresh_id();
         let marked = self.mark_field(schema);
         let mut values: Vec<(&Field, Value)> = Vec::new();
         for field in &schema.fields {
@@ -257,19 +250,10 @@ impl Writer {
         if schema.key.assigned_by == AssignedBy::App && self.key_is_taken(reader, schema, &values)? {
             return Ok(None);
         }
-        let line = self.line(schema, &id, Operation::Create, values.iter().cloned());
-        let columns: Vec<String> = values.iter().map(|(field, _)| format!(", {}", quote(&field.name))).collect();
-        let sql = format!(
-            "INSERT INTO {} (id{}) VALUES (?{})",
-            quote(schema.channel.as_str()),
-            columns.concat(),
-            ", ?".repeat(values.len())
-        );
-        let parameters = std::iter::once(Parameter::Text(id)).chain(values.into_iter().map(|(_, v)| parameter(v)));
-        Ok(Some((Statement { sql, parameters: parameters.collect() }, line)))
+        Ok(Some(line(schema, self.fresh_id(), Operation::Create, values)))
     }
 
-    fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
+    fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
         let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
         let marked = self.mark_field(schema);
         let mut values: Vec<(&Field, Value)> = marked.into_iter().map(|field| (field, self.mark(field))).collect();
@@ -308,22 +292,15 @@ impl Writer {
         if values.is_empty() {
             return Ok(None);
         }
-        let line = self.line(schema, &id, Operation::Update, values.iter().cloned());
-        let sets: Vec<String> = values.iter().map(|(field, _)| format!("{} = ?", quote(&field.name))).collect();
-        let sql = format!("UPDATE {} SET {} WHERE id = ?", quote(schema.channel.as_str()), sets.join(", "));
-        let mut parameters: Vec<Parameter> = values.into_iter().map(|(_, value)| parameter(value)).collect();
-        parameters.push(Parameter::Text(id));
-        Ok(Some((Statement { sql, parameters }, line)))
+        Ok(Some(line(schema, id, Operation::Update, values)))
     }
 
     /// Deletes a record that nothing points to, as far as this device can tell.
-    fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<(Statement, Line)>> {
+    fn delete(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
         for _ in 0..DELETE_TRIES {
             let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
             if !self.is_referred_to(reader, schema, &id)? {
-                let sql = format!("DELETE FROM {} WHERE id = ?", quote(schema.channel.as_str()));
-                let line = self.line(schema, &id, Operation::Delete, []);
-                return Ok(Some((Statement { sql, parameters: vec![Parameter::Text(id)] }, line)));
+                return Ok(Some(line(schema, id, Operation::Delete, Vec::new())));
             }
         }
         Ok(None)
@@ -460,6 +437,12 @@ fn text_mark_field(schema: &ChannelSchema) -> Option<&Field> {
 fn number_mark_field(schema: &ChannelSchema) -> Option<&Field> {
     let is_number = |kind| matches!(kind, FieldType::Int | FieldType::Float | FieldType::Decimal);
     schema.fields.iter().find(|field| is_number(field.kind) && is_free(schema, field))
+}
+
+/// What is written to a record, in the words of the log.
+fn line(schema: &ChannelSchema, record: String, op: Operation, values: Vec<(&Field, Value)>) -> Line {
+    let new = values.into_iter().map(|(field, value)| (field.name.clone(), value.to_json())).collect();
+    Line { channel: schema.channel.clone(), record, op, new }
 }
 
 /// A day of its own for each number below two million.

@@ -7,6 +7,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, Field, Operation, Outcome, Poli
 use serde_json::Value;
 
 use super::{Finding, Kind, Known, Table, story};
+use crate::catalog::MANAGED;
 use crate::simulate::log::{Fate, ForeignNote, Line, Saved, Settled, What};
 use crate::simulate::workload;
 
@@ -33,6 +34,24 @@ struct Judge<'a> {
     findings: Vec<Finding>,
 }
 
+/// Everything that was written to one record.
+struct Of<'x> {
+    record: &'x str,
+    /// What is settled, in its order.
+    history: &'x [&'x Settled],
+    foreign: Vec<&'x ForeignNote>,
+    /// What may have gone out or not.
+    loose: Vec<&'x Line>,
+}
+
+impl Of<'_> {
+    /// Whether somebody deleted it: whatever is there now is another life of it.
+    fn had_an_end(&self) -> bool {
+        let by_device = |one: &&Settled| one.mutation.op == Operation::Delete && one.took_effect();
+        self.history.iter().any(by_device) || self.foreign.iter().any(|note| note.op == Operation::Delete)
+    }
+}
+
 /// What a settled mutation did to one field.
 enum Did<'v> {
     /// It put this value there.
@@ -41,23 +60,33 @@ enum Did<'v> {
     Maybe(&'v Value),
 }
 
+/// To which history of the server a mutation belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Era {
+    /// What both histories share, or all of it where the server was never set back.
+    Shared,
+    /// The lost history: it was offered again.
+    Lost,
+    /// What came since.
+    Since,
+}
+
 /// Where a mutation stands among the others of its record. After a server was set back, what was offered again stands
 /// where it stood in the lost history: behind what both histories share, before what came since.
-fn standing(one: &Settled, kept: Option<Position>) -> (u8, Option<Position>, Seq) {
+fn standing(one: &Settled, kept: Option<Position>) -> (Era, Option<Position>, Seq) {
     let (era, position) = match (one.mutation.again, kept) {
-        (Some(again), _) => (1, Some(again)),
-        (None, Some(kept)) if one.receipt.position > Some(kept) => (2, one.receipt.position),
-        (None, _) => (0, one.receipt.position),
+        (Some(again), _) => (Era::Lost, Some(again)),
+        (None, Some(kept)) if one.receipt.position > Some(kept) => (Era::Since, one.receipt.position),
+        (None, _) => (Era::Shared, one.receipt.position),
     };
     (era, position, one.receipt.seq)
 }
 
 impl<'a> Judge<'a> {
     fn all(&mut self) {
-        let mut by_record: BTreeMap<&str, Vec<&Settled>> = BTreeMap::new();
-        for one in self.known.settled.values().filter(|one| one.mutation.channel == self.schema.channel) {
-            by_record.entry(one.mutation.record.as_str()).or_default().push(one);
-        }
+        let of_channel = self.known.settled.iter().filter(|((channel, _), _)| *channel == self.schema.channel);
+        let mut by_record: BTreeMap<&str, Vec<&Settled>> =
+            of_channel.map(|((_, record), history)| (record.as_str(), history.iter().collect())).collect();
         let foreign: Vec<&ForeignNote> =
             self.known.foreign.iter().filter(|note| note.channel == self.schema.channel).collect();
         // Where histories parted several times, the order of writes cannot be told.
@@ -66,20 +95,24 @@ impl<'a> Judge<'a> {
         let loose = self.loose();
         for (record, history) in &mut by_record {
             history.sort_by_key(|one| standing(one, kept));
-            let of_record: Vec<&ForeignNote> =
-                foreign.iter().copied().filter(|note| note.record.as_deref() == Some(*record)).collect();
+            let of = Of {
+                record,
+                history,
+                foreign: foreign.iter().copied().filter(|note| note.record.as_deref() == Some(*record)).collect(),
+                loose: loose.iter().copied().filter(|line| line.record == *record).collect(),
+            };
             // A backend may give a key again: then the row is another one, which somebody else made.
             if self.is_born_there(&foreign, record) {
                 continue;
             }
-            self.existence(record, history, &of_record, &loose);
-            if ordered && let Some(values) = self.rows.get(*record) {
-                self.values(record, values, history, &of_record, &loose);
-                self.unseen(record, history, &of_record, &loose);
-                let had_an_end = history.iter().any(|one| one.mutation.op == Operation::Delete && one.took_effect())
-                    || of_record.iter().any(|note| note.op == Operation::Delete);
-                if !had_an_end {
-                    self.sums(record, values, history, &of_record, &loose);
+            self.existence(&of);
+            if let Some(values) = self.rows.get(*record) {
+                if ordered {
+                    self.values(&of, values);
+                }
+                self.unseen(&of);
+                if !of.had_an_end() {
+                    self.sums(&of, values);
                 }
             }
         }
@@ -94,13 +127,14 @@ impl<'a> Judge<'a> {
     }
 
     /// A record that was created and not deleted is there; one that was deleted is not.
-    fn existence(&mut self, record: &str, history: &[&Settled], foreign: &[&ForeignNote], loose: &[&Line]) {
+    fn existence(&mut self, of: &Of<'_>) {
+        let &Of { record, history, ref foreign, ref loose } = of;
         let created = history.iter().find(|one| one.mutation.op == Operation::Create && one.took_effect());
         let deleted = history.iter().any(|one| one.mutation.op == Operation::Delete && one.took_effect());
         let unsure = history.iter().any(|one| one.is_unknown());
         let is_there = self.rows.contains_key(record);
         let foreign_delete = foreign.iter().any(|note| note.op == Operation::Delete);
-        let loose_delete = loose.iter().any(|line| line.record == record && line.op == Operation::Delete);
+        let loose_delete = loose.iter().any(|line| line.op == Operation::Delete);
         if unsure || !is_there && (loose_delete || self.went_with_another(record, history)) {
             return;
         }
@@ -138,12 +172,8 @@ impl<'a> Judge<'a> {
             if self.all.get(to).is_some_and(|rows| targets.iter().any(|target| !rows.contains_key(*target))) {
                 return true;
             }
-            let by_device = self.known.settled.values().any(|one| {
-                let mutation = &one.mutation;
-                mutation.op == Operation::Delete
-                    && mutation.channel == *to
-                    && targets.contains(mutation.record.as_str())
-            });
+            let is_delete = |one: &Settled| one.mutation.op == Operation::Delete;
+            let by_device = targets.iter().any(|target| self.known.of(to, target).iter().any(is_delete));
             by_device
                 || self.known.foreign.iter().any(|note| {
                     note.op == Operation::Delete
@@ -153,28 +183,40 @@ impl<'a> Judge<'a> {
         })
     }
 
+    /// What a mutation did to a field that it names; `None` for nothing.
+    fn did<'s>(&self, one: &'s Settled, field: &Field) -> Option<Did<'s>> {
+        let value = one.mutation.new.get(&field.name)?;
+        let plain = matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject);
+        // A backend that was not set back with the server may have it from before, and only its answer is new: then nobody
+        // can tell where it stands among the others.
+        let is_external = self.known.stage.channel(&self.schema.channel).is_some_and(|view| view.backend != MANAGED);
+        let misplaced = is_external && standing(one, self.known.kept.first().copied()).0 == Era::Since;
+        match (one.receipt.outcome, one.receipt.code.as_deref()) {
+            (Outcome::Rejected, _) | (Outcome::Conflict, Some("gone" | "updated")) => None,
+            _ if misplaced => Some(Did::Maybe(value)),
+            (Outcome::Applied, _) => Some(Did::Set(value)),
+            (Outcome::Merged, _) if plain => Some(Did::Set(value)),
+            (Outcome::Conflict, None) if field.conflict == Policy::ClientWins => Some(Did::Set(value)),
+            (Outcome::Merged, _) | (Outcome::Conflict, None | Some("unknown")) => Some(Did::Maybe(value)),
+            (Outcome::Conflict, Some(_)) => None,
+        }
+    }
+
     /// In every field that carries marks, what came last stands.
-    fn values(
-        &mut self,
-        record: &str,
-        values: &[Value],
-        history: &[&Settled],
-        foreign: &[&ForeignNote],
-        loose: &[&Line],
-    ) {
+    fn values(&mut self, of: &Of<'_>, values: &[Value]) {
+        let &Of { record, history, ref foreign, ref loose } = of;
         let run = self.known.stage.run;
         for (place, field) in self.schema.fields.iter().enumerate() {
             let carries = |value: &Value| run.owns(value);
             let writes: Vec<&&Settled> =
                 history.iter().filter(|one| one.mutation.new.get(&field.name).is_some_and(carries)).collect();
-            let dids: Vec<Did<'_>> = writes.iter().filter_map(|one| did(one, field)).collect();
+            let dids: Vec<Did<'_>> = writes.iter().filter_map(|one| self.did(one, field)).collect();
             let Some(last) = dids.iter().rposition(|did| matches!(did, Did::Set(_))) else { continue };
             let Did::Set(expected) = dids[last] else { continue };
             let found = &values[place];
             let may_be = |did: &Did<'_>| matches!(did, Did::Maybe(value) if same(value, found));
             let by_others = foreign.iter().filter_map(|note| note.wrote.get(&field.name));
-            let of_loose =
-                loose.iter().filter(|line| line.record == record).filter_map(|line| line.new.get(&field.name));
+            let of_loose = loose.iter().filter_map(|line| line.new.get(&field.name));
             let mut acceptable = std::iter::once(expected).chain(by_others).chain(of_loose);
             if acceptable.any(|value| same(value, found)) || dids.iter().any(may_be) {
                 continue;
@@ -197,10 +239,11 @@ impl<'a> Judge<'a> {
 
     /// A write that was applied as it was sent had seen what stood there: else it is a conflict by the field's policy, and
     /// somebody's write was overwritten without a word.
-    fn unseen(&mut self, record: &str, history: &[&Settled], foreign: &[&ForeignNote], loose: &[&Line]) {
+    fn unseen(&mut self, of: &Of<'_>) {
+        let &Of { record, history, ref foreign, ref loose } = of;
         let run = self.known.stage.run;
         let parted = !self.known.kept.is_empty();
-        if parted || !foreign.is_empty() || loose.iter().any(|line| line.record == record) {
+        if parted || !foreign.is_empty() || !loose.is_empty() {
             return;
         }
         for field in self.schema.fields.iter().filter(|field| field.conflict == Policy::ServerWins) {
@@ -229,7 +272,7 @@ impl<'a> Judge<'a> {
                     self.find(Kind::Lost, record, text);
                 }
                 earlier.push(new);
-                stands = match did(one, field) {
+                stands = match self.did(one, field) {
                     Some(Did::Set(value)) => Some((one, value)),
                     Some(Did::Maybe(_)) => None,
                     None => stands,
@@ -259,18 +302,11 @@ impl<'a> Judge<'a> {
     }
 
     /// A field with the policy `sum` is its start plus all that was settled and added.
-    fn sums(
-        &mut self,
-        record: &str,
-        values: &[Value],
-        history: &[&Settled],
-        foreign: &[&ForeignNote],
-        loose: &[&Line],
-    ) {
+    fn sums(&mut self, of: &Of<'_>, values: &[Value]) {
+        let &Of { record, history, ref foreign, ref loose } = of;
         for (place, field) in self.schema.fields.iter().enumerate().filter(|(_, field)| field.conflict == Policy::Sum) {
-            let is_loose = |line: &&&Line| line.record == record && line.new.contains_key(&field.name);
             let unsure = history.iter().any(|one| one.is_unknown())
-                || loose.iter().any(|line| is_loose(&line))
+                || loose.iter().any(|line| line.new.contains_key(&field.name))
                 || foreign.iter().any(|note| {
                     !note.sure || note.wrote.contains_key(&field.name) && !note.add.contains_key(&field.name)
                 });
@@ -421,11 +457,9 @@ impl<'a> Judge<'a> {
 
     /// Whether a write of this device came to a receipt, as itself or as a part of a mutation.
     fn is_settled(&self, device: usize, line: &Line) -> bool {
-        self.known.settled.values().any(|one| {
+        self.known.of(&line.channel, &line.record).iter().any(|one| {
             let mutation = &one.mutation;
             one.device == device
-                && mutation.channel == line.channel
-                && mutation.record.as_str() == line.record
                 && match line.op {
                     Operation::Delete => mutation.op == Operation::Delete,
                     // It may have nothing but a key that the backend makes.
@@ -497,19 +531,6 @@ fn counts(one: &Settled) -> bool {
         Outcome::Applied | Outcome::Merged => true,
         Outcome::Conflict => one.receipt.code.is_none(),
         Outcome::Rejected => false,
-    }
-}
-
-/// What it did to a field that it names; `None` for nothing.
-fn did<'s>(one: &'s Settled, field: &Field) -> Option<Did<'s>> {
-    let value = one.mutation.new.get(&field.name)?;
-    let plain = matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject);
-    match (one.receipt.outcome, one.receipt.code.as_deref()) {
-        (Outcome::Applied, _) => Some(Did::Set(value)),
-        (Outcome::Merged, _) if plain => Some(Did::Set(value)),
-        (Outcome::Conflict, None) if field.conflict == Policy::ClientWins => Some(Did::Set(value)),
-        (Outcome::Merged, _) | (Outcome::Conflict, None | Some("unknown")) => Some(Did::Maybe(value)),
-        (Outcome::Conflict | Outcome::Rejected, _) => None,
     }
 }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use omctl_protocol::admin::BackendReply;
 use omctl_protocol::{ChannelName, ChannelSchema, Outcome, Position};
-use rusqlite::OptionalExtension as _;
 
 use super::fleet::{Device, Outcasts};
 use super::log::{Entry, ForeignNote, Identity, Settled, What};
@@ -99,8 +98,8 @@ struct Known<'a> {
     stage: &'a Stage,
     /// The devices' logs, in the order of their numbers.
     logs: Vec<Vec<Entry>>,
-    /// Every mutation with a receipt.
-    settled: HashMap<Identity, Settled>,
+    /// Every mutation with a receipt, by channel and record.
+    settled: BTreeMap<(ChannelName, String), Vec<Settled>>,
     /// Where the server's history was set back, as far as the devices know.
     kept: Vec<Position>,
     foreign: Vec<ForeignNote>,
@@ -307,7 +306,8 @@ fn read_table(device: &Device, schema: &ChannelSchema) -> Result<Table, Simulate
 
 /// Brings together what the fleet noted and what the devices hold.
 async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
-    let (mut settled, mut logs, mut kept) = (HashMap::new(), Vec::new(), Vec::new());
+    let mut settled: HashMap<Identity, Settled> = HashMap::new();
+    let (mut logs, mut kept) = (Vec::new(), Vec::new());
     for device in &stage.devices {
         let log = device.log().clone();
         for entry in &log {
@@ -317,21 +317,17 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
         }
         logs.push(log);
         let device = device.clone();
-        let (held, parted) = Tasks::blocking(move || {
-            device.read(|connection| {
-                let parted: Option<i64> = connection
-                    .query_row("SELECT value FROM om_state WHERE key = 'kept'", [], |row| row.get(0))
-                    .optional()?;
-                let before = device.known_before.get();
-                let held = watch::read_settled(connection, |id| !before.is_some_and(|before| before.contains(id)))?;
-                let parse = |(_, payload, receipt): (String, String, String)| {
-                    watch::parse_settled(device.number, &payload, &receipt)
-                };
-                Ok((held.into_iter().map(parse).collect::<Vec<_>>(), parted))
-            })
+        kept.extend(device.parted()?);
+        let held = Tasks::blocking(move || {
+            let before = device.known_before.get();
+            let is_of_this = |id: &str| !before.is_some_and(|before| before.contains(id));
+            let held = device.read(|connection| watch::read_settled(connection, is_of_this))?;
+            let parse = |(_, payload, receipt): (String, String, String)| {
+                watch::parse_settled(device.number, &payload, &receipt)
+            };
+            Ok::<_, SimulateError>(held.into_iter().map(parse).collect::<Vec<_>>())
         })
         .await?;
-        kept.extend(parted.map(|position| Position(position.unsigned_abs())));
         for one in held.into_iter().flatten() {
             settled.insert(one.identity(), one);
         }
@@ -339,11 +335,21 @@ async fn gather(stage: &Stage) -> Result<Known<'_>, SimulateError> {
     kept.sort_unstable();
     kept.dedup();
     let foreign = stage.foreign.lock().expect("nobody panics while holding this lock").clone();
-    Ok(Known { stage, logs, settled, kept, foreign })
+    Ok(Known { stage, logs, settled: by_record(settled.into_values()), kept, foreign })
+}
+
+/// Mutations by the records that they are about.
+fn by_record(settled: impl Iterator<Item = Settled>) -> BTreeMap<(ChannelName, String), Vec<Settled>> {
+    let mut by_record: BTreeMap<_, Vec<Settled>> = BTreeMap::new();
+    for one in settled {
+        let record = (one.mutation.channel.clone(), one.mutation.record.as_str().to_owned());
+        by_record.entry(record).or_default().push(one);
+    }
+    by_record
 }
 
 fn count(known: &Known<'_>, verdict: &mut Verdict) {
-    for one in known.settled.values().filter(|one| !one.is_refused_here()) {
+    for one in known.settled.values().flatten().filter(|one| !one.is_refused_here()) {
         verdict.mutations += 1;
         match one.receipt.outcome {
             Outcome::Applied | Outcome::Merged => {
@@ -361,14 +367,15 @@ fn count(known: &Known<'_>, verdict: &mut Verdict) {
 }
 
 impl Known<'_> {
+    /// What is settled of a record.
+    fn of(&self, channel: &ChannelName, record: &str) -> &[Settled] {
+        self.settled.get(&(channel.clone(), record.to_owned())).map_or(&[], Vec::as_slice)
+    }
+
     /// Whether the fleet made a record that was not there when it began.
     fn is_ours(&self, channel: &ChannelName, id: &str, rows: &Table) -> bool {
-        let created = |one: &Settled| {
-            one.mutation.channel == *channel
-                && one.mutation.record.as_str() == id
-                && one.mutation.op == omctl_protocol::Operation::Create
-        };
-        self.settled.values().any(created)
+        let created = |one: &Settled| one.mutation.op == omctl_protocol::Operation::Create;
+        self.of(channel, id).iter().any(created)
             || rows.get(id).is_some_and(|values| values.iter().any(|value| self.stage.run.owns(value)))
     }
 }

@@ -187,9 +187,8 @@ impl<'a> Reader<'a> {
             What::Wrote { line, .. } => line.channel == self.schema.channel && is_it(line),
             _ => false,
         });
-        own && !self.known.settled.values().any(|one| {
+        own && !self.known.of(&self.schema.channel, record).iter().any(|one| {
             one.device == self.device
-                && one.mutation.record.as_str() == record
                 && one.mutation.new.get(&field.name).is_some_and(|new| same(new, value))
                 && matches!(one.receipt.outcome, Outcome::Applied | Outcome::Merged)
         })

@@ -6,10 +6,13 @@ use omctl_protocol::{ChannelName, Fields, Operation, Outcome};
 use serde_json::Value;
 
 use super::{Finding, Known, STORY_LINES_MAX};
-use crate::simulate::log::{Fate, ForeignNote, Saved, What};
+use crate::simulate::log::{ForeignNote, Saved, What};
 
 /// Lines at the beginning of a long history that are kept.
 const FIRST: usize = 2;
+
+/// Findings whose histories are compared for the shortest one.
+const TOLD_MAX: usize = 100;
 
 /// How much of a value is shown.
 const VALUE_CHARS: usize = 48;
@@ -27,7 +30,8 @@ pub(super) fn short(value: &Value) -> String {
 pub(super) fn tell(known: &Known<'_>, mut findings: Vec<Finding>) -> Vec<String> {
     findings.dedup();
     let total = findings.len();
-    let told = findings.into_iter().map(|finding| {
+    // They come worst first.
+    let told = findings.into_iter().take(TOLD_MAX).map(|finding| {
         let history = history(known, &finding.channel, &finding.record);
         (finding.kind, history.len(), finding, history)
     });
@@ -63,9 +67,7 @@ fn history(known: &Known<'_>, channel: &ChannelName, record: &str) -> Vec<String
         let (Some(first), Some(last)) = (first, last) else { continue };
         for entry in &log[first..=last] {
             let text = match &entry.what {
-                What::Went(fate @ (Fate::Killed | Fate::Dropped | Fate::SetBack)) => {
-                    Some(format!("device {device} {}", fate.word()))
-                }
+                What::Went(fate) => Some(format!("device {device} {}", fate.word())),
                 what if is_about(what) => said(device, what, known.schema(channel)),
                 _ => None,
             };
