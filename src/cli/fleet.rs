@@ -301,7 +301,10 @@ fn told_of_left(plan: &Plan, report: &Report) -> Option<String> {
     let how = match plan.cleanup {
         true => "they could not be removed".to_owned(),
         false => {
-            format!("a run with --cleanup removes its own; these have a text with `{}`, or see --json", report.mark)
+            format!(
+                "a run with --cleanup removes its own; --json lists these, and their marks begin with `{}`",
+                report.mark
+            )
         }
     };
     Some(format!("records that the fleet made are still there: {}; {how}", named.join(", ")))
