@@ -210,6 +210,7 @@ fn channel_view(channel: &LiveChannel, health: Option<&ChannelHealth>, is_closed
         bad_rows: health.map_or_else(Vec::new, |health| health.bad_rows.clone()),
         held_deletes: health.map_or(0, |health| health.held_deletes),
         scope: channel.rule.to_string(),
+        placed_by: channel.rule.terms(),
         schema: (*channel.schema).clone(),
     }
 }

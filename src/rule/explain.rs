@@ -1,5 +1,6 @@
 //! A rule as a sentence: what `omctl check` explains, and what its fingerprint is made of.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::{AllOf, Attribute, Leaf, Membership, Path, Rule, Wanted};
@@ -21,6 +22,41 @@ impl fmt::Display for Rule {
 }
 
 impl Rule {
+    /// The alternatives, each with everything that must hold: a field of the record or an attribute of the account, and what
+    /// it must be. `None`: records of other channels decide.
+    pub fn terms(&self) -> Vec<BTreeMap<String, Option<String>>> {
+        let own = |place: &usize| {
+            let path = &self.paths[*place];
+            let field = path.via.first().map(|step| &step.field);
+            (field.map_or_else(|| path.to_string(), String::clone), field.is_none())
+        };
+        let of = |all_of: &AllOf| {
+            let mut terms: BTreeMap<String, Option<String>> = BTreeMap::new();
+            for (attribute, constant) in &all_of.guards {
+                terms.insert(attribute.to_string(), Some(constant.clone()));
+            }
+            for (place, constant) in &all_of.constants {
+                let (field, is_own) = own(place);
+                terms.insert(field, is_own.then(|| constant.clone()));
+            }
+            for (place, wanted) in &all_of.joins {
+                let (field, is_own) = own(place);
+                terms.insert(
+                    field,
+                    match wanted {
+                        Wanted::Attribute(attribute) if is_own => Some(attribute.to_string()),
+                        _ => None,
+                    },
+                );
+            }
+            for place in &all_of.present {
+                terms.entry(own(place).0).or_default();
+            }
+            terms
+        };
+        self.any_of.iter().map(of).collect()
+    }
+
     fn explain(&self, all_of: &AllOf, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = |place: &usize| &self.paths[*place];
         let exists = all_of.present.iter().map(path).filter(|present| {

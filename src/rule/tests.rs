@@ -123,6 +123,15 @@ fn a_changed_rule_shares_no_key() {
 }
 
 #[test]
+fn the_terms_say_what_a_record_needs_of_its_own() {
+    let others = [("customers", any_of(&[&[("rep", "account.email")]]))];
+    let own: &[(&str, &str)] = &[("owner", "account.email"), ("kind", "open"), ("account.role", "tech")];
+    let rule = compile(any_of(&[own, &[("via", "customer")]]), &others).unwrap();
+    let terms: Vec<String> = rule.terms().iter().map(|terms| serde_json::to_string(terms).unwrap()).collect();
+    assert_eq!(terms, [r#"{"account.role":"tech","kind":"open","owner":"account.email"}"#, r#"{"customer":null}"#]);
+}
+
+#[test]
 fn what_is_inherited_is_read_where_the_references_lead() {
     let others = [
         ("customers", any_of(&[&[("rep", "account.email")], &[("via", "area"), ("account.role", "tech")]])),

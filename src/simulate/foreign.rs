@@ -41,12 +41,12 @@ pub(super) async fn write(
                 let of_sample = |field: &omctl_protocol::Field| {
                     schema.field(&field.name).map(|(place, _)| values[place].clone()).unwrap_or_default()
                 };
-                let set = workload::foreign_create(schema, stage.run, n, &entropy, of_sample);
+                let set = workload::foreign_create(channel, stage.run, n, &entropy, of_sample);
                 ForeignWrite { op, record: None, set, add: Default::default() }
             }
             (Operation::Update, _) => {
                 let Some(record) = some_record(stage, &entropy, &act.channel, sample) else { continue };
-                let (set, add) = workload::foreign_update(schema, stage.run, n, &entropy);
+                let (set, add) = workload::foreign_update(channel, stage.run, n, &entropy);
                 if set.is_empty() && add.is_empty() {
                     continue;
                 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use hdrhistogram::Histogram;
-use omctl_protocol::ChannelSchema;
+use omctl_protocol::admin::ChannelView;
 
 use super::life::{self, Author};
 use super::stage::{Happening, Stage};
@@ -108,13 +108,13 @@ pub(super) async fn probe(
     latencies: &Latencies,
     ends: Instant,
 ) -> Result<(), SimulateError> {
-    let schemas = life::schemas(stage);
+    let channels = life::channels(stage);
     // Only crews that update a channel in this phase do so here, too.
-    let mut marked: Vec<(&str, ChannelSchema)> = Vec::new();
+    let mut marked: Vec<(&str, Arc<ChannelView>)> = Vec::new();
     for (crew, deed) in deeds.iter().filter(|(_, deed)| life::writes(deed)) {
-        for schema in life::updated(deed).filter_map(|name| schemas.iter().find(|one| one.channel == *name)) {
-            if workload::mark_field(schema).is_some() {
-                marked.push((crew, schema.clone()));
+        for view in life::updated(deed).filter_map(|name| channels.iter().find(|one| one.name == *name)) {
+            if workload::mark_field(view).is_some() {
+                marked.push((crew, view.clone()));
             }
         }
     }
@@ -162,18 +162,18 @@ pub(super) async fn probe(
 async fn probe_once(
     stage: Arc<Stage>,
     (from, others): (Arc<Author>, Vec<Arc<Author>>),
-    schema: ChannelSchema,
+    view: Arc<ChannelView>,
     latencies: &Latencies,
     due: Instant,
 ) -> Result<(), SimulateError> {
-    if !from.device.has_table(&schema.channel)? {
+    if !from.device.has_table(&view.name)? {
         return Ok(());
     }
-    let planning = schema.clone();
+    let planning = view.clone();
     let Some(line) = from.plan(move |writer, reader| writer.probe(reader, &planning)).await? else { return Ok(()) };
     // Somebody else who sees the record.
     let holds = |to: &Arc<Author>| {
-        let channel = schema.channel.as_str();
+        let channel = view.name.as_str();
         to.device.read(|connection| {
             let sql = format!("SELECT 1 FROM {} WHERE id = ?1", quote(channel));
             Ok(connection.table_exists(None, channel)? && connection.prepare_cached(&sql)?.exists([&line.record])?)
@@ -182,9 +182,9 @@ async fn probe_once(
     let Some(to) = others.into_iter().find(|to| holds(to).unwrap_or(false)) else { return Ok(()) };
     stage.perform(Happening::Write { device: from.device.number, lines: vec![line.clone()] }).await?;
     let Some((name, mark)) = line.new.into_iter().next() else { return Ok(()) };
-    let Some((_, field)) = schema.field(&name) else { return Ok(()) };
+    let Some((_, field)) = view.schema.field(&name) else { return Ok(()) };
     let (kind, record) = (field.kind, line.record);
-    let sql = format!("SELECT {} FROM {} WHERE id = ?1", quote(&name), quote(schema.channel.as_str()));
+    let sql = format!("SELECT {} FROM {} WHERE id = ?1", quote(&name), quote(view.name.as_str()));
     let reading = to.device.clone();
     let seen = loop {
         let (device, sql, record) = (reading.clone(), sql.clone(), record.clone());

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, try_join_all};
-use omctl_protocol::{ChannelName, ChannelSchema};
+use omctl_protocol::ChannelName;
+use omctl_protocol::admin::ChannelView;
 
 use super::app::{Answer, Ask};
 use super::fleet::Device;
@@ -128,19 +129,19 @@ pub(super) async fn act(
         let deed = deeds.iter().find(|(name, _)| *name == author.device.crew).map(|(_, deed)| deed);
         let Some(deed) = deed.filter(|deed| writes(deed) || !deed.offline_once.is_zero()) else { continue };
         // A channel of which its account may see nothing has no table there.
-        let mut schemas = schemas(stage);
+        let mut channels = channels(stage);
         let asked = match author.device.app() {
             Ok(app) => app.ask(Ask::Channels).await,
             Err(error) => Err(error),
         };
         match asked {
-            Ok(Answer::Channels(held)) => schemas.retain(|schema| held.contains(&schema.channel)),
+            Ok(Answer::Channels(held)) => channels.retain(|view| held.contains(&view.name)),
             Ok(_) => {}
             Err(error) if error.gone => {}
             Err(error) => return Err(author.device.failed("read its file")(error)),
         }
         let transactions = deed.act.transactions.unwrap_or(0);
-        author.writer.lock().expect(UNPOISONED).know(schemas, deed.act.hot_keys, transactions);
+        author.writer.lock().expect(UNPOISONED).know(channels, deed.act.hot_keys, transactions);
         lives.push(Box::pin(live(stage, author, deed, (started, ends), latencies)));
     }
     for (crew, deed) in deeds {
@@ -193,9 +194,9 @@ async fn befall(stage: &Arc<Stage>, fault: Fault, lasts: Duration, started: Inst
     Ok(())
 }
 
-/// The schemas of the channels that go on.
-pub(super) fn schemas(stage: &Stage) -> Vec<ChannelSchema> {
-    stage.channels.iter().filter(|channel| channel.paused.is_none()).map(|channel| channel.schema.clone()).collect()
+/// The channels that go on.
+pub(super) fn channels(stage: &Stage) -> Vec<Arc<ChannelView>> {
+    stage.channels.iter().filter(|channel| channel.paused.is_none()).cloned().collect()
 }
 
 /// Writes at its rate, and goes offline once, at a moment of its own.

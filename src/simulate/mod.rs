@@ -16,6 +16,7 @@ mod latency;
 mod life;
 mod log;
 pub mod network;
+mod placing;
 mod plausible;
 mod report;
 mod script;
@@ -246,8 +247,19 @@ async fn run_in(
     let entropy = Entropy::seeded(plan.seed);
     let run = Run((Entropy::System.u64() & 0xffff) as u16);
     let start = records_of(client, &channels).await?;
+    let accounts = accounts_of(client, plan).await?;
     let tape = match &plan.record {
-        Some(path) => Some(Tape::begin(path, &head(client, plan, run, start.clone()).await?)?),
+        Some(path) => {
+            let head = Head::new(
+                plan.scenario.clone(),
+                (plan.seed, run.0),
+                plan.processes,
+                plan.crews.clone(),
+                accounts.clone(),
+                start.clone(),
+            );
+            Some(Tape::begin(path, &head)?)
+        }
         None => None,
     };
     let started = Instant::now();
@@ -265,9 +277,14 @@ async fn run_in(
     let mut samples = Vec::new();
     let wrote = {
         let playing: BoxFuture<'_, Result<bool, SimulateError>> = match &plan.script {
-            Script::Steps(steps) => {
-                Box::pin(script::steps(&stage, plan, (steps, &start), &entropy, &latencies, (&mut outcasts, progress)))
-            }
+            Script::Steps(steps) => Box::pin(script::steps(
+                &stage,
+                plan,
+                (steps, &start, &accounts),
+                &entropy,
+                &latencies,
+                (&mut outcasts, progress),
+            )),
             Script::Tape(recording) => Box::pin(script::play(&stage, recording, &start, progress)),
         };
         tokio::select! {
@@ -359,19 +376,14 @@ fn fill(report: &mut Report, stage: &Stage, plan: &Plan, latencies: &Latencies) 
     report.mark = stage.run.prefix();
 }
 
-/// The first line of a tape.
-async fn head(
-    client: &Client,
-    plan: &Plan,
-    run: Run,
-    records: Vec<(ChannelName, Vec<Record>)>,
-) -> Result<Head, SimulateError> {
+/// Whose devices the fleet is made of.
+async fn accounts_of(client: &Client, plan: &Plan) -> Result<Vec<AccountNew>, SimulateError> {
     let mut accounts = Vec::new();
     for email in plan.crews.iter().flat_map(|crew| &crew.accounts) {
         let view = client.account(email).await?;
         accounts.push(AccountNew { email: view.email, role: view.role, claims: view.claims, password: None });
     }
-    Ok(Head::new(plan.scenario.clone(), (plan.seed, run.0), plan.processes, plan.crews.clone(), accounts, records))
+    Ok(accounts)
 }
 
 /// Every record of every channel that goes on, as it is now.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use omctl_protocol::ChannelName;
+use omctl_protocol::admin::AccountNew;
 
 use super::fleet::{Device, Outcasts, drain};
 use super::latency::Latencies;
@@ -21,13 +22,16 @@ use crate::clock::Entropy;
 pub(super) async fn steps(
     stage: &Arc<Stage>,
     plan: &Plan,
-    (steps, start): (&[Step], &[(ChannelName, Vec<Record>)]),
+    (steps, start, accounts): (&[Step], &[(ChannelName, Vec<Record>)], &[AccountNew]),
     entropy: &Entropy,
     latencies: &Latencies,
     (outcasts, progress): (&mut Outcasts, &dyn Progress),
 ) -> Result<bool, SimulateError> {
     let author = |device: &Arc<Device>| {
-        let writer = Writer::new(Entropy::seeded(entropy.u64()), device.number, stage.run, stage.unfit.clone());
+        let mut writer = Writer::new(Entropy::seeded(entropy.u64()), device.number, stage.run, stage.unfit.clone());
+        if let Some(account) = accounts.iter().find(|account| account.email == device.account) {
+            writer.write_for(account.clone());
+        }
         Arc::new(Author::new(device.clone(), writer))
     };
     let authors: Vec<Arc<Author>> = stage.devices.iter().map(author).collect();

@@ -100,7 +100,7 @@ pub(super) struct Stage {
     pub(super) server: Arc<dyn Server>,
     pub(super) devices: Vec<Arc<Device>>,
     /// As they were at the start.
-    pub(super) channels: Vec<ChannelView>,
+    pub(super) channels: Vec<Arc<ChannelView>>,
     pub(super) run: Run,
     pub(super) started: Instant,
     pub(super) unfit: Unfit,
@@ -126,7 +126,7 @@ impl Stage {
         Self {
             server,
             devices,
-            channels,
+            channels: channels.into_iter().map(Arc::new).collect(),
             run,
             started,
             unfit: Unfit::default(),
@@ -303,7 +303,7 @@ impl Stage {
     }
 
     pub(super) fn channel(&self, name: &ChannelName) -> Option<&ChannelView> {
-        self.channels.iter().find(|channel| channel.name == *name)
+        self.channels.iter().find(|channel| channel.name == *name).map(Arc::as_ref)
     }
 }
 

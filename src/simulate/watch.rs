@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use omctl_protocol::admin::ChannelView;
 use omctl_protocol::{ChannelName, ChannelSchema, Mutation, Outcome, Receipt};
 use rusqlite::{Connection, OptionalExtension as _};
 
@@ -140,12 +141,12 @@ fn count(stage: &Stage, device: &Device, one: &Settled) {
             // A number field that takes no mark: its backend knows which numbers are sensible.
             let of_the_value = ["constraint", "bad_value"];
             let is_such = one.receipt.code.as_deref().is_some_and(|code| of_the_value.contains(&code));
-            let marked = stage.channel(&one.mutation.channel).and_then(|view| workload::mark_field(&view.schema));
+            let marked = stage.channel(&one.mutation.channel).and_then(workload::mark_field);
             let names_another =
                 one.receipt.field.is_some() && one.receipt.field.as_deref() != marked.map(|f| f.name.as_str());
             if is_such
                 && !names_another
-                && stage.channel(&one.mutation.channel).is_some_and(|view| has_number_mark(&view.schema, one))
+                && stage.channel(&one.mutation.channel).is_some_and(|view| has_number_mark(view, one))
             {
                 stage.unfit.note(&one.mutation.channel);
             }
@@ -153,8 +154,8 @@ fn count(stage: &Stage, device: &Device, one: &Settled) {
     }
 }
 
-fn has_number_mark(schema: &ChannelSchema, one: &Settled) -> bool {
-    workload::mark_field(schema).is_some_and(|field| {
+fn has_number_mark(view: &ChannelView, one: &Settled) -> bool {
+    workload::mark_field(view).is_some_and(|field| {
         field.kind != omctl_protocol::FieldType::Text && one.mutation.new.contains_key(&field.name)
     })
 }

@@ -7,13 +7,14 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use omctl_protocol::admin::{AccountNew, ChannelView};
 use omctl_protocol::{AssignedBy, ChannelName, ChannelSchema, Field, FieldType, Fields, Operation, Policy, Value};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _};
 
 use super::app::{Parameter, Statement};
 use super::log::Line;
-use super::plausible;
+use super::{placing, plausible};
 use crate::clock::{Clock, Entropy};
 
 /// What kind of write is made.
@@ -44,7 +45,9 @@ impl Unfit {
 #[derive(Debug)]
 pub(super) struct Writer {
     /// The channels of which it has tables.
-    schemas: Vec<ChannelSchema>,
+    channels: Vec<Arc<ChannelView>>,
+    /// Whose device it is.
+    account: AccountNew,
     /// Records are picked from so many, the same ones on every device.
     hot_keys: Option<u64>,
     /// Percent of the writes that are of several records.
@@ -125,7 +128,8 @@ const DELETE_TRIES: u32 = 12;
 impl Writer {
     pub(super) fn new(entropy: Entropy, device: usize, run: Run, unfit: Unfit) -> Self {
         Self {
-            schemas: Vec::new(),
+            channels: Vec::new(),
+            account: AccountNew::default(),
             hot_keys: None,
             transactions: 0,
             entropy,
@@ -138,8 +142,13 @@ impl Writer {
     }
 
     /// What there is to write to from now on.
-    pub(super) fn know(&mut self, schemas: Vec<ChannelSchema>, hot_keys: Option<u64>, transactions: u8) {
-        (self.schemas, self.hot_keys, self.transactions) = (schemas, hot_keys, transactions);
+    pub(super) fn know(&mut self, channels: Vec<Arc<ChannelView>>, hot_keys: Option<u64>, transactions: u8) {
+        (self.channels, self.hot_keys, self.transactions) = (channels, hot_keys, transactions);
+    }
+
+    /// For whom it writes: new records come into the scope of this account.
+    pub(super) fn write_for(&mut self, account: AccountNew) {
+        self.account = account;
     }
 
     /// By how much the device's clock is ahead.
@@ -175,9 +184,7 @@ impl Writer {
     }
 
     fn one(&mut self, reader: &Connection, kind: Kind, channel: &ChannelName) -> rusqlite::Result<Option<Line>> {
-        let Some(schema) = self.schemas.iter().find(|schema| schema.channel == *channel).cloned() else {
-            return Ok(None);
-        };
+        let Some(view) = self.channels.iter().find(|view| view.name == *channel).cloned() else { return Ok(None) };
         self.written += 1;
         let kind = match (kind, self.below(100)) {
             (Kind::Any, 0..25) => Kind::Create,
@@ -186,24 +193,25 @@ impl Writer {
             (kind, _) => kind,
         };
         match kind {
-            Kind::Create => self.create(reader, &schema),
-            Kind::Update | Kind::Any => self.update(reader, &schema),
-            Kind::Delete => self.delete(reader, &schema),
+            Kind::Create => self.create(reader, &view),
+            Kind::Update | Kind::Any => self.update(reader, &view),
+            Kind::Delete => self.delete(reader, &view.schema),
         }
     }
 
     /// An update that only marks some record: what a latency is measured with.
-    pub(super) fn probe(&mut self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
+    pub(super) fn probe(&mut self, reader: &Connection, view: &ChannelView) -> rusqlite::Result<Option<Line>> {
         self.written += 1;
-        let Some(field) = self.mark_field(schema) else { return Ok(None) };
+        let schema = &view.schema;
+        let Some(field) = self.mark_field(view) else { return Ok(None) };
         let Some(id) = self.some_id(reader, &schema.channel)? else { return Ok(None) };
         let value = self.mark(field);
         Ok(Some(line(schema, id, Operation::Update, vec![(field, value)])))
     }
 
     /// The field that carries this device's marks now.
-    fn mark_field<'s>(&self, schema: &'s ChannelSchema) -> Option<&'s Field> {
-        text_mark_field(schema).or_else(|| number_mark_field(schema).filter(|_| !self.unfit.contains(&schema.channel)))
+    fn mark_field<'v>(&self, view: &'v ChannelView) -> Option<&'v Field> {
+        text_mark_field(view).or_else(|| number_mark_field(view).filter(|_| !self.unfit.contains(&view.name)))
     }
 
     fn mark(&self, field: &Field) -> Value {
@@ -219,9 +227,15 @@ impl Writer {
         }
     }
 
-    fn create(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
+    fn create(&self, reader: &Connection, view: &ChannelView) -> rusqlite::Result<Option<Line>> {
+        let schema = &view.schema;
         let sample = self.some_id(reader, &schema.channel)?;
-        let marked = self.mark_field(schema);
+        let marked = self.mark_field(view);
+        // A record that is seen says best what may be seen; the first one of all needs what the rule asks for.
+        let placed = match sample {
+            Some(_) => Default::default(),
+            None => placing::values(view, &self.account, self.below(1000)),
+        };
         let mut values: Vec<(&Field, Value)> = Vec::new();
         for field in &schema.fields {
             let is_key = schema.is_key_field(&field.name);
@@ -230,6 +244,8 @@ impl Writer {
             }
             let value = if marked.is_some_and(|marked| marked.name == field.name) {
                 self.mark(field)
+            } else if let Some(value) = placed.get(&field.name) {
+                value.clone()
             } else if field.kind == FieldType::Ref {
                 self.some_target(reader, field)?
             } else if is_key {
@@ -253,9 +269,10 @@ impl Writer {
         Ok(Some(line(schema, self.fresh_id(), Operation::Create, values)))
     }
 
-    fn update(&self, reader: &Connection, schema: &ChannelSchema) -> rusqlite::Result<Option<Line>> {
+    fn update(&self, reader: &Connection, view: &ChannelView) -> rusqlite::Result<Option<Line>> {
+        let schema = &view.schema;
         let Some(id) = self.hot_record(reader, schema)? else { return Ok(None) };
-        let marked = self.mark_field(schema);
+        let marked = self.mark_field(view);
         let mut values: Vec<(&Field, Value)> = marked.into_iter().map(|field| (field, self.mark(field))).collect();
         // Beside the mark one other field. Sums are what nobody notices when they are wrong: they are tried often.
         let is_other = |field: &&Field| {
@@ -307,7 +324,7 @@ impl Writer {
     }
 
     fn is_referred_to(&self, reader: &Connection, schema: &ChannelSchema, id: &str) -> rusqlite::Result<bool> {
-        for other in &self.schemas {
+        for other in self.channels.iter().map(|view| &view.schema) {
             for field in other.fields.iter().filter(|field| field.to.as_ref() == Some(&schema.channel)) {
                 let sql = format!(
                     "SELECT 1 FROM {} WHERE {} = ?1 LIMIT 1",
@@ -351,7 +368,7 @@ impl Writer {
 
     fn some_target(&self, reader: &Connection, field: &Field) -> rusqlite::Result<Value> {
         let Some(to) = &field.to else { return Ok(Value::Null) };
-        if !self.schemas.iter().any(|schema| schema.channel == *to) {
+        if !self.channels.iter().any(|view| view.name == *to) {
             return Ok(Value::Null);
         }
         Ok(self.some_id(reader, to)?.map_or(Value::Null, Value::Text))
@@ -417,26 +434,27 @@ impl Writer {
     }
 }
 
-fn is_free(schema: &ChannelSchema, field: &Field) -> bool {
+fn is_free(view: &ChannelView, field: &Field) -> bool {
     !field.read_only
-        && !schema.is_key_field(&field.name)
+        && !view.schema.is_key_field(&field.name)
+        && !placing::looks_at(view, &field.name)
         && matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject)
 }
 
 /// The field that carries marks: free text that is long enough, else a number whose values are its own.
-pub(super) fn mark_field(schema: &ChannelSchema) -> Option<&Field> {
-    text_mark_field(schema).or_else(|| number_mark_field(schema))
+pub(super) fn mark_field(view: &ChannelView) -> Option<&Field> {
+    text_mark_field(view).or_else(|| number_mark_field(view))
 }
 
-fn text_mark_field(schema: &ChannelSchema) -> Option<&Field> {
-    schema.fields.iter().find(|field| {
-        field.kind == FieldType::Text && is_free(schema, field) && field.max_length.is_none_or(|most| most >= 20)
+fn text_mark_field(view: &ChannelView) -> Option<&Field> {
+    view.schema.fields.iter().find(|field| {
+        field.kind == FieldType::Text && is_free(view, field) && field.max_length.is_none_or(|most| most >= 20)
     })
 }
 
-fn number_mark_field(schema: &ChannelSchema) -> Option<&Field> {
+fn number_mark_field(view: &ChannelView) -> Option<&Field> {
     let is_number = |kind| matches!(kind, FieldType::Int | FieldType::Float | FieldType::Decimal);
-    schema.fields.iter().find(|field| is_number(field.kind) && is_free(schema, field))
+    view.schema.fields.iter().find(|field| is_number(field.kind) && is_free(view, field))
 }
 
 /// What is written to a record, in the words of the log.
@@ -543,7 +561,7 @@ pub(super) fn value_of(value: ValueRef<'_>, kind: FieldType) -> Value {
 
 /// What a foreign application would write: a value for every field that it may, with a mark.
 pub(super) fn foreign_create(
-    schema: &ChannelSchema,
+    view: &ChannelView,
     run: Run,
     n: u64,
     chance: &Entropy,
@@ -551,7 +569,7 @@ pub(super) fn foreign_create(
 ) -> Fields {
     let mut writer = Writer::new(chance.clone(), FOREIGN, run, Unfit::default());
     writer.written = n;
-    let marked = mark_field(schema);
+    let (schema, marked) = (&view.schema, mark_field(view));
     let mut values = Fields::new();
     for field in &schema.fields {
         let is_key = schema.is_key_field(&field.name);
@@ -569,11 +587,11 @@ pub(super) fn foreign_create(
 }
 
 /// What a foreign application sets in a row: the mark, and what it adds to a sum.
-pub(super) fn foreign_update(schema: &ChannelSchema, run: Run, n: u64, chance: &Entropy) -> (Fields, Fields) {
+pub(super) fn foreign_update(view: &ChannelView, run: Run, n: u64, chance: &Entropy) -> (Fields, Fields) {
     let mut writer = Writer::new(chance.clone(), FOREIGN, run, Unfit::default());
     writer.written = n;
-    let set = mark_field(schema).map(|field| (field.name.clone(), writer.mark(field).to_json()));
-    let sum = schema.fields.iter().find(|field| field.conflict == Policy::Sum && !field.read_only);
+    let set = mark_field(view).map(|field| (field.name.clone(), writer.mark(field).to_json()));
+    let sum = view.schema.fields.iter().find(|field| field.conflict == Policy::Sum && !field.read_only);
     let add = sum.filter(|_| writer.below(2) == 0).map(|field| {
         let more = writer.below(9) + 1;
         let more = if field.kind == FieldType::Float { more.into() } else { more.to_string().into() };

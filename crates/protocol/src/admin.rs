@@ -2,6 +2,8 @@
 //!
 //! Times are milliseconds since 1970-01-01 UTC. Requests refuse what they do not know; answers may gain members.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
@@ -240,6 +242,11 @@ pub struct ChannelView {
     pub held_deletes: u64,
     /// Who may see its records, as a rule.
     pub scope: String,
+    /// The alternatives of that rule, each with everything that must hold: a field of the record or an attribute of the
+    /// account (`account.role`), and what it must be: an attribute (`account.email`, `account.claims.NAME`) or a constant.
+    /// `null`: records of other channels decide, which a reference or membership leads to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub placed_by: Vec<BTreeMap<String, Option<String>>>,
     /// Key and fields.
     pub schema: ChannelSchema,
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bigdecimal::BigDecimal;
+use omctl_protocol::admin::ChannelView;
 use omctl_protocol::{ChannelName, ChannelSchema, Field, Operation, Outcome, Policy, Position, Seq};
 use serde_json::Value;
 
@@ -14,18 +15,19 @@ use crate::simulate::workload;
 /// Judges a channel: `before` are its rows when the fleet began, `all` those of every channel now.
 pub(super) fn judge(
     known: &Known<'_>,
-    schema: &ChannelSchema,
+    view: &ChannelView,
     before: &Table,
     all: &BTreeMap<ChannelName, Table>,
 ) -> Vec<Finding> {
-    let Some(rows) = all.get(&schema.channel) else { return Vec::new() };
-    let mut judge = Judge { known, schema, before, rows, all, findings: Vec::new() };
+    let Some(rows) = all.get(&view.name) else { return Vec::new() };
+    let mut judge = Judge { known, view, schema: &view.schema, before, rows, all, findings: Vec::new() };
     judge.all();
     judge.findings
 }
 
 struct Judge<'a> {
     known: &'a Known<'a>,
+    view: &'a ChannelView,
     schema: &'a ChannelSchema,
     before: &'a Table,
     rows: &'a Table,
@@ -189,7 +191,7 @@ impl<'a> Judge<'a> {
         let plain = matches!(field.conflict, Policy::ServerWins | Policy::ClientWins | Policy::Reject);
         // A backend that was not set back with the server may have it from before, and only its answer is new: then nobody
         // can tell where it stands among the others.
-        let is_external = self.known.stage.channel(&self.schema.channel).is_some_and(|view| view.backend != MANAGED);
+        let is_external = self.view.backend != MANAGED;
         let misplaced = is_external && standing(one, self.known.kept.first().copied()).0 == Era::Since;
         match (one.receipt.outcome, one.receipt.code.as_deref()) {
             (Outcome::Rejected, _) | (Outcome::Conflict, Some("gone" | "updated")) => None,
@@ -368,8 +370,7 @@ impl<'a> Judge<'a> {
                 holders.entry((place, plain(value))).or_default().push(id);
             }
         }
-        let Some((place, _)) = workload::mark_field(self.schema).and_then(|field| self.schema.field(&field.name))
-        else {
+        let Some((place, _)) = workload::mark_field(self.view).and_then(|field| self.schema.field(&field.name)) else {
             return;
         };
         // What was seen on devices counts, too: a twin may have been changed since.
@@ -399,7 +400,7 @@ impl<'a> Judge<'a> {
 
     /// Where no field can carry a mark: no record is there that nobody made.
     fn strangers(&mut self, by_record: &BTreeMap<&str, Vec<&Settled>>, foreign: &[&ForeignNote]) {
-        if workload::mark_field(self.schema).is_some() || by_record.is_empty() {
+        if workload::mark_field(self.view).is_some() || by_record.is_empty() {
             return;
         }
         let made_by_others = foreign.iter().filter(|note| note.op == Operation::Create).count();

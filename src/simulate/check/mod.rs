@@ -146,8 +146,8 @@ pub(super) async fn until_converged(
         if !left.is_empty() {
             verdict.left.insert(channel.name.clone(), left);
         }
-        findings.extend(effects::judge(&known, &channel.schema, before, &all));
-        findings.extend(reads::judge(&known, &channel.schema));
+        findings.extend(effects::judge(&known, &channel, before, &all));
+        findings.extend(reads::judge(&known, &channel));
     }
     // The worst ones first: of many devices that differ no lost write is to be forgotten.
     findings.sort_by_key(|finding| finding.kind);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use omctl_protocol::admin::ChannelView;
 use omctl_protocol::{ChannelSchema, Operation, Outcome};
 use serde_json::Value;
 
@@ -11,8 +12,9 @@ use crate::simulate::log::{Fate, Line, Saved, Settled, What};
 use crate::simulate::workload;
 
 /// Judges a channel's part of every device's log.
-pub(super) fn judge(known: &Known<'_>, schema: &ChannelSchema) -> Vec<Finding> {
-    let marked = workload::mark_field(schema).and_then(|field| schema.field(&field.name));
+pub(super) fn judge(known: &Known<'_>, view: &ChannelView) -> Vec<Finding> {
+    let schema = &view.schema;
+    let marked = workload::mark_field(view).and_then(|field| schema.field(&field.name));
     let mut findings = Vec::new();
     for place in 0..known.logs.len() {
         let mut one = Reader {

@@ -139,9 +139,8 @@ impl Told {
             foreign: self.foreign.clone(),
         };
         let all = BTreeMap::from([(ChannelName::from("jobs"), self.rows.clone())]);
-        let schema = channel().schema;
-        let mut findings: Vec<Finding> = effects::judge(&known, &schema, &self.before, &all);
-        findings.extend(reads::judge(&known, &schema));
+        let mut findings: Vec<Finding> = effects::judge(&known, &channel(), &self.before, &all);
+        findings.extend(reads::judge(&known, &channel()));
         (findings.iter().map(|finding| finding.kind).collect(), story::tell(&known, findings))
     }
 }
