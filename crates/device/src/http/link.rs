@@ -4,8 +4,9 @@
 //! cannot fill this device's memory.
 
 use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -34,8 +35,16 @@ const SILENCE_MAX: Duration = Duration::from_secs(70);
 /// How a server closes a connection for a newer session of the same device (`docs/protocol.md`, section 4).
 const CLOSE_FENCED: u16 = 4409;
 
-/// How often other processes' writes are looked for: one read of a page that is in memory.
+/// How often other processes' writes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How often, once nobody wrote for so many looks: a device that lies about unused wakes up less.
+const LOOK_RARELY: Duration = Duration::from_secs(2);
+const QUIET_LOOKS: u32 = 40;
+
+/// While the log file looks untouched, only one look of so many asks the store's own thread: a file system's clock may be
+/// too coarse to tell two writes apart.
+const LOOKS_SPARED: u32 = 9;
 
 /// The largest message that is taken, compressed or not.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -48,6 +57,8 @@ type Socket = WebSocketStream<Stream>;
 /// What the link's thread has.
 pub(crate) struct Link {
     pub(crate) desk: Desk,
+    /// The store's log file: whoever writes to the store writes to it.
+    pub(crate) log_file: PathBuf,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) actions: mpsc::UnboundedReceiver<Action>,
     /// Changes when somebody wants a connection now.
@@ -62,15 +73,28 @@ pub(crate) struct Link {
     pub(crate) online: bool,
 }
 
+/// What changes when a file is written to; `None`: it cannot be told.
+fn stamp(file: &Path) -> Option<(u64, SystemTime)> {
+    let about = std::fs::metadata(file).ok()?;
+    Some((about.len(), about.modified().ok()?))
+}
+
 impl Link {
     /// Runs until the app closes.
     pub(crate) async fn run(mut self) {
         let mut stop = self.stop.clone();
-        let desk = self.desk.clone();
+        let (desk, log_file) = (self.desk.clone(), self.log_file.clone());
         let look = async move {
-            let mut every = tokio::time::interval(LOOK_EVERY);
+            let (mut before, mut quiet) = (None, 0_u32);
             loop {
-                every.tick().await;
+                tokio::time::sleep(if quiet < QUIET_LOOKS { LOOK_EVERY } else { LOOK_RARELY }).await;
+                // Before the store is asked: what is written meanwhile is seen the next time.
+                let now = stamp(&log_file);
+                quiet = if now.is_some() && now == before { quiet.saturating_add(1) } else { 0 };
+                before = now;
+                if !quiet.is_multiple_of(LOOKS_SPARED + 1) {
+                    continue;
+                }
                 if let Err(error) = desk.ask(|owner| owner.look_around()).await {
                     tracing::warn!(%error, "looking for other processes' writes failed");
                 }

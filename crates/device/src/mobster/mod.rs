@@ -126,6 +126,7 @@ impl Builder {
         let (problem, online) = (watch::Sender::new(None), watch::Sender::new(true));
         let link = link::Link {
             desk: desk.clone(),
+            log_file: beside("-wal"),
             keys: keys.clone(),
             actions: to_link,
             wake: wake.subscribe(),
