@@ -40,6 +40,13 @@ impl Clock {
             ms.fetch_add(by.as_millis() as i64, Ordering::Relaxed);
         }
     }
+
+    /// Sets a manual clock, also back; the system's clock cannot be set.
+    pub fn set(&self, now_ms: i64) {
+        if let Self::Manual(ms) = self {
+            ms.store(now_ms, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Where random bytes come from. Clones share one stream.

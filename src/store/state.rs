@@ -25,6 +25,8 @@ pub(super) struct WriterState {
     dirty: BTreeSet<ScopeNo>,
     published: Committed,
     intent: Intent,
+    /// What is above is not what the database holds: it could not be read back.
+    is_stale: bool,
 }
 
 #[derive(Clone)]
@@ -58,12 +60,19 @@ impl WriterState {
             dirty: BTreeSet::new(),
             published: Committed::default(),
             intent: Intent::default(),
+            is_stale: true,
         };
         state.reload(connection)?;
         Ok(state)
     }
 
+    /// Before anything is done: what could not be read back after a failed commit is read now.
+    pub(super) fn be_fresh(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        if self.is_stale { self.reload(connection) } else { Ok(()) }
+    }
+
     fn reload(&mut self, connection: &Connection) -> Result<(), StoreError> {
+        self.is_stale = true;
         self.position = super::catch_up::newest(connection)?.0;
         self.scopes.clear();
         self.numbers.clear();
@@ -90,6 +99,7 @@ impl WriterState {
             let (number, name) = read().map_err(sqlite_error)?;
             self.channels.insert(number, name.into());
         }
+        self.is_stale = false;
         Ok(())
     }
 

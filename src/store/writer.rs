@@ -6,6 +6,7 @@
 //!
 //! *Invariant:* jobs never do I/O other than SQL, never wait, and never see a half-committed position.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -34,8 +35,9 @@ pub(super) struct Inline {
     pub(super) publish: mpsc::UnboundedSender<Arc<Committed>>,
 }
 
-/// Runs in a savepoint and returns what to do with the outcome of the commit.
-pub(super) type Job = Box<dyn FnOnce(&mut WriterState, &Connection) -> Done + Send>;
+/// Runs in a savepoint and returns what to do with the outcome of the commit. Without a database it does nothing: its
+/// commit failed before its turn came.
+pub(super) type Job = Box<dyn FnOnce(Option<(&mut WriterState, &Connection)>) -> Done + Send>;
 
 /// A job's end: whether its savepoint stays, and whom to tell once that is durable.
 pub(super) struct Done {
@@ -56,12 +58,13 @@ impl Writer {
         intent: impl FnOnce(&mut WriterState, &Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |state, connection| {
-            let result = intent(state, connection);
+        let job: Job = Box::new(move |turn| {
+            let result = turn.map(|(state, connection)| intent(state, connection));
             Done {
-                keep: result.is_ok(),
+                keep: matches!(result, Some(Ok(_))),
                 tell: Box::new(move |failed| {
-                    let result = failed.map_or(result, |error| Err(error.again()));
+                    let failed = failed.map(|error| Err(error.again()));
+                    let result = failed.or(result).unwrap_or(Err(StoreError::Closed));
                     // A caller that went away does not hear of it; its work is done all the same.
                     drop(sender.send(result));
                 }),
@@ -114,12 +117,17 @@ fn commit_group(
     publish: &mpsc::UnboundedSender<Arc<Committed>>,
 ) {
     let mut tell = Vec::with_capacity(group.len());
+    let mut waiting = VecDeque::from(group);
     let result = (|| {
         execute(connection, "BEGIN IMMEDIATE")?;
-        for job in group {
+        state.be_fresh(connection)?;
+        while !waiting.is_empty() {
             execute(connection, "SAVEPOINT intent")?;
             state.begin_intent();
-            let done = job(state, connection);
+            let Some(job) = waiting.pop_front() else { break };
+            let done = job(Some((state, connection)));
+            // Noted before anything else can fail: a full disk takes the savepoint away with the whole transaction.
+            tell.push(done.tell);
             if done.keep {
                 state.keep_intent();
                 execute(connection, "RELEASE intent")?;
@@ -128,7 +136,6 @@ fn commit_group(
                 execute(connection, "ROLLBACK TO intent")?;
                 execute(connection, "RELEASE intent")?;
             }
-            tell.push(done.tell);
         }
         state.flush(connection)?;
         execute(connection, "COMMIT")
@@ -148,11 +155,87 @@ fn commit_group(
                 drop(execute(connection, "ROLLBACK"));
             }
             state.forget(connection);
-            tell.into_iter().for_each(|tell| tell(Some(&error)));
+            // Everybody hears of it, also those whose turn did not come: who is left without an answer takes the store for
+            // closed.
+            let unheard = waiting.into_iter().map(|job| job(None).tell);
+            tell.into_iter().chain(unheard).for_each(|tell| tell(Some(&error)));
         }
     }
 }
 
 fn execute(connection: &Connection, sql: &str) -> Result<(), StoreError> {
     connection.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(sqlite_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::super::{Store, StoreError};
+    use super::*;
+    use crate::clock::{Clock, Entropy};
+
+    /// A database that runs full in the middle of a group, and one that cannot even be read back afterwards: everybody is
+    /// told what happened, nobody that the store is closed, and the next commit is as good as any.
+    #[tokio::test]
+    async fn a_disk_that_fails_ends_a_commit_and_not_the_store() {
+        let connection = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
+        let inline = Store::inline(connection.clone(), Clock::manual(1_000), Entropy::seeded(1), None);
+        let (store, _feed) = inline.unwrap();
+        let fill = |store: &Store| {
+            let writer = store.writer.clone();
+            async move {
+                let sql = "INSERT INTO meta (name, value) SELECT hex(randomblob(400)), 1 FROM pragma_function_list";
+                writer.run(move |_, connection| connection.execute(sql, []).map_err(sqlite_error)).await
+            }
+        };
+        let pages = |most: u32| {
+            let connection = connection.lock().unwrap();
+            connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).unwrap();
+        };
+        pages(1);
+        let failed = fill(&store).await.unwrap_err();
+        assert!(!matches!(failed, StoreError::Closed), "{failed:?}");
+        pages(u32::MAX - 1);
+        fill(&store).await.unwrap();
+
+        // The commit fails, and so does the reading back that follows it.
+        let left = Arc::new(AtomicI64::new(0));
+        let count = left.clone();
+        let fails = move || count.fetch_sub(1, Ordering::Relaxed) > 0;
+        connection.lock().unwrap().progress_handler(1, Some(fails)).unwrap();
+        left.store(200, Ordering::Relaxed);
+        let failed = fill(&store).await.unwrap_err();
+        assert!(!matches!(failed, StoreError::Closed), "{failed:?}");
+        left.store(0, Ordering::Relaxed);
+        fill(&store).await.unwrap();
+    }
+
+    #[test]
+    fn a_group_that_breaks_in_its_middle_is_told_to_all_of_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (x)").unwrap();
+        super::super::migrate(&connection, std::path::Path::new(":memory:")).unwrap();
+        let mut state = WriterState::load(&connection, Clock::manual(1_000)).unwrap();
+        let (publish, _feed) = mpsc::unbounded_channel();
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let job = |name: &'static str, sql: &'static str| -> Job {
+            let told = told.clone();
+            Box::new(move |turn| {
+                let done = turn.map(|(_, connection)| connection.execute_batch(sql));
+                Done {
+                    keep: matches!(done, Some(Ok(()))),
+                    tell: Box::new(move |failed| told.lock().unwrap().push((name, done.is_some(), failed.is_some()))),
+                }
+            })
+        };
+        let ok = "INSERT INTO t VALUES (1)";
+        // What a full disk does: the whole transaction is gone, and its savepoints with it.
+        let group = vec![job("one", ok), job("two", "ROLLBACK; SELECT nothing FROM nowhere"), job("three", ok)];
+        commit_group(&connection, &mut state, group, &publish);
+        let heard = std::mem::take(&mut *told.lock().unwrap());
+        assert_eq!(heard, [("one", true, true), ("two", true, true), ("three", false, true)]);
+        commit_group(&connection, &mut state, vec![job("four", ok)], &publish);
+        assert_eq!(*told.lock().unwrap(), [("four", true, false)]);
+    }
 }
