@@ -276,15 +276,11 @@ async fn run_in(
     let mut report = Report::default();
     let mut samples = Vec::new();
     let wrote = {
+        let before = script::Before { records: &start, accounts: &accounts };
         let playing: BoxFuture<'_, Result<bool, SimulateError>> = match &plan.script {
-            Script::Steps(steps) => Box::pin(script::steps(
-                &stage,
-                plan,
-                (steps, &start, &accounts),
-                &entropy,
-                &latencies,
-                (&mut outcasts, progress),
-            )),
+            Script::Steps(steps) => {
+                Box::pin(script::steps(&stage, plan, (steps, &before), &entropy, &latencies, (&mut outcasts, progress)))
+            }
             Script::Tape(recording) => Box::pin(script::play(&stage, recording, &start, progress)),
         };
         tokio::select! {

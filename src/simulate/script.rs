@@ -18,18 +18,25 @@ use super::workload::Writer;
 use super::{Plan, Progress, SimulateError, Step, foreign, latency, life};
 use crate::clock::Entropy;
 
+/// What there was before the first step.
+pub(super) struct Before<'a> {
+    pub(super) records: &'a [(ChannelName, Vec<Record>)],
+    /// Whose devices they are.
+    pub(super) accounts: &'a [AccountNew],
+}
+
 /// Plays the steps. Whether anybody wrote.
 pub(super) async fn steps(
     stage: &Arc<Stage>,
     plan: &Plan,
-    (steps, start, accounts): (&[Step], &[(ChannelName, Vec<Record>)], &[AccountNew]),
+    (steps, before): (&[Step], &Before<'_>),
     entropy: &Entropy,
     latencies: &Latencies,
     (outcasts, progress): (&mut Outcasts, &dyn Progress),
 ) -> Result<bool, SimulateError> {
     let author = |device: &Arc<Device>| {
         let mut writer = Writer::new(Entropy::seeded(entropy.u64()), device.number, stage.run, stage.unfit.clone());
-        if let Some(account) = accounts.iter().find(|account| account.email == device.account) {
+        if let Some(account) = before.accounts.iter().find(|account| account.email == device.account) {
             writer.write_for(account.clone());
         }
         Arc::new(Author::new(device.clone(), writer))
@@ -57,7 +64,8 @@ pub(super) async fn steps(
         };
         progress.phase(&what, lasts.as_secs());
         let others = foreign.iter().map(|act| {
-            let records = start.iter().find(|(name, _)| *name == act.channel).map_or(&[][..], |(_, records)| records);
+            let records =
+                before.records.iter().find(|(name, _)| *name == act.channel).map_or(&[][..], |(_, records)| records);
             foreign::write(stage, act, records, Entropy::seeded(entropy.u64()), ends)
         });
         let mut times: Vec<f64> =

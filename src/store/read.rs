@@ -78,7 +78,11 @@ fn in_transaction<T>(
 ) -> Result<T, StoreError> {
     connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).map_err(sqlite_error)?;
     let result = read(connection);
-    // A read has nothing to roll back; the transaction only held the snapshot.
-    connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).map_err(sqlite_error)?;
+    // A read has nothing to roll back; the transaction only held the snapshot. One that does not end takes the connection
+    // with it: whoever came next would see the past.
+    let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
+    if ended.is_err() && !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK").map_err(sqlite_error)?;
+    }
     result
 }

@@ -12,7 +12,13 @@ use rusqlite::Connection;
 use rusqlite::backup;
 
 pub(crate) use self::user::MARKED;
+use crate::node::{Disk, Spared};
 use crate::rng::Rng;
+
+/// The app does not die in a commit.
+const ALIVE: i64 = -1;
+/// It has died in one: nothing is committed any more.
+const DEAD: i64 = -2;
 
 pub(crate) struct Device {
     pub(crate) index: usize,
@@ -31,8 +37,10 @@ pub(crate) struct Device {
     file: Option<Connection>,
     /// What a power cut leaves for sure.
     durable: Option<(Connection, usize)>,
-    /// Commits until the app dies in the middle of one; negative: it does not.
+    /// Commits until the app dies in the middle of one; or [`ALIVE`], or [`DEAD`].
     dies_in: Arc<AtomicI64>,
+    disk: Arc<Disk>,
+    is_full: bool,
     marks: u64,
     /// How many writes its user has made that are in the file.
     pub(crate) written: usize,
@@ -69,7 +77,9 @@ impl Device {
             engine: None,
             file: Some(Connection::open_in_memory().expect("memory is there")),
             durable: None,
-            dies_in: Arc::new(AtomicI64::new(-1)),
+            dies_in: Arc::new(AtomicI64::new(ALIVE)),
+            disk: Arc::default(),
+            is_full: false,
             marks: 0,
             written: 0,
             backup: None,
@@ -100,18 +110,63 @@ impl Device {
     /// Starts the app over what is in the file. `false`: it died in a commit of its start.
     pub(crate) fn start(&mut self) -> Result<bool, StoreError> {
         let mut file = self.file.take().expect("the app is not running");
-        let dies_in = self.dies_in.clone();
-        file.commit_hook(Some(move || {
-            dies_in.load(Ordering::Relaxed) >= 0 && dies_in.fetch_sub(1, Ordering::Relaxed) == 0
+        let (dies_in, disk) = (self.dies_in.clone(), self.disk.clone());
+        file.commit_hook(Some(move || match dies_in.load(Ordering::Relaxed) {
+            DEAD => true,
+            0 => {
+                dies_in.store(DEAD, Ordering::Relaxed);
+                true
+            }
+            left => {
+                dies_in.store((left - 1).max(ALIVE), Ordering::Relaxed);
+                disk.commit_fails()
+            }
         }))?;
+        self.disk.attach_statements(&mut file);
+        set_full(&file, self.is_full);
         let before = copy(&file);
         match Store::from_connection(file, self.options.clone()) {
             Ok(store) => self.engine = Some(Engine::new(store)),
             // The connection is gone with the error; its commits so far are those of a file just opened.
-            Err(_) if self.dies_in.load(Ordering::Relaxed) < 0 => self.file = Some(before),
+            Err(_) if self.is_dying() || self.disk.has_failed() => self.file = Some(before),
             Err(error) => return Err(error),
         }
         Ok(self.engine.is_some())
+    }
+
+    /// Whether what failed last was the app's death.
+    pub(crate) fn is_dying(&self) -> bool {
+        self.dies_in.load(Ordering::Relaxed) == DEAD
+    }
+
+    /// Its disk fails at one of the next statements, or commits.
+    pub(crate) fn disk_fails(&self, ticks: i64, commits: i64) {
+        self.disk.fail(ticks, commits);
+    }
+
+    /// Its disk is full, or not any more. Where it is so from now on, nothing more fits than there is.
+    pub(crate) fn set_full(&mut self, is_full: bool) {
+        self.is_full = is_full;
+        if let Some(engine) = &self.engine {
+            set_full(engine.store().connection(), is_full);
+        }
+        if is_full {
+            self.disk.note_full();
+        }
+    }
+
+    /// While what is returned lives, its disk does not fail.
+    pub(crate) fn spare(&self) -> Spared {
+        self.disk.spare()
+    }
+
+    /// Nothing goes wrong with it any more.
+    pub(crate) fn recover(&mut self) {
+        if !self.is_dying() {
+            self.dies_in.store(ALIVE, Ordering::Relaxed);
+        }
+        self.disk.fail(-1, -1);
+        self.set_full(false);
     }
 
     /// Lets the app die in the middle of one of its next commits.
@@ -121,7 +176,8 @@ impl Device {
 
     /// Ends the app as a crash does: what was committed stays, and nothing else.
     pub(crate) fn kill(&mut self) {
-        self.dies_in.store(-1, Ordering::Relaxed);
+        self.dies_in.store(ALIVE, Ordering::Relaxed);
+        self.disk.fail(-1, -1);
         self.conn = None;
         self.request = None;
         if let Some(engine) = self.engine.take() {
@@ -199,6 +255,13 @@ impl Device {
             Err(_) => None,
         }
     }
+}
+
+/// Whether a database has any room left.
+pub(crate) fn set_full(connection: &Connection, is_full: bool) {
+    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
+    let most = if is_full { pages } else { i64::from(u32::MAX) - 1 };
+    connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a setting");
 }
 
 pub(crate) fn copy(from: &Connection) -> Connection {

@@ -1,13 +1,15 @@
 //! Seeded simulation: several real devices and the real server in one thread, with a network, crashes, restores of old
 //! data, changing definitions and edits that all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
 //!
-//! - `world`: the line of time, the network, what goes wrong
+//! - `world`: the line of time, the network, what happens; `fault`: what can go wrong
 //! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
 //! - `oracle`: what must be true, worked out from the history alone
 //!
 //! *Invariant:* nothing here asks the system for time or chance, and the oracle uses no logic of what it judges.
 
 mod device;
+mod fault;
+pub mod hunt;
 mod node;
 mod oracle;
 mod rng;
@@ -15,15 +17,38 @@ mod shaky;
 mod trace;
 mod world;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use omctl::catalog::Catalog;
 use omctl_protocol::Outcome;
 
+pub use crate::fault::Fault;
+pub use crate::hunt::Sums;
 use crate::trace::Trace;
 pub use crate::world::Failure;
 use crate::world::World;
+
+/// What to run: a seed, and what of it to leave out.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Faults that do not happen.
+    pub without: Vec<Fault>,
+    /// So many devices at most.
+    pub devices: Option<usize>,
+    /// Users write for so long at most, in milliseconds.
+    pub writing_ms: Option<u64>,
+}
+
+impl Plan {
+    /// All of a seed.
+    pub fn of(seed: u64) -> Self {
+        Self { seed, ..Self::default() }
+    }
+}
 
 /// What became of one seed.
 #[derive(Clone, Debug)]
@@ -40,8 +65,10 @@ pub struct Report {
     pub devices: usize,
     /// Events on the line of time.
     pub events: u64,
-    /// Faults of the network, the server, the backend and the devices.
-    pub faults: u64,
+    /// What went wrong, and how often.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How often each promise was checked, by its number.
+    pub promises: BTreeMap<u32, u64>,
     /// Mutations that left a device.
     pub mutations: usize,
     /// Of them: some value lost.
@@ -54,22 +81,23 @@ pub struct Report {
 ///
 /// # Panics
 /// If the project beside this package cannot be loaded, or the operating system gives no runtime.
-pub fn run(seed: u64, keep_trace: bool) -> Report {
+pub fn run(plan: &Plan, keep_trace: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O can be built");
     runtime.block_on(async {
-        let mut world = World::new(seed, catalogs(), Trace::new(keep_trace)).await;
+        let mut world = World::new(plan, catalogs(), Trace::new(keep_trace)).await;
         let failure = world.run().await.err().map(|Failure(why)| why);
         Report {
-            seed,
+            seed: plan.seed,
             failure,
             digest: world.trace.digest(),
             devices: world.devices.len(),
             events: world.events(),
-            faults: world.faults(),
+            faults: world.faults.counts().clone(),
+            promises: world.oracle.promises(),
             mutations: world.oracle.mutations(),
             conflicts: world.oracle.count(Outcome::Conflict),
             rejected: world.oracle.count(Outcome::Rejected),

@@ -1,23 +1,22 @@
-//! `sim run` tries many seeds, `sim one` shows a single one.
+//! `sim run` tries many seeds, `sim one` shows a single one, `sim shrink` makes one that fails smaller.
 
-use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
-use clap::{Parser, Subcommand};
-use sim::Report;
+use clap::{Args, Parser, Subcommand};
+use sim::{Fault, Plan, Sums, hunt};
 
 #[derive(Parser)]
 #[command(about = "Seeded simulation of devices, network and server in one thread")]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs many seeds; ends with a line of JSON.
+    /// Runs many seeds; ends with a line of JSON. Exit 1 if one fails or is not the same twice.
     Run {
         /// How many.
         #[arg(long, default_value_t = 100)]
@@ -28,79 +27,147 @@ enum Command {
         /// Threads; each runs one seed at a time.
         #[arg(long, default_value_t = 2)]
         threads: u64,
+        /// Keeps the sums in this file after every thousand seeds, and goes on from what it says.
+        #[arg(long, value_name = "FILE")]
+        resume: Option<PathBuf>,
         /// Nothing but the line of JSON on stdout.
         #[arg(long)]
         json: bool,
     },
     /// Runs one seed and shows what happened.
     One {
-        /// The seed.
-        seed: u64,
+        #[command(flatten)]
+        plan: PlanArgs,
+    },
+    /// Looks for the smallest form of a seed that fails.
+    Shrink {
+        #[command(flatten)]
+        plan: PlanArgs,
     },
 }
 
+#[derive(Args)]
+struct PlanArgs {
+    /// The seed.
+    seed: u64,
+    /// Faults that do not happen.
+    #[arg(long, value_delimiter = ',', value_parser = fault)]
+    without: Vec<Fault>,
+    /// So many devices at most.
+    #[arg(long)]
+    devices: Option<usize>,
+    /// Users write for so many milliseconds at most.
+    #[arg(long)]
+    writing_ms: Option<u64>,
+}
+
+impl From<PlanArgs> for Plan {
+    fn from(args: PlanArgs) -> Self {
+        Self { seed: args.seed, without: args.without, devices: args.devices, writing_ms: args.writing_ms }
+    }
+}
+
+fn fault(name: &str) -> Result<Fault, String> {
+    let names = || Fault::ALL.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(", ");
+    Fault::ALL.iter().find(|fault| fault.name() == name).copied().ok_or_else(|| format!("one of {}", names()))
+}
+
+/// How to run it again.
+fn replay(plan: &Plan) -> String {
+    let mut line = format!("cargo run --profile sim -p sim -- one {}", plan.seed);
+    if !plan.without.is_empty() {
+        let names: Vec<&str> = plan.without.iter().map(|fault| fault.name()).collect();
+        line += &format!(" --without {}", names.join(","));
+    }
+    if let Some(devices) = plan.devices {
+        line += &format!(" --devices {devices}");
+    }
+    if let Some(writing_ms) = plan.writing_ms {
+        line += &format!(" --writing-ms {writing_ms}");
+    }
+    line
+}
+
+/// A reader that is gone is no reason to stop.
+fn tell(out: &mut dyn std::io::Write, line: &str) {
+    drop(writeln!(out, "{line}"));
+}
+
+fn say(line: &str) {
+    tell(&mut std::io::stdout(), line);
+}
+
 fn main() -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    match Args::parse().command {
-        Command::Run { seeds, from, threads, json } => {
-            let next = AtomicU64::new(from);
-            let reports = Mutex::new(Vec::new());
-            std::thread::scope(|scope| {
-                for _ in 0..threads.max(1) {
-                    scope.spawn(|| {
-                        loop {
-                            let seed = next.fetch_add(1, Ordering::Relaxed);
-                            if seed >= from + seeds {
-                                return;
-                            }
-                            let report = sim::run(seed, false);
-                            reports.lock().expect("no thread panics here").push(report);
-                        }
-                    });
-                }
-            });
-            let reports = reports.into_inner().expect("no thread panics here");
-            let failed: Vec<&Report> = reports.iter().filter(|report| report.failure.is_some()).collect();
-            if !json {
-                for report in &failed {
-                    let why = report.failure.as_deref().unwrap_or_default();
-                    drop(writeln!(
-                        out,
-                        "seed {} failed: {why}\n  replay: cargo run -p sim -- one {}",
-                        report.seed, report.seed
-                    ));
-                }
+    let is_well = match Cli::parse().command {
+        Command::Run { seeds, from, threads, resume, json } => run(from, seeds, threads, resume.as_deref(), json),
+        Command::One { plan } => one(&plan.into()),
+        Command::Shrink { plan } => shrink(&plan.into()),
+    };
+    if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Seeds whose sums are kept at once.
+const BATCH: u64 = 1_000;
+
+fn run(from: u64, seeds: u64, threads: u64, resume: Option<&Path>, json: bool) -> bool {
+    let began = Instant::now();
+    let mut sums: Sums = resume
+        .and_then(|file| std::fs::read_to_string(file).ok())
+        .map(|text| serde_json::from_str(&text).expect("the file is one of an earlier run"))
+        .unwrap_or_default();
+    let before = sums.seeds;
+    while sums.seeds < seeds {
+        let count = BATCH.min(seeds - sums.seeds);
+        let batch = hunt::seeds(from + sums.seeds, count, threads, |report| {
+            let why = report.failure.as_deref().unwrap_or_default();
+            let line = format!("seed {} failed: {why}\n  replay: {}", report.seed, replay(&Plan::of(report.seed)));
+            if json {
+                tell(&mut std::io::stderr(), &line)
+            } else {
+                say(&line)
             }
-            let total = |of: fn(&Report) -> u64| reports.iter().map(of).sum::<u64>();
-            let result = serde_json::json!({
-                "type": "result", "schema": "omctl.sim/1", "seeds": seeds, "from": from,
-                "failed": failed.iter().map(|report| report.seed).collect::<Vec<_>>(),
-                "events": total(|r| r.events), "faults": total(|r| r.faults),
-                "mutations": total(|r| r.mutations as u64), "conflicts": total(|r| r.conflicts as u64),
-                "rejected": total(|r| r.rejected as u64),
-            });
-            drop(writeln!(out, "{result}"));
-            if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Command::One { seed } => {
-            let report = sim::run(seed, true);
-            for line in &report.trace {
-                drop(writeln!(out, "{line}"));
-            }
-            match report.failure {
-                Some(why) => {
-                    drop(writeln!(out, "seed {seed} failed: {why}"));
-                    ExitCode::FAILURE
-                }
-                None => {
-                    drop(writeln!(
-                        out,
-                        "seed {seed} is well: {} mutations, digest {}",
-                        report.mutations, report.digest
-                    ));
-                    ExitCode::SUCCESS
-                }
-            }
+            true
+        });
+        sums.join(batch);
+        if let Some(file) = resume {
+            std::fs::write(file, serde_json::to_string(&sums).expect("sums are JSON"))
+                .expect("the file can be written");
         }
     }
+    let hours = began.elapsed().as_secs_f64() / 3600.0 * threads as f64;
+    let mut result = serde_json::to_value(&sums).expect("sums are JSON");
+    result["type"] = "result".into();
+    result["schema"] = "omctl.sim/2".into();
+    result["from"] = from.into();
+    result["seeds_per_core_hour"] = (((sums.seeds - before) as f64 / hours) as u64).into();
+    say(&result.to_string());
+    sums.failed == 0 && sums.trace_mismatches == 0
+}
+
+fn one(plan: &Plan) -> bool {
+    let report = sim::run(plan, true);
+    report.trace.iter().for_each(|line| say(line));
+    let faults: Vec<String> = report.faults.iter().map(|(fault, count)| format!("{} {count}", fault.name())).collect();
+    say(&format!("faults: {}", faults.join(", ")));
+    match &report.failure {
+        Some(why) => say(&format!("seed {} failed: {why}", plan.seed)),
+        None => say(&format!("seed {} is well: {} mutations, digest {}", plan.seed, report.mutations, report.digest)),
+    }
+    report.failure.is_none()
+}
+
+fn shrink(plan: &Plan) -> bool {
+    let report = sim::run(plan, false);
+    let Some(why) = report.failure else {
+        say(&format!("seed {} is well", plan.seed));
+        return true;
+    };
+    say(&format!("seed {} failed: {why}", plan.seed));
+    let best = hunt::shrink(plan, |_, report| {
+        say(&format!("smaller: {} events, {} mutations", report.events, report.mutations));
+    });
+    let report = sim::run(&best, false);
+    say(&report.failure.unwrap_or_default());
+    say(&format!("  replay: {}", replay(&best)));
+    false
 }

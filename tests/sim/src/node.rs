@@ -64,10 +64,39 @@ pub(crate) struct Life {
     /// Steps until it dies; negative: it does not.
     crash_in: AtomicI64,
     rng: Rng,
-    clock: Clock,
-    began: Instant,
-    start_ms: i64,
+    time: Time,
     said: mpsc::UnboundedSender<Said>,
+}
+
+/// The server's clock: it follows the line of time, from where it was last set.
+#[derive(Clone, Debug)]
+pub(crate) struct Time {
+    pub(crate) clock: Clock,
+    began: Instant,
+    /// What it showed when everything began, and by how much it is wrong since.
+    start_ms: Arc<AtomicI64>,
+    /// Whoever ran last on a step of its own may be ahead of others: the clock goes on from there.
+    latest: Arc<AtomicI64>,
+}
+
+impl Time {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let start_ms = Arc::new(AtomicI64::new(clock.now_ms()));
+        Self { clock, began: Instant::now(), start_ms, latest: Arc::default() }
+    }
+
+    /// Lets the clock follow.
+    pub(crate) fn follow(&self) {
+        let passed = self.began.elapsed().as_millis() as i64;
+        let passed = self.latest.fetch_max(passed, Ordering::Relaxed).max(passed);
+        self.clock.set(self.start_ms.load(Ordering::Relaxed) + passed);
+    }
+
+    /// The clock jumps.
+    pub(crate) fn jump(&self, by_ms: i64) {
+        self.start_ms.fetch_add(by_ms, Ordering::Relaxed);
+        self.follow();
+    }
 }
 
 impl Life {
@@ -79,14 +108,16 @@ impl Life {
             1..=3 => tokio::task::yield_now().await,
             _ => {}
         }
-        let passed = self.began.elapsed().as_millis() as i64;
-        let behind = self.start_ms + passed - self.clock.now_ms();
-        self.clock.advance(Duration::from_millis(behind.max(0) as u64));
+        self.time.follow();
         if self.crash_in.fetch_sub(1, Ordering::Relaxed) == 0 {
             self.dead.store(true, Ordering::Relaxed);
             drop(self.said.send(Said::Died(self.number)));
         }
         self.live_on().await;
+    }
+
+    pub(crate) fn below(&self, limit: u64) -> u64 {
+        self.rng.below(limit)
     }
 
     async fn live_on(&self) {
@@ -100,11 +131,10 @@ pub(crate) struct Node {
     pub(crate) store: Arc<Mutex<Connection>>,
     pub(crate) shop: Arc<Mutex<Connection>>,
     pub(crate) weather: Arc<Weather>,
-    pub(crate) clock: Clock,
+    pub(crate) time: Time,
+    pub(crate) disk: Arc<Disk>,
     entropy: Entropy,
     rng: Rng,
-    began: Instant,
-    start_ms: i64,
     said: mpsc::UnboundedSender<Said>,
     heard: mpsc::UnboundedReceiver<Said>,
     lives: u64,
@@ -112,10 +142,11 @@ pub(crate) struct Node {
     rooms: Arc<Mutex<Option<(u64, Rooms)>>>,
     /// The ends of connections into the server.
     ears: BTreeMap<u64, mpsc::UnboundedSender<Up>>,
+    windows: BTreeMap<u64, Arc<Window>>,
 }
 
 impl Node {
-    pub(crate) fn new(rng: Rng, clock: Clock) -> Self {
+    pub(crate) fn new(rng: Rng, time: Time) -> Self {
         let memory = || Arc::new(Mutex::new(Connection::open_in_memory().expect("memory is there")));
         let (said, heard) = mpsc::unbounded_channel();
         Self {
@@ -123,9 +154,8 @@ impl Node {
             shop: memory(),
             weather: Arc::default(),
             entropy: Entropy::seeded(rng.u64()),
-            began: Instant::now(),
-            start_ms: clock.now_ms(),
-            clock,
+            time,
+            disk: Arc::default(),
             rng,
             said,
             heard,
@@ -133,6 +163,7 @@ impl Node {
             now: None,
             rooms: Arc::default(),
             ears: BTreeMap::new(),
+            windows: BTreeMap::new(),
         }
     }
 
@@ -144,16 +175,16 @@ impl Node {
             dead: AtomicBool::new(false),
             crash_in: AtomicI64::new(-1),
             rng: self.rng.split(),
-            clock: self.clock.clone(),
-            began: self.began,
-            start_ms: self.start_ms,
+            time: self.time.clone(),
             said: self.said.clone(),
         });
         let tasks = Tasks::new();
         self.now = Some((life.clone(), tasks.clone()));
         let (store, shop) = (self.store.clone(), self.shop.clone());
-        let (clock, entropy) = (self.clock.clone(), self.entropy.clone());
+        let (clock, entropy) = (self.time.clock.clone(), self.entropy.clone());
+        self.disk.attach(&mut store.lock().expect("nobody panics here"));
         let (weather, said, slot) = (self.weather.clone(), self.said.clone(), self.rooms.clone());
+        let disk = self.disk.clone();
         let running = tasks.clone();
         tasks.start("start", async move {
             let number = life.number;
@@ -163,6 +194,8 @@ impl Node {
                     *slot.lock().expect("nobody panics here") = Some((number, rooms));
                     drop(said.send(Said::Ready(number)));
                 }
+                // A process that cannot start ends, and is started again.
+                Err(_) if disk.has_failed() => drop(said.send(Said::Died(number))),
                 Err(error) => drop(said.send(Said::Failed(format!("the server does not start: {error}")))),
             }
         });
@@ -179,6 +212,7 @@ impl Node {
         tasks.token().cancel();
         self.now = None;
         self.ears.clear();
+        self.windows.clear();
         *self.rooms.lock().expect("nobody panics here") = None;
     }
 
@@ -211,18 +245,38 @@ impl Node {
         let Some((rooms, life, tasks)) = self.rooms() else { return false };
         let (ear, from) = mpsc::unbounded_channel();
         let (said, life) = (self.said.clone(), life.clone());
+        let window: Arc<Window> = Arc::default();
+        let mine = window.clone();
         tasks.start("session", async move {
-            let mut wire = Wire { conn, life, from, said: said.clone() };
+            let mut wire = Wire { conn, life, from, said: said.clone(), window: mine };
             let ended = session(&rooms, device, *hello, &mut wire).await;
             drop(said.send(Said::Closed(conn, ended)));
         });
         self.ears.insert(conn, ear);
+        self.windows.insert(conn, window);
         true
     }
 
     /// The server notices that a connection is gone.
     pub(crate) fn hang_up(&mut self, conn: u64) {
         self.ears.remove(&conn);
+        if let Some(window) = self.windows.remove(&conn) {
+            window.is_closed.store(true, Ordering::Relaxed);
+            window.room.notify_waiters();
+        }
+    }
+
+    /// Whether the server still believes in a connection.
+    pub(crate) fn listens(&self, conn: u64) -> bool {
+        self.ears.contains_key(&conn)
+    }
+
+    /// A device took a line: there is room for another one.
+    pub(crate) fn taken(&self, conn: u64) {
+        if let Some(window) = self.windows.get(&conn) {
+            window.on_the_way.fetch_sub(1, Ordering::Relaxed);
+            window.room.notify_waiters();
+        }
     }
 
     /// A request arrives. `false`: nobody listens.
@@ -246,11 +300,13 @@ impl Node {
     /// An operator changes an account's claims. `false`: nobody listens.
     pub(crate) fn change_claims(&mut self, email: &str, claims: serde_json::Map<String, serde_json::Value>) -> bool {
         let Some((rooms, _, tasks)) = self.rooms() else { return false };
-        let (said, email) = (self.said.clone(), email.to_owned());
+        let (said, email, disk) = (self.said.clone(), email.to_owned(), self.disk.clone());
         tasks.start("operator", async move {
             let keep = PasswordChange::Keep;
             let said_so = match rooms.identity.change_account(&email, None, Some(claims), None, keep).await {
                 Ok(_) => Said::Changed,
+                // The operator is told so, and may try again.
+                Err(_) if disk.has_failed() => Said::Changed,
                 Err(error) => Said::Failed(format!("claims do not change: {error}")),
             };
             drop(said.send(said_so));
@@ -268,7 +324,7 @@ async fn compose(
     entropy: Entropy,
     tasks: &Tasks,
 ) -> Result<Rooms, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let text = |error: &dyn std::error::Error| whole(error);
     let step: Step = Arc::new(move || {
         let life = life.clone();
         Box::pin(async move { life.step().await }) as BoxFuture<'static, ()>
@@ -292,8 +348,14 @@ async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire)
     };
     match drive::drive(&rooms.sync, &rooms.push, &who, hello, wire).await {
         Ok(ended) => format!("{ended:?}"),
-        Err(error) => format!("failed: {error}"),
+        Err(error) => format!("failed: {}", whole(&error)),
     }
+}
+
+/// An error with what is behind it.
+fn whole(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |source| source.source());
+    sources.fold(error.to_string(), |text, source| format!("{text}: {source}"))
 }
 
 async fn exchange(rooms: &Rooms, device: DeviceNo, frames: Vec<Up>) -> Option<Vec<String>> {
@@ -314,6 +376,115 @@ struct Wire {
     life: Arc<Life>,
     from: mpsc::UnboundedReceiver<Up>,
     said: mpsc::UnboundedSender<Said>,
+    window: Arc<Window>,
+}
+
+/// What a connection can hold on its way to a device: a sender whose reader stands still has to wait.
+#[derive(Debug, Default)]
+struct Window {
+    on_the_way: AtomicI64,
+    is_closed: AtomicBool,
+    room: tokio::sync::Notify,
+}
+
+/// Lines that a connection holds.
+const WINDOW: i64 = 24;
+
+impl Window {
+    async fn room(&self) {
+        loop {
+            let room = self.room.notified();
+            if self.on_the_way.load(Ordering::Relaxed) < WINDOW || self.is_closed.load(Ordering::Relaxed) {
+                return;
+            }
+            room.await;
+        }
+    }
+}
+
+/// The disk under a store: after so many instructions of the database a statement fails in its middle, after so many
+/// commits one does. What the rooms see is what they see of a broken disk: an error, and the transaction is rolled back.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    fails_in: AtomicI64,
+    commit_fails_in: AtomicI64,
+    /// It failed, or is full, since it was last in order.
+    has_failed: AtomicBool,
+    is_spared: AtomicBool,
+}
+
+/// While it lives, nothing fails: it is not the server or the app that reads.
+pub(crate) struct Spared(Arc<Disk>);
+
+impl Drop for Spared {
+    fn drop(&mut self) {
+        self.0.is_spared.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            fails_in: AtomicI64::new(-1),
+            commit_fails_in: AtomicI64::new(-1),
+            has_failed: AtomicBool::new(false),
+            is_spared: AtomicBool::new(false),
+        }
+    }
+}
+
+/// So many instructions of the database are one tick of its disk.
+const TICK: i32 = 40;
+
+impl Disk {
+    /// Becomes the disk of this database.
+    pub(crate) fn attach(self: &Arc<Self>, connection: &mut Connection) {
+        self.attach_statements(connection);
+        let mine = self.clone();
+        connection.commit_hook(Some(move || mine.commit_fails())).expect("a hook can be set");
+    }
+
+    /// The same, where commits have another hook.
+    pub(crate) fn attach_statements(self: &Arc<Self>, connection: &mut Connection) {
+        let mine = self.clone();
+        let fails = move || mine.fails(&mine.fails_in);
+        connection.progress_handler(TICK, Some(fails)).expect("a handler can be set");
+    }
+
+    pub(crate) fn commit_fails(&self) -> bool {
+        self.fails(&self.commit_fails_in)
+    }
+
+    /// Whether a failure that was ordered has come.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
+    }
+
+    /// It is full from now on.
+    pub(crate) fn note_full(&self) {
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spare(self: &Arc<Self>) -> Spared {
+        self.is_spared.store(true, Ordering::Relaxed);
+        Spared(self.clone())
+    }
+
+    fn fails(&self, countdown: &AtomicI64) -> bool {
+        if self.is_spared.load(Ordering::Relaxed) {
+            return false;
+        }
+        let fails = countdown.load(Ordering::Relaxed) >= 0 && countdown.fetch_sub(1, Ordering::Relaxed) == 0;
+        self.has_failed.fetch_or(fails, Ordering::Relaxed);
+        fails
+    }
+
+    /// One of the next statements, or commits, fails; negative: none does.
+    pub(crate) fn fail(&self, ticks: i64, commits: i64) {
+        self.has_failed.store(false, Ordering::Relaxed);
+        self.fails_in.store(ticks, Ordering::Relaxed);
+        self.commit_fails_in.store(commits, Ordering::Relaxed);
+    }
 }
 
 impl Transport for Wire {
@@ -325,6 +496,8 @@ impl Transport for Wire {
         Box::pin(async move {
             self.life.live_on().await;
             for message in messages {
+                self.window.room().await;
+                self.window.on_the_way.fetch_add(1, Ordering::Relaxed);
                 let line = match message {
                     Outgoing::Line(line) => text(&line),
                     Outgoing::Shared(frame) => text(&frame.plain),

@@ -5,6 +5,7 @@ mod fields;
 mod restores;
 mod sights;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use serde_json::Value as Json;
 use self::fields::Fields;
 pub(crate) use self::restores::Mark;
 use self::restores::Restores;
-use self::sights::{Sights, State};
+use self::sights::{Record, Sights, State, VERSIONED};
 use crate::device::{Device, MARKED};
 use crate::world::{Checked, Failure};
 
@@ -98,6 +99,10 @@ pub(crate) struct Oracle {
     foreign: BTreeMap<i64, i64>,
     positions: BTreeMap<usize, u64>,
     sights: Sights,
+    /// What each device must hold of the channel whose versions are kept, and how many of them that is made of.
+    feeds: BTreeMap<usize, (usize, BTreeMap<String, Record>)>,
+    /// How often each promise was looked at, by its number.
+    checks: RefCell<BTreeMap<u32, u64>>,
 }
 
 fn wrong<T>(why: impl Into<String>) -> Checked<T> {
@@ -126,7 +131,19 @@ impl Oracle {
             foreign,
             positions: BTreeMap::new(),
             sights,
+            feeds: BTreeMap::new(),
+            checks: RefCell::default(),
         }
+    }
+
+    /// A promise was looked at, and held.
+    pub(crate) fn kept(&self, promise: u32, times: usize) {
+        *self.checks.borrow_mut().entry(promise).or_default() += times as u64;
+    }
+
+    /// How often each promise was looked at, by its number.
+    pub(crate) fn promises(&self) -> BTreeMap<u32, u64> {
+        self.checks.borrow().clone()
     }
 
     pub(crate) fn mutations(&self) -> usize {
@@ -177,6 +194,7 @@ impl Oracle {
         self.gone.extend(lost);
         self.set_back.insert(device, self.sent.len());
         self.positions.remove(&device);
+        self.feeds.remove(&device);
     }
 
     pub(crate) fn others_added(&mut self, artist: i64, delta: i64) {
@@ -200,6 +218,9 @@ impl Oracle {
                     ));
                 }
                 self.offered_rightly(&mutation)?;
+                // A mutation keeps its id and its payload however often it is sent, and in whatever incarnation.
+                self.kept(4, 1);
+                self.kept(15, usize::from(mutation.again.is_some()));
                 continue;
             }
             if mutation.again.is_some() {
@@ -223,6 +244,7 @@ impl Oracle {
             return wrong(format!("device {device} was shown a record of the south: {line}"));
         }
         self.sights.show(account, line);
+        self.kept(10, 1);
         if !line.starts_with(r#"{"commit""#) {
             return Ok(());
         }
@@ -278,6 +300,7 @@ impl Oracle {
                 return wrong(format!("device {} went back from {before} to {position}", device.index));
             }
         }
+        self.kept(7, 1);
         let mut newest: BTreeMap<(&str, &str, String), &LocalWrite> = BTreeMap::new();
         let there = self.writes.iter().enumerate().filter(|(place, _)| !self.gone.contains(place));
         let own = there.map(|(_, write)| write).filter(|write| write.device == device.index && write.field != "tags");
@@ -297,6 +320,7 @@ impl Oracle {
             }
             let Some(field) = device.field(channel, &column) else { continue };
             let sql = format!("SELECT {field} FROM {channel} WHERE id = ?1");
+            self.kept(8, 1);
             let shown: Option<Option<String>> =
                 device.store().connection().query_row(&sql, [record], |row| row.get(0)).ok();
             if let Some(shown) = shown.filter(|shown| shown.as_deref() != Some(&write.mark)) {
@@ -306,6 +330,42 @@ impl Oracle {
                 ));
             }
         }
+        Ok(())
+    }
+
+    /// A device at a position holds what the log said at that position: nothing is missing, and nothing is ahead. Its own
+    /// writes that are not settled stand above that; it is looked at while there are none.
+    pub(crate) fn feed_is_whole(&mut self, device: &Device, store: &Connection) -> Checked {
+        if !self.has(VERSIONED) || device.store().stats().is_ok_and(|stats| stats.pending > 0) {
+            return Ok(());
+        }
+        self.sights.read(store);
+        let position = device.store().stats().map_or(0, |stats| stats.position.0);
+        if position == 0 {
+            // It has not heard of this history of the server yet: what it holds is of another one.
+            return Ok(());
+        }
+        let (read, records) = self.feeds.entry(device.index).or_default();
+        for version in self.sights.versions().iter().skip(*read).take_while(|version| version.position <= position) {
+            *read += 1;
+            match &version.record {
+                Some(record) => drop(records.insert(version.id.clone(), record.clone())),
+                None => drop(records.remove(&version.id)),
+            }
+        }
+        let with_id = |(id, record): (&String, &Record)| {
+            let mut record = record.clone();
+            record.insert("id".into(), id.clone());
+            record
+        };
+        let expected: BTreeSet<Record> = records.iter().map(with_id).collect();
+        let names: Vec<String> = self.fields(VERSIONED).names().chain(["id".to_owned()]).collect();
+        let email = &self.emails[device.account];
+        let held = rows_of(device.store().connection(), VERSIONED, "?1 <> ''", email, &names);
+        if let Some(difference) = differ(&expected, &held) {
+            return wrong(format!("device {} at {position}, `{VERSIONED}`: {difference}", device.index));
+        }
+        self.kept(6, 1);
         Ok(())
     }
 
@@ -337,6 +397,7 @@ impl Oracle {
                 }
             }
         }
+        self.kept(9, devices.len());
         for Table { channel, name, visible, .. } in TABLES.into_iter().filter(|table| self.has(table.channel)) {
             let names: Vec<String> = self.fields(channel).columns().collect();
             for device in devices {
@@ -402,7 +463,10 @@ impl Oracle {
         self.offers_lose_to_somebody(&receipts)?;
         let history = self.history(store, shop);
         self.marks_came_once(&receipts, &history)?;
+        self.one_by_one(&receipts)?;
+        self.nobody_waits_for_the_refused(&receipts);
         for device in devices {
+            self.ids_stay(device)?;
             self.sums_add_up(device, &receipts)?;
             self.deletes_stay(device, &receipts)?;
             self.restores.outbox_is_new(device)?;
@@ -425,12 +489,13 @@ impl Oracle {
                 return wrong(format!("a write never left its device: {write:?}"));
             }
         }
+        self.kept(3, self.writes.len());
         for (id, sent) in &self.sent {
             match (receipts.get(id), self.told.get(id)) {
                 (Some(stored), Some(told)) if stored.outcome != told.outcome || stored.code != told.code => {
                     return wrong(format!("the device was told {told:?}, the server remembers {stored:?}"));
                 }
-                (Some(_), Some(_)) => {}
+                (Some(_), Some(_)) => self.kept(1, 1),
                 (None, Some(told)) => return wrong(format!("the server forgot {told:?}")),
                 // It was not to be offered again, for it had no effect; a server that had only accepted it by the snapshot
                 // settles it once more, and its device does not ask.
@@ -526,6 +591,97 @@ impl Oracle {
                         "{mark} came {came} times to {channel}.{field}, with {receipt:?} for {mutation:?}"
                     ));
                 }
+                self.kept(2, 1);
+                // Their fields come, go and change their types under the mutation.
+                self.kept(14, usize::from(matches!(channel, "form" | "ware")));
+            }
+        }
+        self.kept(16, history.keys().filter(|(_, _, mark)| mark.starts_with("m0.e")).count());
+        Ok(())
+    }
+
+    /// The mutations of one device come into the log in the order in which it sent them, where nothing stands between: one
+    /// that refers to another record may wait for it.
+    fn one_by_one(&self, receipts: &BTreeMap<MutationId, Receipt>) -> Checked {
+        if self.restores.any() {
+            return Ok(());
+        }
+        let mut sent: Vec<(&MutationId, &Sent)> = self.sent.iter().collect();
+        sent.sort_by_key(|(_, sent)| sent.order);
+        let mut last: BTreeMap<usize, (u64, MutationId)> = BTreeMap::new();
+        // Whose change a position of a record is. Where several devices were told of it, nobody knows.
+        const SEVERAL: usize = usize::MAX;
+        let mut changes: BTreeMap<(&str, &str, u64), usize> = BTreeMap::new();
+        let mut told: BTreeSet<(usize, (&str, &str, u64))> = BTreeSet::new();
+        for (id, one) in &sent {
+            let Some(position) = receipts.get(*id).and_then(|receipt| receipt.position) else { continue };
+            let change = (one.mutation.channel.as_str(), one.mutation.record.as_str(), position.0);
+            match changes.get(&change) {
+                Some(before) if *before != one.device => changes.insert(change, SEVERAL),
+                _ => changes.insert(change, one.device),
+            };
+        }
+        for (id, Sent { device, mutation, .. }) in sent {
+            let is_plain = matches!(mutation.channel.as_str(), "area" | "own" | "members" | "job" | "form");
+            // Its numbers begin anew with each backup that comes back.
+            if !is_plain || self.set_back.contains_key(device) {
+                continue;
+            }
+            let Some(receipt) = receipts.get(id) else { continue };
+            let Some(position) = receipt.position else { continue };
+            let Mutation { channel, record, .. } = mutation;
+            // Settled together with an earlier one of the same record, they are one change of it; and one that changes nothing
+            // stands where another device's change does.
+            let change = (channel.as_str(), record.as_str(), position.0);
+            let is_own = changes.get(&change) == Some(device);
+            let is_new = told.insert((*device, change));
+            if !is_own || !is_new || receipt.outcome != Outcome::Applied {
+                continue;
+            }
+            if let Some((before, earlier)) = last.insert(*device, (position.0, *id))
+                && position.0 < before
+            {
+                return wrong(format!("device {device}: {id} stands at {position:?}, before {earlier} at {before}"));
+            }
+            self.kept(4, 1);
+        }
+        Ok(())
+    }
+
+    /// Behind a mutation that was refused others of its device went on.
+    fn nobody_waits_for_the_refused(&self, receipts: &BTreeMap<MutationId, Receipt>) {
+        for (id, Sent { device, order, .. }) in &self.sent {
+            if receipts.get(id).is_some_and(|receipt| receipt.outcome == Outcome::Rejected) {
+                let later = |(other, sent): (&MutationId, &Sent)| {
+                    sent.device == *device && sent.order > *order && receipts.contains_key(other)
+                };
+                self.kept(5, usize::from(self.sent.iter().any(later)));
+            }
+        }
+    }
+
+    /// Whoever shows a mark shows it in the record that its writer wrote it to, whatever key that has in its backend.
+    fn ids_stay(&self, device: &Device) -> Checked {
+        for (channel, column) in MARKED.into_iter().filter(|(channel, _)| self.has(channel)) {
+            let Some(field) = device.field(channel, column) else { continue };
+            let mut statement = device
+                .store()
+                .connection()
+                .prepare(&format!("SELECT id, {field} FROM {channel} WHERE {field} IS NOT NULL"))
+                .expect("a table");
+            let mut rows = statement.query([]).expect("a table");
+            while let Some(row) = rows.next().expect("a row") {
+                let (id, mark): (String, String) = (row.get(0).expect("id"), row.get(1).expect("text"));
+                let Some(carrier) = self.carriers.get(&mark).and_then(|id| self.sent.get(id)) else { continue };
+                if carrier.mutation.record.as_str() != id {
+                    return wrong(format!(
+                        "device {} has {mark} in {channel}/{id}, and it was written to {}",
+                        device.index,
+                        carrier.mutation.record.as_str()
+                    ));
+                }
+                self.kept(12, 1);
+                self.kept(13, usize::from(device.skew_ms != 0));
             }
         }
         Ok(())
@@ -662,6 +818,7 @@ impl Oracle {
             if gone && one::<bool>(device.store().connection(), &there) {
                 return wrong(format!("a deleted record is back: {mutation:?} with {:?}", receipts.get(id)));
             }
+            self.kept(11, usize::from(gone));
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use omctl::backend::sqlite::SqliteBackend;
@@ -22,6 +23,29 @@ pub(crate) struct Weather {
     pub(crate) down: AtomicBool,
     /// So many of the next answers to writes are lost.
     pub(crate) lost_answers: AtomicU64,
+    /// So many of the next answers are nonsense.
+    pub(crate) garbage: AtomicU64,
+    /// So many of the next lists end early, and say that they are whole.
+    pub(crate) partial_lists: AtomicU64,
+    /// So many of the next lists have rows twice.
+    pub(crate) doubled_rows: AtomicU64,
+    /// How long an answer takes at most, in milliseconds.
+    pub(crate) slow_ms: AtomicU64,
+}
+
+impl Weather {
+    /// The sun shines.
+    pub(crate) fn clear(&self) {
+        self.down.store(false, Ordering::Relaxed);
+        for trouble in [&self.lost_answers, &self.garbage, &self.partial_lists, &self.doubled_rows, &self.slow_ms] {
+            trouble.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Whether one of so many is left; takes it.
+fn take(left: &AtomicU64) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
 #[derive(Debug)]
@@ -53,8 +77,17 @@ impl Shaky {
     fn call<'a, T: Send + 'a>(&'a self, call: Done<'a, T>) -> Done<'a, T> {
         Box::pin(async move {
             self.life.step().await;
+            let slow_ms = self.weather.slow_ms.load(Ordering::Relaxed);
+            if slow_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(self.life.below(slow_ms))).await;
+                self.life.step().await;
+            }
             if self.weather.down.load(Ordering::Relaxed) {
                 return Err(away("it is away"));
+            }
+            if take(&self.weather.garbage) {
+                let message = "it says <html>".to_owned();
+                return Err(BackendError::BadResponse { backend: "shop".into(), message });
             }
             let answer = call.await;
             self.life.step().await;
@@ -85,15 +118,23 @@ impl Backend for Shaky {
     }
 
     fn scan<'a>(&'a self, collection: &'a Collection, after: Option<&'a Key>, limit: usize) -> Done<'a, Page> {
-        // Small pages: a table of a few rows is read in several pieces, with others' edits in between.
-        self.call(self.inner.scan(collection, after, limit.min(3)))
+        Box::pin(async move {
+            // Small pages: a table of a few rows is read in several pieces, with others' edits in between.
+            let mut page = self.call(self.inner.scan(collection, after, limit.min(3))).await?;
+            if page.next.is_some() && take(&self.weather.partial_lists) {
+                page.next = None;
+            }
+            if !page.rows.is_empty() && take(&self.weather.doubled_rows) {
+                page.rows.extend(page.rows.clone());
+            }
+            Ok(page)
+        })
     }
 
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Vec<Written>> {
         Box::pin(async move {
             let written = self.call(self.inner.write(writes)).await?;
-            let lost = &self.weather.lost_answers;
-            if lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok() {
+            if take(&self.weather.lost_answers) {
                 return Err(away("the connection broke before the answer"));
             }
             Ok(written)

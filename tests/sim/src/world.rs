@@ -7,7 +7,6 @@ mod faults;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use omctl::catalog::Catalog;
@@ -18,11 +17,17 @@ use omctl_protocol::frame::parse_frame;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
+use self::faults::Passing;
+use crate::Plan;
 use crate::device::{Device, account_id, device_id};
-use crate::node::{Node, Said, found_shop};
+use crate::fault::{Fault, Faults};
+use crate::node::{Node, Said, Time, found_shop};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::trace::Trace;
+
+/// A message that stands still somewhere does so for at most ten minutes.
+const LONG_DELAY_MS: u64 = 600_000;
 
 /// When it all begins, in milliseconds since 1970.
 const START_MS: i64 = 1_750_000_000_000;
@@ -54,8 +59,8 @@ enum Event {
     HungUp(u64),
     /// A request reaches the server.
     Request(u64, String),
-    /// The reply reaches the device.
-    Reply(u64, Vec<String>, u64),
+    /// The reply reaches the device, whole or only its beginning.
+    Reply(u64, Vec<String>, u64, bool),
     /// The device has waited long enough for a reply.
     TimedOut(u64),
     /// Something goes wrong.
@@ -64,7 +69,8 @@ enum Event {
     Snapshot,
     ServerStarts,
     AppStarts(usize),
-    BackendReturns,
+    /// What was wrong is right again.
+    Passes(Passing),
     /// Somebody edits the shop without us.
     Edit,
     /// An operator changes an account's claims.
@@ -107,11 +113,13 @@ struct Conn {
     /// Cut: nothing that is sent from now on arrives.
     up_cut: bool,
     down_cut: bool,
+    /// What was on its way is lost, too.
+    is_void: bool,
 }
 
 pub(crate) struct World {
     rng: Rng,
-    clock: Clock,
+    time: Time,
     began: Instant,
     now: u64,
     queue: BinaryHeap<Reverse<Due>>,
@@ -129,11 +137,11 @@ pub(crate) struct World {
     marks: u64,
     healed_at: Option<u64>,
     done: bool,
-    faults: u64,
+    pub(crate) faults: Faults,
     /// Of a hundred faults beside the usual ones, so many are the server's death.
     restless: u64,
-    /// Whether the server is ever set back to a copy of its data.
-    is_restored: bool,
+    /// For how long users write.
+    writing_ms: u64,
     snapshot: Option<faults::Snapshot>,
     /// How often it was set back.
     era: u64,
@@ -143,23 +151,26 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) async fn new(seed: u64, catalogs: [Arc<Catalog>; 2], trace: Trace) -> Self {
-        let rng = Rng::new(seed ^ 0x6f70_656e_6d6f_6273);
+    pub(crate) async fn new(plan: &Plan, catalogs: [Arc<Catalog>; 2], trace: Trace) -> Self {
+        let rng = Rng::new(plan.seed ^ 0x6f70_656e_6d6f_6273);
+        let faults = Faults::some(&rng.split(), &plan.without);
         let catalogs = some_channels(&rng, catalogs);
-        let clock = Clock::manual(START_MS);
-        let node = Node::new(rng.split(), clock.clone());
+        let time = Time::new(Clock::manual(START_MS));
+        let node = Node::new(rng.split(), time.clone());
         found_shop(&node.shop, &catalogs[0]).await;
         let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
         let count = rng.between(2, 5) as usize;
+        let count = plan.devices.map_or(count, |most| count.min(most).max(1));
         let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
         let regions = [&["north"][..], &["north", "south"], &[]];
         let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
         let oracle = Oracle::new(catalogs.clone(), emails.clone(), &claims);
         let restless = *rng.pick(&[0, 0, 40]);
-        let is_restored = rng.percent(40);
+        let writing_ms = rng.between(15_000, 40_000);
+        let writing_ms = plan.writing_ms.map_or(writing_ms, |most| writing_ms.min(most));
         let mut world = Self {
             rng,
-            clock,
+            time,
             began: Instant::now(),
             now: 0,
             queue: BinaryHeap::new(),
@@ -175,9 +186,9 @@ impl World {
             marks: 0,
             healed_at: None,
             done: false,
-            faults: 0,
+            faults,
             restless,
-            is_restored,
+            writing_ms,
             snapshot: None,
             era: 0,
             changing_claims: false,
@@ -194,7 +205,7 @@ impl World {
         // The first start makes the tables; they are there when nothing else is.
         store.execute_batch("PRAGMA temp_store = MEMORY").expect("a setting");
         drop(store);
-        let (clock, entropy) = (self.clock.clone(), omctl::clock::Entropy::seeded(self.rng.u64()));
+        let (clock, entropy) = (self.time.clock.clone(), omctl::clock::Entropy::seeded(self.rng.u64()));
         drop(omctl::store::Store::inline(self.node.store.clone(), clock, entropy, None).expect("an empty store"));
         let store = self.node.store.lock().expect("nobody panics here");
         for (index, (email, claims)) in self.emails.iter().zip(claims).enumerate() {
@@ -220,8 +231,7 @@ impl World {
     /// Lets time run until everybody agrees, or somebody is wrong.
     pub(crate) async fn run(&mut self) -> Checked {
         self.server_starts();
-        let writing_ms = self.rng.between(15_000, 40_000);
-        self.plan(writing_ms, Event::Heal);
+        self.plan(self.writing_ms, Event::Heal);
         for device in 0..self.devices.len() {
             let first = self.rng.below(2_000);
             self.plan(first, Event::Opens(device));
@@ -230,7 +240,7 @@ impl World {
         self.plan(self.rng.between(1_000, 4_000), Event::Edit);
         self.plan(self.rng.between(2_000, 6_000), Event::Trouble);
         self.plan(self.rng.between(5_000, 20_000), Event::Claims);
-        if self.is_restored {
+        if [Fault::ServerSetBack, Fault::BothSetBack].into_iter().any(|fault| self.faults.may(fault)) {
             self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
         }
         while !self.done {
@@ -258,8 +268,7 @@ impl World {
 
     fn pass_time(&mut self) {
         self.now = self.began.elapsed().as_millis() as u64;
-        let behind = START_MS + self.now as i64 - self.clock.now_ms();
-        self.clock.advance(Duration::from_millis(behind.max(0) as u64));
+        self.time.follow();
     }
 
     fn now_ms(&self) -> i64 {
@@ -300,9 +309,13 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Reply(request, lines, era) => self.replied(request, &lines, era),
+            Event::Reply(request, lines, era, is_whole) => self.replied(request, &lines, era, is_whole),
             Event::TimedOut(request) => self.timed_out(request),
             Event::Trouble => self.trouble(),
+            Event::Passes(fault) => {
+                self.passes(fault);
+                Ok(())
+            }
             Event::Snapshot => self.take_snapshot(),
             Event::ServerStarts => {
                 if !self.node.is_up() {
@@ -311,10 +324,6 @@ impl World {
                 Ok(())
             }
             Event::AppStarts(device) => self.app_starts(device),
-            Event::BackendReturns => {
-                self.node.weather.down.store(false, Ordering::Relaxed);
-                Ok(())
-            }
             Event::Edit => self.edit(),
             Event::Claims => self.change_claims(),
             Event::Heal => self.heal(),
@@ -355,13 +364,18 @@ impl World {
                 self.hang_up_on_device(conn);
                 Ok(())
             }
-            Said::Reply(request, lines) => {
-                if !self.is_healed() && self.rng.percent(20) {
+            Said::Reply(request, mut lines) => {
+                if self.strikes(Fault::LostReply, 20) {
                     self.note(|| format!("reply to request {request} is lost"));
                     return Ok(());
                 }
+                let breaks = !lines.is_empty() && self.strikes(Fault::CutInMessage, 15);
+                if breaks {
+                    lines.truncate(self.rng.below(lines.len() as u64) as usize);
+                    self.note(|| format!("reply to request {request} breaks off after {} lines", lines.len()));
+                }
                 let delay = self.delay();
-                self.plan(delay, Event::Reply(request, lines, self.era));
+                self.plan(delay, Event::Reply(request, lines, self.era, !breaks));
                 Ok(())
             }
             Said::Changed => {
@@ -383,11 +397,13 @@ impl World {
 
     /// The server starts, sometimes with other definitions than before.
     fn server_starts(&mut self) {
-        if self.rng.percent(60) {
+        if self.rng.percent(60) && self.faults.may(Fault::Schema) {
             self.catalog = 1 - self.catalog;
+            self.count_new_definitions();
         }
         let catalog = self.catalog;
         self.note(|| format!("server starts with definitions {catalog}"));
+        let _spared = self.node.disk.spare();
         self.oracle.server_starts(catalog, &self.node.store.lock().expect("nobody panics here"));
         self.node.start(self.catalogs[catalog].clone());
     }
@@ -416,9 +432,24 @@ impl World {
         match self.devices[device].handle(now, event) {
             Some(actions) => self.act(device, actions),
             None => {
-                self.app_dies(device, false);
+                self.stumbles(device);
                 Ok(())
             }
+        }
+    }
+
+    /// The engine could not keep something: the app died in it, or the disk failed, and then it begins a connection anew.
+    fn stumbles(&mut self, device: usize) {
+        if self.devices[device].is_dying() {
+            return self.app_dies(device, false);
+        }
+        self.note(|| format!("device {device} cannot write"));
+        self.devices[device].request = None;
+        if let Some(conn) = self.devices[device].conn {
+            self.plan(0, Event::Lost(conn));
+            self.plan(self.rng.below(100), Event::HungUp(conn));
+        } else {
+            self.plan(200, Event::Opens(device));
         }
     }
 
@@ -469,7 +500,11 @@ impl World {
             return self.send_request(device, link);
         }
         self.devices[device].conn = Some(link);
-        let conn = Conn { device, up_at: self.now, down_at: self.now, up_cut: false, down_cut: false };
+        let conn = Conn { device, up_at: self.now, down_at: self.now, up_cut: false, down_cut: false, is_void: false };
+        let is_second = self.conns.iter().any(|(other, conn)| conn.device == device && self.node.listens(*other));
+        if is_second {
+            self.faults.count(Fault::TwoSessions);
+        }
         self.conns.insert(link, conn);
         self.plan(delay, Event::Connected(device, link));
         Ok(())
@@ -486,7 +521,7 @@ impl World {
     }
 
     fn reaches_server(&mut self, conn: u64, line: &str) -> Checked {
-        let Some(link) = self.conns.get(&conn) else { return Ok(()) };
+        let Some(link) = self.conns.get(&conn).filter(|link| !link.is_void) else { return Ok(()) };
         let number = self.devices[link.device].number;
         let up: Up = parse_frame(line).map_err(|error| Failure(format!("a device sends nonsense: {error}: {line}")))?;
         if !self.node.arrive(conn, number, up) {
@@ -496,16 +531,28 @@ impl World {
     }
 
     fn reaches_device(&mut self, conn: u64, line: &str, era: u64) -> Checked {
-        let Some(link) = self.conns.get(&conn) else { return Ok(()) };
+        let Some(link) = self.conns.get(&conn).filter(|link| !link.is_void) else { return Ok(()) };
         let device = link.device;
         if self.devices[device].conn != Some(conn) || !self.devices[device].is_running() {
             return Ok(());
         }
+        self.node.taken(conn);
         self.trace.line(self.now, "down", device, line);
         self.oracle.server_says(device, self.devices[device].account, line, era == self.era)?;
         self.tell(device, Tell::Frame(line))?;
         if line.starts_with(r#"{"commit""#) && self.devices[device].is_running() {
-            self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
+            self.look_at(device, era)?;
+        }
+        Ok(())
+    }
+
+    /// What a device shows is looked at after each commit.
+    fn look_at(&mut self, device: usize, era: u64) -> Checked {
+        let _spared = (self.devices[device].spare(), self.node.disk.spare());
+        self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
+        if era == self.era {
+            let store = self.node.store.lock().expect("nobody panics here");
+            self.oracle.feed_is_whole(&self.devices[device], &store)?;
         }
         Ok(())
     }
@@ -524,7 +571,7 @@ impl World {
     fn send_request(&mut self, device: usize, request: u64) -> Checked {
         let now = self.now_ms() + self.devices[device].skew_ms;
         let Ok(body) = self.devices[device].engine().begin_request(now) else {
-            self.app_dies(device, false);
+            self.stumbles(device);
             return Ok(());
         };
         for line in body.lines() {
@@ -534,21 +581,25 @@ impl World {
         self.devices[device].request = Some(request);
         self.requests.insert(request, device);
         self.plan(8_000, Event::TimedOut(request));
-        if self.rng.percent(10) {
+        if self.strikes(Fault::LostRequest, 10) {
             self.note(|| format!("request {request} is lost"));
             return Ok(());
         }
         let delay = self.delay();
         // Some box on the way may repeat it, long after.
-        if self.rng.percent(25) {
-            let late = delay + self.rng.below(20_000);
+        if self.strikes(Fault::DoubledRequest, 25) {
+            self.plan(delay + self.rng.below(500), Event::Request(request, body.clone()));
+        }
+        if self.strikes(Fault::LateRequest, 15) {
+            let most = if self.strikes(Fault::LongDelay, 20) { LONG_DELAY_MS } else { 20_000 };
+            let late = delay + self.rng.between(500, most);
             self.plan(late, Event::Request(request, body.clone()));
         }
         self.plan(delay, Event::Request(request, body));
         Ok(())
     }
 
-    fn replied(&mut self, request: u64, lines: &[String], era: u64) -> Checked {
+    fn replied(&mut self, request: u64, lines: &[String], era: u64, is_whole: bool) -> Checked {
         let device = self.requests[&request];
         if self.devices[device].request != Some(request) || !self.devices[device].is_running() {
             return Ok(());
@@ -561,10 +612,12 @@ impl World {
                 return Ok(());
             }
         }
-        self.oracle.look_at_screen(&self.devices[device], era == self.era)?;
+        if is_whole {
+            self.look_at(device, era)?;
+        }
         self.devices[device].request = None;
-        if self.devices[device].engine().end_request().is_err() {
-            self.app_dies(device, false);
+        if is_whole && self.devices[device].engine().end_request().is_err() {
+            self.stumbles(device);
             return Ok(());
         }
         self.tell(device, Tell::Disconnected)
@@ -591,7 +644,11 @@ impl World {
         match self.devices[device].use_app(&self.emails) {
             None => Ok(()),
             Some(None) => {
-                self.app_dies(device, false);
+                if self.devices[device].is_dying() {
+                    self.app_dies(device, false);
+                } else {
+                    self.note(|| format!("device {device} cannot save"));
+                }
                 Ok(())
             }
             Some(Some(writes)) => {
@@ -601,7 +658,7 @@ impl World {
                 self.devices[device].written += writes.len();
                 self.oracle.written(writes);
                 // Another process of the same app may be the writer: then the engine finds it later.
-                if self.rng.percent(80) { self.tell(device, Tell::LocalWrite) } else { Ok(()) }
+                if self.strikes(Fault::OtherProcess, 20) { Ok(()) } else { self.tell(device, Tell::LocalWrite) }
             }
         }
     }
@@ -639,7 +696,7 @@ impl World {
     fn delay(&mut self) -> u64 {
         match self.rng.below(100) {
             _ if self.is_healed() => self.rng.between(1, 20),
-            0..=1 => self.rng.between(1_000, 12_000),
+            0..=1 if self.strikes(Fault::Delay, 100) => self.rng.between(1_000, 12_000),
             2..=20 => self.rng.between(50, 800),
             _ => self.rng.between(1, 40),
         }
@@ -650,8 +707,24 @@ impl World {
         self.events
     }
 
-    pub(crate) fn faults(&self) -> u64 {
-        self.faults
+    /// Whether a fault happens now that has this chance; counts it.
+    fn strikes(&mut self, fault: Fault, percent: u64) -> bool {
+        let strikes = self.rng.percent(percent) && !self.is_healed() && self.faults.may(fault);
+        if strikes {
+            self.faults.count(fault);
+        }
+        strikes
+    }
+
+    /// Other definitions are live: what of them is other.
+    fn count_new_definitions(&mut self) {
+        let has = |channel: &str| self.catalogs[0].channels.contains_key(channel);
+        if has("form") || has("ware") {
+            self.faults.count(Fault::Schema);
+        }
+        if has("rule") {
+            self.faults.count(Fault::ScopeRule);
+        }
     }
 }
 

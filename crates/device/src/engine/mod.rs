@@ -237,9 +237,18 @@ impl Engine {
     /// Takes in what happened and says what is to be done, in this order.
     ///
     /// # Errors
-    /// [`StoreError`] where this device's disk is to blame. What the server is to blame for closes the connection.
+    /// [`StoreError`] where this device's disk is to blame. The session is over then, for what it had said or heard may be
+    /// lost: nothing more is taken in, and the connection is to be closed. What the server is to blame for closes it, too.
     pub fn handle(&mut self, now_ms: i64, event: Event<'_>) -> Result<Vec<Action>, StoreError> {
         self.store.tell_time(now_ms);
+        let done = self.take_in(now_ms, event);
+        if done.is_err() && !matches!(self.phase, Phase::Offline) {
+            self.phase = Phase::Closing;
+        }
+        done
+    }
+
+    fn take_in(&mut self, now_ms: i64, event: Event<'_>) -> Result<Vec<Action>, StoreError> {
         let mut actions = Vec::new();
         match event {
             Event::Connected(greeting) => {

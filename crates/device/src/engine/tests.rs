@@ -332,3 +332,41 @@ fn a_server_that_cannot_add_or_never_has_enough_is_not_asked_without_end() {
     }
     assert!(answers >= 4);
 }
+
+/// A disk that fails in the middle of a session: what came in vain is not skipped by what comes after it, and what could not
+/// be sent is sent by the next session.
+#[test]
+fn a_disk_that_fails_ends_the_session_and_nothing_is_skipped() {
+    let mut engine = engine();
+    live(&mut engine);
+    let fails = |engine: &mut Engine, fails: bool| {
+        let pages = "SELECT page_count FROM pragma_page_count";
+        let connection = engine.store().connection();
+        let now: u32 = connection.query_row(pages, [], |row| row.get(0)).unwrap();
+        let most = if fails { now } else { u32::MAX - 1 };
+        connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).unwrap();
+    };
+    let long = |n: u32| vec![text(&format!("{n}").repeat(20_000)), text("1"), omctl_protocol::Value::Null];
+    fails(&mut engine, true);
+    let rows = rows_line("s", "notes", 2, None, &[("b", Some(long(1)))]);
+    engine.handle(1_000, Event::Frame(&rows)).unwrap();
+    let commit = Down::Commit(Commit { position: Position(2), receipts: vec![], sums: None }).to_line();
+    engine.handle(1_000, Event::Frame(&commit)).unwrap_err();
+    fails(&mut engine, false);
+    let rows = rows_line("s", "notes", 3, None, &[("c", Some(long(2)))]);
+    engine.handle(1_000, Event::Frame(&rows)).unwrap();
+    feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts: vec![], sums: None }));
+    assert_eq!(engine.store().stats().unwrap().position, Position(1), "what lies between was never received");
+    write(&mut engine, "INSERT INTO notes (id, title) VALUES ('n', 'N')");
+    assert_eq!(sent(&engine.handle(1_000, Event::LocalWrite).unwrap()), [], "there is no session to send it in");
+    assert_eq!(engine.state(), ConnectionState::Offline);
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    live_again(&mut engine);
+}
+
+fn live_again(engine: &mut Engine) {
+    let mut actions = engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap();
+    assert_eq!(hello_of(&actions).position, Position(1));
+    actions.extend(feed(engine, Down::Welcome(Box::new(welcome()))));
+    assert_eq!(mutations_of(&actions).len(), 1, "what was written meanwhile is sent");
+}

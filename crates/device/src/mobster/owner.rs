@@ -115,9 +115,17 @@ impl Owner {
     /// Tells the engine what happened, and everybody what it wants.
     pub(crate) fn handle(&mut self, event: Event<'_>) -> Result<()> {
         let now_ms = self.now_ms();
-        let actions = self.engine_mut()?.handle(now_ms, event)?;
-        self.report(actions);
-        Ok(())
+        match self.engine_mut()?.handle(now_ms, event) {
+            Ok(actions) => {
+                self.report(actions);
+                Ok(())
+            }
+            Err(error) => {
+                // The session is over with it.
+                self.report(vec![Action::Close]);
+                Err(error.into())
+            }
+        }
     }
 
     /// Binds the file to a device, with what belongs to it.
@@ -173,8 +181,11 @@ impl Owner {
             Kind::Guest(conn) => store::write(conn, work)?,
         };
         self.changed(&BTreeSet::new());
-        if let Kind::Engine(_) = self.kind {
-            self.handle(Event::LocalWrite)?;
+        // It is saved, and the app hears so: whether it could be sent at once is another matter.
+        if let Kind::Engine(_) = self.kind
+            && let Err(error) = self.handle(Event::LocalWrite)
+        {
+            tracing::warn!(%error, "a write is saved and could not be sent; it is tried again with the next connection");
         }
         Ok(done)
     }

@@ -182,6 +182,12 @@ fn answer(fake: &Fake, request: &str, body: &str) -> (&'static str, String) {
     if request.starts_with("GET /v1/schema") {
         return ("200 OK", serde_json::json!({"generation": 1, "channels": [notes()]}).to_string());
     }
+    if request.starts_with("POST /v1/token") {
+        // A try of the device that was here before the activation: it is as revoked as ever.
+        let problem = serde_json::json!({"type": "urn:omctl:problem", "status": 401, "code": "device_revoked",
+            "title": "no: device_revoked"});
+        return ("401 Unauthorized", problem.to_string());
+    }
     assert!(request.starts_with("POST /v1/sync"), "{request}");
     if !request.contains("om-proof: n2.") {
         let problem = serde_json::json!({"type": "urn:omctl:problem:nonce_required", "status": 401,

@@ -118,6 +118,7 @@ impl Oracle {
             self.foreign = mark.foreign.clone();
         }
         self.positions.clear();
+        self.feeds.clear();
         Ok(())
     }
 

@@ -11,6 +11,9 @@ use super::{Checked, is_mark, json_text, wrong};
 /// Channels whose records not everybody sees.
 pub(super) const GUARDED: [&str; 7] = ["own", "area", "job", "piece", "client", "bill", "rule"];
 
+/// The channel whose every version is kept: everybody sees all of it.
+pub(super) const VERSIONED: &str = "notes";
+
 /// A record's fields as text.
 pub(super) type Record = BTreeMap<String, String>;
 
@@ -70,6 +73,17 @@ pub(super) struct Sights {
     read: i64,
     visible: BTreeSet<Sight>,
     shown: BTreeSet<Sight>,
+    /// Every version of every record of `notes`, in the order of their positions.
+    versions: Vec<Version>,
+}
+
+/// What a record was from a position on; `None`: gone.
+#[derive(Clone, Debug)]
+pub(super) struct Version {
+    n: i64,
+    pub(super) position: u64,
+    pub(super) id: String,
+    pub(super) record: Option<Record>,
 }
 
 impl Sights {
@@ -86,6 +100,7 @@ impl Sights {
 
     /// Goes on from an earlier state; what was visible since stays so.
     pub(super) fn go_back(&mut self, read: i64, state: State) {
+        self.versions.retain(|version| version.n <= read);
         (self.read, self.state) = (read, state);
     }
 
@@ -109,7 +124,7 @@ impl Sights {
     pub(super) fn read(&mut self, store: &Connection) {
         let mut statement = store
             .prepare(
-                "SELECT n, channel.name, id, history.version, body, schema_version.fields FROM temp.history
+                "SELECT n, channel.name, id, history.version, body, schema_version.fields, position FROM temp.history
                     LEFT JOIN main.channel ON channel.number = history.channel
                     LEFT JOIN main.schema_version ON schema_version.channel = history.channel
                         AND schema_version.version = history.version
@@ -128,8 +143,18 @@ impl Sights {
                 continue;
             };
             let fields: Json = serde_json::from_str(&row.get::<_, String>(5).expect("text")).expect("JSON");
-            self.record_changes(&channel, &id, record_of(&fields, &body));
+            let record = record_of(&fields, &body);
+            if channel == VERSIONED {
+                let (n, position) = (self.read, row.get(6).expect("a number"));
+                self.versions.push(Version { n, position, id: id.clone(), record: record.clone() });
+            }
+            self.record_changes(&channel, &id, record);
         }
+    }
+
+    /// The versions that are known by now, in the order of their positions.
+    pub(super) fn versions(&self) -> &[Version] {
+        &self.versions
     }
 
     pub(super) fn claims_change(&mut self, account: usize, claims: &Json) {

@@ -1,10 +1,11 @@
 //! What others do meanwhile: edits of the shop behind the server's back, and an operator.
 
 use super::{Checked, Event, Failure, World, claims_of};
+use crate::fault::Fault;
 
 impl World {
     pub(super) fn edit(&mut self) -> Checked {
-        if self.is_healed() {
+        if self.is_healed() || !self.faults.may(Fault::Edit) {
             return Ok(());
         }
         self.plan(self.rng.between(100, 4_000), Event::Edit);
@@ -22,6 +23,7 @@ impl World {
         let (client, bill) = (any("Client", "ClientId"), any("Bill", "BillId"));
         let rep = self.rng.pick(&self.emails);
         let delta = self.rng.between(1, 9) as i64;
+        let mut added = None;
         let sql = match (self.rng.below(19), artist, album) {
             (0 | 1, ..) => format!("INSERT INTO Artist (Name, fans) VALUES ('{mark}', {delta})"),
             (2, Some(artist), _) => {
@@ -29,7 +31,7 @@ impl World {
             }
             (3 | 4, Some(artist), _) => format!("UPDATE Artist SET Name = '{mark}' WHERE ArtistId = {artist}"),
             (5, Some(artist), _) => {
-                self.oracle.others_added(artist, delta);
+                added = Some(artist);
                 format!("UPDATE Artist SET fans = coalesce(fans, 0) + {delta} WHERE ArtistId = {artist}")
             }
             (6, _, Some(album)) => {
@@ -64,14 +66,25 @@ impl World {
             }
             _ => return Ok(()),
         };
-        shop.execute_batch(&sql).map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?;
+        match shop.execute_batch(&sql) {
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                drop(shop);
+                self.note(|| format!("no room for an edit: {sql}"));
+                return Ok(());
+            }
+            done => done.map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?,
+        }
         drop(shop);
+        if let Some(artist) = added {
+            self.oracle.others_added(artist, delta);
+        }
+        self.faults.count(Fault::Edit);
         self.note(|| format!("edit: {sql}"));
         Ok(())
     }
 
     pub(super) fn change_claims(&mut self) -> Checked {
-        if self.is_healed() {
+        if self.is_healed() || !self.faults.may(Fault::Claims) {
             return Ok(());
         }
         self.plan(self.rng.between(3_000, 20_000), Event::Claims);
@@ -83,6 +96,7 @@ impl World {
         if !self.changing_claims && self.node.change_claims(&self.emails[account], map) {
             self.note(|| format!("claims of account {account} become {claims:?}"));
             self.changing_claims = true;
+            self.faults.count(Fault::Claims);
         }
         Ok(())
     }
