@@ -57,6 +57,10 @@ pub const SESSION_STALL: Duration = Duration::from_secs(30);
 /// 0.5 Mbit/s takes a `rows` frame in that time, and a device behind a slower one catches up again from its cursor.
 pub const SESSION_FULL_STALL: Duration = Duration::from_secs(5);
 
+/// How long a message to a device may still take once its session is over: a device that is revoked or wiped, or that has a
+/// newer session, does not keep it open by not reading.
+pub const SESSION_OVER_STALL: Duration = Duration::from_secs(2);
+
 /// How long the last word of a session may take to reach its device.
 pub const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 

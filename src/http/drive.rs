@@ -221,6 +221,10 @@ async fn pass_on(transport: &mut dyn Transport, mailbox: &Mailbox, messages: Vec
             mailbox.full().await;
             tokio::time::sleep(limits::SESSION_FULL_STALL).await;
         };
+        let over = async {
+            mailbox.fenced().await;
+            tokio::time::sleep(limits::SESSION_OVER_STALL).await;
+        };
         // A send that is given up may leave a part of its message unsent: the session ends with it.
         tokio::select! {
             biased;
@@ -228,6 +232,7 @@ async fn pass_on(transport: &mut dyn Transport, mailbox: &Mailbox, messages: Vec
                 return Some(Ended::Gone);
             },
             () = overdue => return Some(Ended::Stalled),
+            () = over => return Some(Ended::Stalled),
         }
     }
     None

@@ -90,6 +90,8 @@ pub struct Mailbox {
 struct Queue {
     inside: Mutex<Inside>,
     arrived: Notify,
+    /// Wakes whoever waits for the end alone.
+    fenced: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -258,6 +260,7 @@ impl Queue {
     fn put_fence(&self) {
         self.inside.lock().expect("nobody panics while queueing").fence = true;
         self.arrived.notify_one();
+        self.fenced.notify_one();
     }
 
     fn take(&self) -> Option<Mail> {
@@ -320,6 +323,17 @@ impl Mailbox {
                 return;
             }
             arrived.await;
+        }
+    }
+
+    /// Returns once [`Mail::Fence`] waits. Cancel-safe, and takes nothing.
+    pub async fn fenced(&self) {
+        loop {
+            let fenced = self.queue.fenced.notified();
+            if self.queue.inside.lock().expect("nobody panics while queueing").fence {
+                return;
+            }
+            fenced.await;
         }
     }
 

@@ -30,6 +30,12 @@ pub(crate) struct Device {
     pub(crate) one_shot: u64,
     pub(crate) conn: Option<u64>,
     pub(crate) request: Option<u64>,
+    /// When an operator revoked it.
+    pub(crate) revoked_at: Option<u64>,
+    /// The server's last answers to it, a moment after that.
+    pub(crate) last_batch: Option<i64>,
+    /// The server refused it: it is not asked for anything any more.
+    pub(crate) is_out: bool,
     options: StoreOptions,
     rng: Rng,
     engine: Option<Engine>,
@@ -72,6 +78,9 @@ impl Device {
             one_shot: *rng.pick(&[0, 10, 60]),
             conn: None,
             request: None,
+            revoked_at: None,
+            last_batch: None,
+            is_out: false,
             options,
             rng,
             engine: None,

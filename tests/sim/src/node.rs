@@ -47,6 +47,8 @@ pub(crate) enum Said {
     Reply(u64, Vec<String>),
     /// An operator's change is done.
     Changed,
+    /// A device may do nothing any more.
+    Revoked(DeviceNo),
 }
 
 /// The parts of a running server that requests need.
@@ -55,6 +57,7 @@ struct Rooms {
     sync: Sync,
     push: Push,
     identity: Identity,
+    store: Store,
 }
 
 /// One life of the server process.
@@ -315,6 +318,31 @@ impl Node {
     }
 }
 
+impl Node {
+    /// An operator revokes a device. `false`: nobody listens.
+    pub(crate) fn revoke(&mut self, number: DeviceNo, id: omctl_protocol::DeviceId) -> bool {
+        let Some((rooms, _, tasks)) = self.rooms() else { return false };
+        let (said, disk) = (self.said.clone(), self.disk.clone());
+        tasks.start("operator", async move {
+            let said_so = match rooms.store.revoke_device(id).await {
+                Ok(()) => Said::Revoked(number),
+                Err(_) if disk.has_failed() => Said::Changed,
+                Err(error) => Said::Failed(format!("a device is not revoked: {}", whole(&error))),
+            };
+            drop(said.send(said_so));
+        });
+        true
+    }
+
+    /// Whether the server's data say that a device may do nothing.
+    pub(crate) fn is_revoked(&self, number: DeviceNo) -> bool {
+        let _spared = self.disk.spare();
+        let store = self.store.lock().expect("nobody panics here");
+        let sql = "SELECT state <> 'active' FROM main.device WHERE number = ?1";
+        store.query_row(sql, [number], |row| row.get(0)).expect("the device is there")
+    }
+}
+
 async fn compose(
     catalog: &Catalog,
     database: Arc<Mutex<Connection>>,
@@ -335,9 +363,9 @@ async fn compose(
     let live = LiveHandle::new(first_generation(catalog, &store, &backends).await.map_err(|e| text(&e))?);
     let push = Push::new();
     push.start(feed, tasks);
-    let sync = Sync::open(store, live, identity.clone(), tasks.clone()).await.map_err(|e| text(&e))?;
+    let sync = Sync::open(store.clone(), live, identity.clone(), tasks.clone()).await.map_err(|e| text(&e))?;
     sync.start().await.map_err(|e| text(&e))?;
-    Ok(Rooms { sync, push, identity })
+    Ok(Rooms { sync, push, identity, store })
 }
 
 async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire) -> String {

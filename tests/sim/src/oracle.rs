@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use omctl::catalog::Catalog;
+use omctl::store::DeviceNo;
 use omctl_protocol::frame::parse_frame;
 use omctl_protocol::{Mutation, MutationId, Operation, Outcome, Receipt, Up};
 use rusqlite::Connection;
@@ -92,6 +93,8 @@ pub(crate) struct Oracle {
     writes: Vec<LocalWrite>,
     /// Places in `writes` of those that their device lost in a power cut, or by being set back to a backup.
     gone: BTreeSet<usize>,
+    /// Devices that the server refuses.
+    out: BTreeSet<usize>,
     /// Devices that were set back, with how many mutations had been sent by then.
     set_back: BTreeMap<usize, usize>,
     restores: Restores,
@@ -126,6 +129,7 @@ impl Oracle {
             told: BTreeMap::new(),
             writes: Vec::new(),
             gone: BTreeSet::new(),
+            out: BTreeSet::new(),
             set_back: BTreeMap::new(),
             restores: Restores::default(),
             foreign,
@@ -195,6 +199,11 @@ impl Oracle {
         self.set_back.insert(device, self.sent.len());
         self.positions.remove(&device);
         self.feeds.remove(&device);
+    }
+
+    /// The server refuses a device: what it has not sent stays where it is.
+    pub(crate) fn leaves(&mut self, device: usize) {
+        self.out.insert(device);
     }
 
     pub(crate) fn others_added(&mut self, artist: i64, delta: i64) {
@@ -379,7 +388,13 @@ impl Oracle {
         store: &Connection,
         shop: &Connection,
     ) -> Option<String> {
-        let waiting: i64 = one(store, "SELECT count(*) FROM main.inbox");
+        // What a revoked device had sent stays, and nothing comes of it.
+        let waiting: i64 = one(
+            store,
+            "SELECT count(*) FROM main.inbox JOIN main.incarnation ON incarnation.number = inbox.incarnation
+                JOIN main.device ON device.number = incarnation.device WHERE device.state = 'active'",
+        );
+        let devices = || devices.iter().filter(|device| !device.is_out);
         if waiting != 0 {
             return Some(format!("{waiting} mutations wait in the inbox"));
         }
@@ -387,7 +402,7 @@ impl Oracle {
         for channel in MANAGED.into_iter().filter(|channel| self.has(channel)) {
             let rows = &state.records[channel];
             let names: Vec<String> = self.fields(channel).names().chain(["id".to_owned()]).collect();
-            for device in devices {
+            for device in devices() {
                 let visible = rows.values().filter(|row| state.sees(device.account, channel, row));
                 let expected: BTreeSet<_> = visible.cloned().collect();
                 let held =
@@ -397,10 +412,10 @@ impl Oracle {
                 }
             }
         }
-        self.kept(9, devices.len());
+        self.kept(9, devices().count());
         for Table { channel, name, visible, .. } in TABLES.into_iter().filter(|table| self.has(table.channel)) {
             let names: Vec<String> = self.fields(channel).columns().collect();
-            for device in devices {
+            for device in devices() {
                 let email = &self.emails[device.account];
                 let expected = rows_of(shop, name, visible, email, &names);
                 let view = format!("backend_{channel}");
@@ -465,7 +480,8 @@ impl Oracle {
         self.marks_came_once(&receipts, &history)?;
         self.one_by_one(&receipts)?;
         self.nobody_waits_for_the_refused(&receipts);
-        for device in devices {
+        self.revoked_do_nothing(devices, store)?;
+        for device in devices.iter().filter(|device| !device.is_out) {
             self.ids_stay(device)?;
             self.sums_add_up(device, &receipts)?;
             self.deletes_stay(device, &receipts)?;
@@ -480,7 +496,7 @@ impl Oracle {
             if self.carriers.contains_key(&write.mark) || write.field.is_empty() || write.field == "tags" {
                 continue;
             }
-            let was_lost = self.gone.contains(&place);
+            let was_lost = self.gone.contains(&place) || self.out.contains(&write.device);
             let replaced = self.writes[place + 1..].iter().any(|later| {
                 (later.device, &later.channel, &later.record) == (write.device, &write.channel, &write.record)
                     && (later.field.is_empty() || later.field == write.field)
@@ -501,6 +517,7 @@ impl Oracle {
                 // settles it once more, and its device does not ask.
                 (_, None) if self.restores.was_without_effect(*id) => {}
                 _ if self.set_back.get(&sent.device).is_some_and(|then| sent.order < *then) => {}
+                _ if self.out.contains(&sent.device) => {}
                 _ => return wrong(format!("device {} never had an answer to {:?}", sent.device, sent.mutation)),
             }
         }
@@ -648,6 +665,19 @@ impl Oracle {
         Ok(())
     }
 
+    /// Nothing of a device is settled once it has been revoked for a moment.
+    fn revoked_do_nothing(&self, devices: &[Device], store: &Connection) -> Checked {
+        for device in devices {
+            let Some(then) = device.last_batch else { continue };
+            let last = last_batch(store, device.number);
+            if last > then {
+                return wrong(format!("device {} had an answer after it was revoked, in batch {last}", device.index));
+            }
+            self.kept(17, 1);
+        }
+        Ok(())
+    }
+
     /// Behind a mutation that was refused others of its device went on.
     fn nobody_waits_for_the_refused(&self, receipts: &BTreeMap<MutationId, Receipt>) {
         for (id, Sent { device, order, .. }) in &self.sent {
@@ -741,8 +771,10 @@ impl Oracle {
             };
             effective.iter().filter(touches).copied().collect()
         };
-        // A write that its device and the server forgot both may still be in the shop.
-        let is_blurred = |channel: &str| !is_managed(channel) && self.restores.any() && !self.set_back.is_empty();
+        // A write that its device and the server forgot both may still be in the shop; so may one whose device is refused
+        // now, and cannot offer it again.
+        let is_forgotten = !self.set_back.is_empty() || !self.out.is_empty();
+        let is_blurred = |channel: &str| !is_managed(channel) && self.restores.any() && is_forgotten;
         for (channel, field) in SUMS.into_iter().filter(|(channel, _)| self.has(channel) && !is_blurred(channel)) {
             let key = TABLES.iter().find(|table| table.channel == channel).map_or("NULL", |table| table.key);
             let mut statement =
@@ -834,6 +866,13 @@ fn is_mark(text: &str) -> bool {
 
 fn one<T: rusqlite::types::FromSql>(connection: &Connection, sql: &str) -> T {
     connection.query_row(sql, [], |row| row.get(0)).expect("a query of one value")
+}
+
+/// The number of the last answers that a device has.
+pub(crate) fn last_batch(store: &Connection, device: DeviceNo) -> i64 {
+    let sql = "SELECT coalesce(max(receipt_batch.number), 0) FROM main.receipt_batch
+        JOIN main.incarnation ON incarnation.number = receipt_batch.incarnation WHERE incarnation.device = ?1";
+    store.query_row(sql, [device], |row| row.get(0)).expect("a number")
 }
 
 /// Every receipt that the server stored, with the id of its mutation.

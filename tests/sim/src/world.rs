@@ -22,9 +22,12 @@ use crate::Plan;
 use crate::device::{Device, account_id, device_id};
 use crate::fault::{Fault, Faults};
 use crate::node::{Node, Said, Time, found_shop};
-use crate::oracle::Oracle;
+use crate::oracle::{Oracle, last_batch};
 use crate::rng::Rng;
 use crate::trace::Trace;
+
+/// A device that is revoked is served no longer than this.
+const REVOKED_WITHIN_MS: u64 = 5_000;
 
 /// A message that stands still somewhere does so for at most ten minutes.
 const LONG_DELAY_MS: u64 = 600_000;
@@ -75,6 +78,10 @@ enum Event {
     Edit,
     /// An operator changes an account's claims.
     Claims,
+    /// An operator revokes a device.
+    Revoke(usize),
+    /// That was some time ago.
+    IsOut(usize, u64),
     /// From here on nothing goes wrong any more, and nobody writes.
     Heal,
     /// Are we there yet?
@@ -240,6 +247,10 @@ impl World {
         self.plan(self.rng.between(1_000, 4_000), Event::Edit);
         self.plan(self.rng.between(2_000, 6_000), Event::Trouble);
         self.plan(self.rng.between(5_000, 20_000), Event::Claims);
+        if self.faults.may(Fault::Revoked) && self.rng.percent(30) && self.devices.len() > 1 {
+            let device = self.rng.below(self.devices.len() as u64) as usize;
+            self.plan(self.rng.between(3_000, self.writing_ms.max(3_001)), Event::Revoke(device));
+        }
         if [Fault::ServerSetBack, Fault::BothSetBack].into_iter().any(|fault| self.faults.may(fault)) {
             self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
         }
@@ -326,6 +337,22 @@ impl World {
             Event::AppStarts(device) => self.app_starts(device),
             Event::Edit => self.edit(),
             Event::Claims => self.change_claims(),
+            Event::Revoke(device) => {
+                let (number, id) = (self.devices[device].number, device_id(device));
+                if !self.is_healed() && !self.node.revoke(number, id) {
+                    // Nobody is there to do it: later.
+                    self.plan(1_000, Event::Revoke(device));
+                }
+                Ok(())
+            }
+            Event::IsOut(device, then) => {
+                if self.devices[device].revoked_at == Some(then) {
+                    let _spared = self.node.disk.spare();
+                    let store = self.node.store.lock().expect("nobody panics here");
+                    self.devices[device].last_batch = Some(last_batch(&store, self.devices[device].number));
+                }
+                Ok(())
+            }
             Event::Heal => self.heal(),
             Event::Look => self.look(),
         }
@@ -348,6 +375,7 @@ impl World {
                 }
             }
             Said::Line(conn, line) => {
+                self.is_still_served(conn, &line)?;
                 let delay = self.delay();
                 let Some(link) = self.conns.get_mut(&conn) else { return Ok(()) };
                 if link.down_cut {
@@ -380,6 +408,18 @@ impl World {
             }
             Said::Changed => {
                 self.changing_claims = false;
+                Ok(())
+            }
+            Said::Revoked(number) => {
+                let now = self.now;
+                let Some(device) = self.devices.iter_mut().find(|device| device.number == number) else {
+                    return Ok(());
+                };
+                device.revoked_at = Some(now);
+                let index = device.index;
+                self.plan(REVOKED_WITHIN_MS, Event::IsOut(index, now));
+                self.faults.count(Fault::Revoked);
+                self.note(|| format!("device {index} is revoked"));
                 Ok(())
             }
         }
@@ -490,7 +530,8 @@ impl World {
     }
 
     fn connect(&mut self, device: usize) -> Checked {
-        if self.devices[device].conn.is_some() || self.devices[device].request.is_some() {
+        if self.devices[device].conn.is_some() || self.devices[device].request.is_some() || self.devices[device].is_out
+        {
             return Ok(());
         }
         self.links += 1;
@@ -517,7 +558,30 @@ impl World {
         if !self.node.is_up() {
             return self.lost(conn);
         }
+        if self.node.is_revoked(self.devices[device].number) {
+            self.devices[device].conn = None;
+            return self.refused(device);
+        }
         self.tell(device, Tell::Connected(Greeting::Plain))
+    }
+
+    /// The server takes a device's tokens no longer: it is out, whatever the server says later.
+    fn refused(&mut self, device: usize) -> Checked {
+        self.note(|| format!("device {device} is refused"));
+        self.devices[device].is_out = true;
+        self.oracle.leaves(device);
+        self.tell(device, Tell::Refused)
+    }
+
+    /// A device that was revoked is not served for longer than a moment.
+    fn is_still_served(&mut self, conn: u64, line: &str) -> Checked {
+        let Some(device) = self.conns.get(&conn).map(|link| link.device) else { return Ok(()) };
+        let Some(then) = self.devices[device].revoked_at else { return Ok(()) };
+        if self.now > then + REVOKED_WITHIN_MS && self.node.is_revoked(self.devices[device].number) {
+            let after = self.now - then;
+            return Err(Failure(format!("device {device} is served {after} ms after it was revoked: {line}")));
+        }
+        Ok(())
     }
 
     fn reaches_server(&mut self, conn: u64, line: &str) -> Checked {
@@ -616,6 +680,9 @@ impl World {
             self.look_at(device, era)?;
         }
         self.devices[device].request = None;
+        if lines.is_empty() && self.node.is_revoked(self.devices[device].number) {
+            return self.refused(device);
+        }
         if is_whole && self.devices[device].engine().end_request().is_err() {
             self.stumbles(device);
             return Ok(());

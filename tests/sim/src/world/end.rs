@@ -55,7 +55,7 @@ impl World {
         let claims = self.read_claims();
         let waiting = self.waiting();
         if waiting.is_none() {
-            for device in &mut self.devices {
+            for device in self.devices.iter_mut().filter(|device| !device.is_out) {
                 let made = device.engine().store_mut().create_backend_views();
                 made.map_err(|error| Failure(format!("views cannot be made: {error:?}")))?;
             }
@@ -92,7 +92,10 @@ impl World {
     }
 
     fn waiting(&self) -> Option<String> {
-        for device in &self.devices {
+        for device in self.devices.iter().filter(|device| !device.is_out) {
+            if self.node.is_revoked(device.number) {
+                return Some(format!("device {} has not heard yet that it is revoked", device.index));
+            }
             if !device.is_running() {
                 return Some(format!("app {} is not running", device.index));
             }

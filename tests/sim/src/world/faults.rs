@@ -273,6 +273,9 @@ impl World {
         if with_shop {
             copy_into(&snapshot.shop, &mut self.node.shop.lock().expect("nobody panics here"));
         }
+        for device in &mut self.devices {
+            (device.revoked_at, device.last_batch) = (None, None);
+        }
         self.oracle.server_is_set_back(&store, &snapshot.mark, with_shop)
     }
 
