@@ -76,13 +76,18 @@ fn in_transaction<T>(
     connection: &Connection,
     read: impl FnOnce(&Connection) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])).map_err(sqlite_error)?;
+    let end = || {
+        // One that does not end takes the connection with it: whoever came next would see the past.
+        if connection.is_autocommit() { Ok(()) } else { connection.execute_batch("ROLLBACK").map_err(sqlite_error) }
+    };
+    if let Err(error) = connection.prepare_cached("BEGIN").and_then(|mut begin| begin.execute([])) {
+        end()?;
+        return Err(sqlite_error(error));
+    }
     let result = read(connection);
-    // A read has nothing to roll back; the transaction only held the snapshot. One that does not end takes the connection
-    // with it: whoever came next would see the past.
-    let ended = connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([]));
-    if ended.is_err() && !connection.is_autocommit() {
-        connection.execute_batch("ROLLBACK").map_err(sqlite_error)?;
+    // A read has nothing to roll back; the transaction only held the snapshot.
+    if connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])).is_err() {
+        end()?;
     }
     result
 }

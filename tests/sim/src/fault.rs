@@ -56,8 +56,6 @@ faults! {
     ServerSetBack = "server_set_back",
     /// And the backend with a copy of the same moment.
     BothSetBack = "both_set_back",
-    /// The backend alone comes back with an old copy.
-    BackendSetBack = "backend_set_back",
     /// The server's disk is full.
     ServerDiskFull = "server_disk_full",
     /// A statement or a commit of the server's store fails in its middle.
@@ -108,10 +106,6 @@ faults! {
     Claims = "claims_changed",
     /// A device is revoked.
     Revoked = "revoked",
-    /// A device is ordered to wipe itself.
-    Wiped = "wiped",
-    /// A device is locked, and unlocked.
-    Locked = "locked",
 }
 
 /// The faults of one run, and how often each happened.

@@ -23,7 +23,7 @@ use omctl::sync::Sync;
 use omctl::tasks::Tasks;
 use omctl_protocol::Up;
 use omctl_protocol::frame::{Hello, parse_frames};
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -133,6 +133,8 @@ impl Life {
 pub(crate) struct Node {
     pub(crate) store: Arc<Mutex<Connection>>,
     pub(crate) shop: Arc<Mutex<Connection>>,
+    /// Another connection to the shop.
+    other_application: Connection,
     pub(crate) weather: Arc<Weather>,
     pub(crate) time: Time,
     pub(crate) disk: Arc<Disk>,
@@ -148,13 +150,34 @@ pub(crate) struct Node {
     windows: BTreeMap<u64, Arc<Window>>,
 }
 
+/// Two connections to one database in memory. They lock each other out, as those to a file do.
+fn shared() -> (Connection, Connection) {
+    static NUMBER: AtomicI64 = AtomicI64::new(0);
+    let uri = format!("file:/shop-{}?vfs=memdb", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
+    let open = || Connection::open_with_flags(&uri, flags).expect("memory is there");
+    (open(), open())
+}
+
 impl Node {
+    /// Somebody else locks the shop for writing, or lets it go. Whether the lock could be had.
+    pub(crate) fn lock_shop(&self, is_locked: bool) -> bool {
+        let has_it = !self.other_application.is_autocommit();
+        match (has_it, is_locked) {
+            (false, true) => self.other_application.execute_batch("BEGIN IMMEDIATE").is_ok(),
+            (true, false) => self.other_application.execute_batch("ROLLBACK").is_ok(),
+            _ => false,
+        }
+    }
+
     pub(crate) fn new(rng: Rng, time: Time) -> Self {
-        let memory = || Arc::new(Mutex::new(Connection::open_in_memory().expect("memory is there")));
+        let memory = Connection::open_in_memory().expect("memory is there");
+        let (shop, other_application) = shared();
         let (said, heard) = mpsc::unbounded_channel();
         Self {
-            store: memory(),
-            shop: memory(),
+            store: Arc::new(Mutex::new(memory)),
+            shop: Arc::new(Mutex::new(shop)),
+            other_application,
             weather: Arc::default(),
             entropy: Entropy::seeded(rng.u64()),
             time,
@@ -185,13 +208,17 @@ impl Node {
         self.now = Some((life.clone(), tasks.clone()));
         let (store, shop) = (self.store.clone(), self.shop.clone());
         let (clock, entropy) = (self.time.clock.clone(), self.entropy.clone());
+        // Opening it is one more thing that a lock forbids; the real server tries again, and here it is let go.
+        self.lock_shop(false);
         self.disk.attach(&mut store.lock().expect("nobody panics here"));
         let (weather, said, slot) = (self.weather.clone(), self.said.clone(), self.rooms.clone());
         let disk = self.disk.clone();
         let running = tasks.clone();
         tasks.start("start", async move {
             let number = life.number;
-            let shaky = Shaky::new(shop, life.clone(), weather, clock.clone());
+            let shaky = Shaky::new(shop.clone(), life.clone(), weather, clock.clone());
+            // Nobody waits for a lock in real time.
+            shop.lock().expect("nobody panics here").busy_timeout(Duration::ZERO).expect("a setting");
             match compose(&catalog, store, shaky, life, clock, entropy, &running).await {
                 Ok(rooms) => {
                     *slot.lock().expect("nobody panics here") = Some((number, rooms));
@@ -372,7 +399,7 @@ async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire)
     let who = match rooms.identity.principal_of(device).await {
         Ok(Some(who)) => who,
         Ok(None) => return "not allowed".into(),
-        Err(error) => return error.to_string(),
+        Err(error) => return whole(&error),
     };
     match drive::drive(&rooms.sync, &rooms.push, &who, hello, wire).await {
         Ok(ended) => format!("{ended:?}"),

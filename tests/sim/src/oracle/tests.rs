@@ -295,3 +295,39 @@ fn a_restored_phone_that_goes_on_with_its_old_outbox_is_seen() {
     device.engine().store_mut().renew_incarnation().unwrap();
     oracle.restores.outbox_is_new(&device).unwrap();
 }
+
+#[test]
+fn mutations_that_overtake_each_other_are_seen() {
+    let mut oracle = oracle();
+    for (seq, record) in [(1, "a"), (2, "b"), (3, "c")] {
+        let line = mutate(seq, u128::from(seq), "area", "create", json!({ "title": format!("m1.{seq}") }));
+        oracle.device_says(0, &line.replace("\"r\"", &format!("\"{record}\""))).unwrap();
+    }
+    let at = |id: u128, position: u64| {
+        let mut receipt = receipt(id, "applied");
+        receipt["position"] = json!(position);
+        receipt
+    };
+    oracle.one_by_one(&stored(&[at(1, 5), at(2, 6), at(3, 9)])).unwrap();
+    assert!(oracle.one_by_one(&stored(&[at(1, 5), at(2, 9), at(3, 6)])).is_err(), "the third before the second");
+}
+
+#[test]
+fn what_a_revoked_device_still_does_is_seen() {
+    let store = Connection::open_in_memory().unwrap();
+    store
+        .execute_batch(
+            "CREATE TABLE receipt_batch (number INTEGER PRIMARY KEY, incarnation INTEGER);
+             CREATE TABLE incarnation (number INTEGER, device INTEGER);
+             INSERT INTO incarnation VALUES (1, 1), (2, 2);
+             INSERT INTO receipt_batch VALUES (4, 1), (5, 2);",
+        )
+        .unwrap();
+    let mut device = Device::new(0, 0, crate::rng::Rng::new(1));
+    device.last_batch = Some(last_batch(&store, device.number));
+    assert_eq!(device.last_batch, Some(4));
+    let oracle = oracle();
+    oracle.revoked_do_nothing(std::slice::from_ref(&device), &store).unwrap();
+    store.execute_batch("INSERT INTO receipt_batch VALUES (6, 1)").unwrap();
+    assert!(oracle.revoked_do_nothing(std::slice::from_ref(&device), &store).is_err());
+}

@@ -1,5 +1,7 @@
 //! What others do meanwhile: edits of the shop behind the server's back, and an operator.
 
+use rusqlite::ErrorCode;
+
 use super::{Checked, Event, Failure, World, claims_of};
 use crate::fault::Fault;
 
@@ -67,9 +69,9 @@ impl World {
             _ => return Ok(()),
         };
         match shop.execute_batch(&sql) {
-            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+            Err(error) if matches!(error.sqlite_error_code(), Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy)) => {
                 drop(shop);
-                self.note(|| format!("no room for an edit: {sql}"));
+                self.note(|| format!("an edit has no room, or no lock: {sql}"));
                 return Ok(());
             }
             done => done.map_err(|error| Failure(format!("an edit fails: {error}: {sql}")))?,

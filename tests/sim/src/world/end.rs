@@ -22,6 +22,7 @@ impl World {
         self.node.disk.fail(-1, -1);
         self.passes(Passing::ServerDisk);
         self.passes(Passing::BackendDisk);
+        self.passes(Passing::BackendLock);
         self.node.crash(1 << 40);
         if !self.node.is_up() {
             self.plan(0, Event::ServerStarts);

@@ -21,12 +21,14 @@ pub(crate) enum Passing {
     /// The server's disk has room again, and the backend's.
     ServerDisk,
     BackendDisk,
+    /// The backend's database is not locked any more.
+    BackendLock,
     /// A phone's.
     DeviceDisk(usize),
 }
 
 /// What strikes now and then, and how often beside the others.
-const TROUBLES: [(Fault, u64); 24] = [
+const TROUBLES: [(Fault, u64); 25] = [
     (Fault::Cut, 8),
     (Fault::OneWay, 3),
     (Fault::CutInMessage, 2),
@@ -42,6 +44,7 @@ const TROUBLES: [(Fault, u64); 24] = [
     (Fault::LostAnswer, 5),
     (Fault::Garbage, 2),
     (Fault::BackendDiskFull, 1),
+    (Fault::BackendBusy, 2),
     (Fault::PartialList, 2),
     (Fault::DoubledRows, 1),
     (Fault::AppDies, 2),
@@ -149,9 +152,17 @@ impl World {
             Fault::LostAnswer => weather.lost_answers.store(self.rng.between(1, 3), Ordering::Relaxed),
             Fault::Garbage => weather.garbage.store(self.rng.between(1, 3), Ordering::Relaxed),
             Fault::BackendDiskFull => {
+                self.node.lock_shop(false);
                 self.note(|| "the backend's disk is full".into());
                 set_full(&self.node.shop.lock().expect("nobody panics here"), true);
                 self.plan(soon, Event::Passes(Passing::BackendDisk));
+            }
+            Fault::BackendBusy => {
+                if !self.node.lock_shop(true) {
+                    return Ok(false);
+                }
+                self.note(|| "somebody locks the backend's database".into());
+                self.plan(soon, Event::Passes(Passing::BackendLock));
             }
             Fault::PartialList => weather.partial_lists.store(1, Ordering::Relaxed),
             Fault::DoubledRows => weather.doubled_rows.store(self.rng.between(1, 3), Ordering::Relaxed),
@@ -201,7 +212,12 @@ impl World {
                 self.node.weather.slow_ms.store(0, Ordering::Relaxed);
             }
             Passing::ServerDisk => set_full(&self.node.store.lock().expect("nobody panics here"), false),
-            Passing::BackendDisk => set_full(&self.node.shop.lock().expect("nobody panics here"), false),
+            Passing::BackendLock => drop(self.node.lock_shop(false)),
+            Passing::BackendDisk => {
+                // Whoever has the lock lets nobody else look.
+                self.node.lock_shop(false);
+                set_full(&self.node.shop.lock().expect("nobody panics here"), false);
+            }
             Passing::DeviceDisk(device) => self.devices[device].set_full(false),
         }
     }
@@ -243,6 +259,7 @@ impl World {
         }
         self.plan(self.rng.between(3_000, 12_000), Event::Snapshot);
         let _spared = self.node.disk.spare();
+        self.node.lock_shop(false);
         let store = self.node.store.lock().expect("nobody panics here");
         let shop = self.node.shop.lock().expect("nobody panics here");
         self.snapshot = Some(Snapshot { mark: self.oracle.mark(&store), store: copy(&store), shop: copy(&shop) });
@@ -266,6 +283,7 @@ impl World {
         self.node.disk.fail(-1, -1);
         self.passes(Passing::ServerDisk);
         self.passes(Passing::BackendDisk);
+        self.passes(Passing::BackendLock);
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
         let mut store = self.node.store.lock().expect("nobody panics here");
         self.oracle.read(&store);
