@@ -159,9 +159,7 @@ impl Device {
         if let Some(engine) = &self.engine {
             set_full(engine.store().connection(), is_full);
         }
-        if is_full {
-            self.disk.note_full();
-        }
+        self.disk.note_full(is_full);
     }
 
     /// While what is returned lives, its disk does not fail.

@@ -36,27 +36,25 @@ pub struct Sums {
     pub rejected: u64,
 }
 
-impl Sums {
-    fn add(&mut self, report: &Report) {
-        self.seeds += 1;
-        if report.failure.is_some() {
-            self.failed += 1;
-            if self.failed_seeds.len() < 100 {
-                self.failed_seeds.push(report.seed);
-            }
+impl From<&Report> for Sums {
+    fn from(report: &Report) -> Self {
+        let failed = report.failure.is_some();
+        Self {
+            seeds: 1,
+            failed: u64::from(failed),
+            failed_seeds: failed.then_some(report.seed).into_iter().collect(),
+            trace_mismatches: 0,
+            faults: report.faults.iter().map(|(fault, count)| (fault.name().to_owned(), *count)).collect(),
+            promises: report.promises.clone(),
+            events: report.events,
+            mutations: report.mutations as u64,
+            conflicts: report.conflicts as u64,
+            rejected: report.rejected as u64,
         }
-        for (fault, count) in &report.faults {
-            *self.faults.entry(fault.name().to_owned()).or_default() += count;
-        }
-        for (promise, count) in &report.promises {
-            *self.promises.entry(*promise).or_default() += count;
-        }
-        self.events += report.events;
-        self.mutations += report.mutations as u64;
-        self.conflicts += report.conflicts as u64;
-        self.rejected += report.rejected as u64;
     }
+}
 
+impl Sums {
     /// Those of two runs together.
     pub fn join(&mut self, other: Self) {
         self.seeds += other.seeds;
@@ -99,7 +97,7 @@ pub fn seeds(from: u64, count: u64, threads: u64, told: impl Fn(&Report) -> bool
                         goes_on.store(false, Ordering::Relaxed);
                     }
                     let mut sums = sums.lock().expect("no thread panics here");
-                    sums.add(&report);
+                    sums.join(Sums::from(&report));
                     sums.trace_mismatches += u64::from(is_other);
                 }
             });

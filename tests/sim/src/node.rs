@@ -463,9 +463,11 @@ impl Window {
 pub(crate) struct Disk {
     fails_in: AtomicI64,
     commit_fails_in: AtomicI64,
-    /// It failed, or is full, since it was last in order.
+    /// It failed since it was last in order.
     has_failed: AtomicBool,
-    is_spared: AtomicBool,
+    is_full: AtomicBool,
+    /// How many look at it that are no part of the server or the app.
+    spared: AtomicI64,
 }
 
 /// While it lives, nothing fails: it is not the server or the app that reads.
@@ -473,7 +475,7 @@ pub(crate) struct Spared(Arc<Disk>);
 
 impl Drop for Spared {
     fn drop(&mut self) {
-        self.0.is_spared.store(false, Ordering::Relaxed);
+        self.0.spared.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -483,7 +485,8 @@ impl Default for Disk {
             fails_in: AtomicI64::new(-1),
             commit_fails_in: AtomicI64::new(-1),
             has_failed: AtomicBool::new(false),
-            is_spared: AtomicBool::new(false),
+            is_full: AtomicBool::new(false),
+            spared: AtomicI64::new(0),
         }
     }
 }
@@ -510,23 +513,22 @@ impl Disk {
         self.fails(&self.commit_fails_in)
     }
 
-    /// Whether a failure that was ordered has come.
+    /// Whether a failure that was ordered has come, or it is full.
     pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Relaxed)
+        self.has_failed.load(Ordering::Relaxed) || self.is_full.load(Ordering::Relaxed)
     }
 
-    /// It is full from now on.
-    pub(crate) fn note_full(&self) {
-        self.has_failed.store(true, Ordering::Relaxed);
+    pub(crate) fn note_full(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::Relaxed);
     }
 
     pub(crate) fn spare(self: &Arc<Self>) -> Spared {
-        self.is_spared.store(true, Ordering::Relaxed);
+        self.spared.fetch_add(1, Ordering::Relaxed);
         Spared(self.clone())
     }
 
     fn fails(&self, countdown: &AtomicI64) -> bool {
-        if self.is_spared.load(Ordering::Relaxed) {
+        if self.spared.load(Ordering::Relaxed) > 0 {
             return false;
         }
         let fails = countdown.load(Ordering::Relaxed) >= 0 && countdown.fetch_sub(1, Ordering::Relaxed) == 0;

@@ -126,7 +126,7 @@ impl World {
             Fault::ServerDiskFull => {
                 self.note(|| "the server's disk is full".into());
                 set_full(&self.node.store.lock().expect("nobody panics here"), true);
-                self.node.disk.note_full();
+                self.node.disk.note_full(true);
                 self.plan(soon, Event::Passes(Passing::ServerDisk));
             }
             Fault::ServerIo => {
@@ -211,7 +211,11 @@ impl World {
                 self.node.weather.down.store(false, Ordering::Relaxed);
                 self.node.weather.slow_ms.store(0, Ordering::Relaxed);
             }
-            Passing::ServerDisk => set_full(&self.node.store.lock().expect("nobody panics here"), false),
+            Passing::ServerDisk => {
+                let _spared = self.node.disk.spare();
+                set_full(&self.node.store.lock().expect("nobody panics here"), false);
+                self.node.disk.note_full(false);
+            }
             Passing::BackendLock => drop(self.node.lock_shop(false)),
             Passing::BackendDisk => {
                 // Whoever has the lock lets nobody else look.
