@@ -54,6 +54,7 @@ fn channel(name: &str, backend: &str) -> Channel {
             },
             fields: fields.into(),
             writable: true,
+            atomic: None,
         },
         scope: ScopeDecl::Public,
         write: WriteDecl { create: Roles::Any, update: Roles::Any, delete: Roles::Any },
@@ -210,6 +211,7 @@ pub fn create(channel: &str, n: u64) -> Mutation {
         new,
         at: None,
         group: None,
+        atomic: None,
         again: None,
     }
 }

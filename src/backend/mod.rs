@@ -135,6 +135,28 @@ pub struct Write {
     pub outcome: String,
     /// The effect.
     pub effect: Effect,
+    /// Values of it that an earlier write of the same [`Backend::write_whole`] tells; NULL stands in their places.
+    pub borrows: Vec<Borrow>,
+}
+
+/// The key of the row that an earlier write makes, for those that name this row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Borrow {
+    /// The earlier write, by its place in the call.
+    pub from: usize,
+    /// Where its row's key goes.
+    pub into: Slot,
+}
+
+/// Where a borrowed key goes in a [`Write`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The write is of that very row.
+    Row,
+    /// A column of the own row's key, by its place in [`Collection::key`].
+    KeyColumn(usize),
+    /// A column that is set, by its place in [`Collection::columns`].
+    Column(usize),
 }
 
 /// What a [`Write`] does. Column numbers are places in [`Collection::columns`].
@@ -205,6 +227,20 @@ pub enum Written {
     },
     /// This mutation was already done; nothing was changed now.
     Already(Applied),
+}
+
+/// How a [`Backend::write_whole`] ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Whole {
+    /// All of it is done and durable; each is [`Written::Done`], with its row as it was at the end.
+    Done(Vec<Written>),
+    /// Nothing of it is.
+    Undone {
+        /// The write that could not be done; `None` where the backend refused all of them together.
+        at: Option<usize>,
+        /// How it ended; never [`Written::Done`].
+        why: Written,
+    },
 }
 
 /// A dedupe row.
@@ -373,6 +409,9 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// it. Answers in the same order. No two writes of one call concern the same row.
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)])
     -> BoxFuture<'a, Result<Vec<Written>, BackendError>>;
+
+    /// Does these writes in their order in one transaction, or none of them. Several may concern one row.
+    fn write_whole<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> BoxFuture<'a, Result<Whole, BackendError>>;
 
     /// Does one effect as somebody would who knows nothing of us: without a dedupe row, and told to the change queue like
     /// any foreign edit.

@@ -78,12 +78,32 @@ pub(super) fn channel(
     let filter = entries.get("where").map(|node| filter(node, fields.as_deref(), report)).unwrap_or_default();
     let writable = ![&write.create, &write.update, &write.delete].iter().all(|roles| roles.is_nobody());
     let references = (declared?.iter()).filter_map(|one| Some((one.to_at?, one.field.name.clone()))).collect();
-    let schema =
-        ChannelSchema { channel: name.clone(), version: SchemaVersion(0), key: key?, fields: fields?, writable };
+    let atomic = atomic(&entries, writable, report).then(|| backend.clone());
+    let schema = ChannelSchema {
+        channel: name.clone(),
+        version: SchemaVersion(0),
+        key: key?,
+        fields: fields?,
+        writable,
+        atomic,
+    };
     let file = report.file.clone();
     let name = name.clone();
     let channel = Channel { name, backend, table, filter, schema, scope, write, delete_vs_update, poll_every, file };
     Some(Loaded { channel, references })
+}
+
+/// Whether apps may write it in atomic transactions. Every kind of backend that there is has transactions; one that has
+/// none refuses it here.
+fn atomic(entries: &Entries<'_>, writable: bool, report: &mut Report) -> bool {
+    let Some(node) = entries.get("atomic") else { return false };
+    let is_atomic = report.truth(node, "`atomic`").unwrap_or_default();
+    if is_atomic && !writable {
+        report
+            .error(node.at, "bad_option", "`atomic` is about writes, and nobody may write this channel")
+            .with_hint("say who may with `write:`, or remove `atomic`");
+    }
+    is_atomic
 }
 
 fn backend(entries: &Entries<'_>, backends: Option<&Vec<String>>, report: &mut Report) -> String {

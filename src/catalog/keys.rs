@@ -60,6 +60,7 @@ pub(super) static CHANNEL: &Keys = &[
         form::scope,
     ),
     key("write", "Who may create, update and delete: roles, or `any`; what is not named is refused", form::write),
+    key("atomic", "Whether apps may write it in transactions that are applied whole or not at all", form::truth),
     key("fields", "The columns of the table on devices", form::fields),
     key("delete_vs_update", "Who wins where one side deleted what the other changed", form::delete_vs_update),
     key("detect", "How edits behind OpenMobster's back are found", form::detect),

@@ -11,7 +11,8 @@ use super::codec::{self, Record};
 use super::managed::{check_after, put};
 use super::offer;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
-use super::settle::{Item, Untraced};
+use super::round::Untraced;
+use super::settle::Item;
 use super::sight::Sight;
 use crate::backend::{Collection, Effect, Key, Write};
 use crate::live::{Home, Live, LiveChannel};
@@ -114,6 +115,7 @@ impl Sync {
             record: wanted.item.mutation.record.clone(),
             outcome: answer.to_text(),
             effect,
+            borrows: Vec::new(),
         };
         Ok(Judgement::Write { write: (collection.clone(), write), answer })
     }

@@ -32,6 +32,7 @@ mod offer;
 mod order;
 mod place;
 mod plan;
+mod round;
 mod run;
 mod schema;
 mod seed;

@@ -92,6 +92,7 @@ impl Sync {
             new: order.set,
             at: None,
             group: None,
+            atomic: None,
             again: None,
         };
         let under = Under { incarnation: state.number, fence: state.fence, accepted: state.accepted, kept: state.kept };

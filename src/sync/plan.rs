@@ -375,6 +375,7 @@ mod tests {
             key: KeyRule { assigned_by: AssignedBy::Device, columns },
             fields: fields.collect(),
             writable: true,
+            atomic: None,
         }
     }
 

@@ -43,6 +43,7 @@ fn channel(name: &str, scope: ScopeDecl) -> Channel {
             },
             fields: fields.into(),
             writable: true,
+            atomic: None,
         },
         scope,
         write: WriteDecl { create: Roles::Any, update: Roles::Any, delete: Roles::Any },
@@ -192,6 +193,7 @@ pub(super) fn create(seq: u64, channel: &str, record: u128, new: serde_json::Val
         new: serde_json::from_value(new).unwrap(),
         at: None,
         group: None,
+        atomic: None,
         again: None,
     }
 }

@@ -24,7 +24,7 @@ pub use frame::{Down, Up};
 pub use hash::{RowHash, ScopeSum, SliceSums, SumsDigest};
 pub use ids::*;
 pub use json_text::{DEPTH_MAX, depth_is_allowed};
-pub use mutation::{Fields, Mutation, Operation, Outcome, Receipt};
+pub use mutation::{ATOMIC_MUTATIONS_MAX, Fields, Mutation, Operation, Outcome, Part, Receipt};
 pub use schema::{AssignedBy, ChannelSchema, Field, KeyColumn, KeyRule, Policy};
 pub use value::{FieldType, Scalar, Value, ValueError};
 

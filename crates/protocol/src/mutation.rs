@@ -37,10 +37,27 @@ pub struct Mutation {
     /// Mutations of one local transaction share this number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<u64>,
+    /// Of a transaction that is applied whole or not at all: where in it this mutation stands. Not part of the payload:
+    /// what is offered again stands otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub atomic: Option<Part>,
     /// It was settled before, in a history that the server has lost: the position of its receipt there. Not part of the
     /// payload.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub again: Option<Position>,
+}
+
+/// Most mutations of an atomic transaction: it is settled in one piece.
+pub const ATOMIC_MUTATIONS_MAX: usize = 500;
+
+/// A mutation's place in an atomic transaction. The mutations of one have consecutive seqs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "(u32, u32)", into = "(u32, u32)")]
+pub struct Part {
+    /// How many of the transaction stand before it.
+    pub at: u32,
+    /// How many the transaction has.
+    pub of: u32,
 }
 
 /// What a mutation does.
@@ -91,6 +108,28 @@ pub struct Receipt {
     /// The position at which its effect is in the log: rows up to here show it. Absent where nothing changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<Position>,
+}
+
+impl Part {
+    /// The seqs of the transaction's first and last mutation, given the one of this; `None` where there can be no such
+    /// transaction.
+    pub fn span(self, seq: Seq) -> Option<(Seq, Seq)> {
+        let first = seq.0.checked_sub(u64::from(self.at)).filter(|first| *first > 0)?;
+        let last = first.checked_add(u64::from(self.of).checked_sub(1)?)?;
+        (self.at < self.of).then_some((Seq(first), Seq(last)))
+    }
+}
+
+impl From<(u32, u32)> for Part {
+    fn from((at, of): (u32, u32)) -> Self {
+        Self { at, of }
+    }
+}
+
+impl From<Part> for (u32, u32) {
+    fn from(part: Part) -> Self {
+        (part.at, part.of)
+    }
 }
 
 impl Mutation {

@@ -22,6 +22,9 @@ pub struct ChannelSchema {
     /// What this channel does with writes, so that an app can tell its user beforehand. The server judges.
     #[serde(default)]
     pub writable: bool,
+    /// Where an app may write it in an atomic transaction: the word that all channels of one transaction must share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub atomic: Option<String>,
 }
 
 /// One field: a column of the device's table.

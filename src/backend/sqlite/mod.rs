@@ -17,6 +17,7 @@ pub(super) mod read;
 mod session;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod worker;
 mod write;
 
@@ -36,7 +37,9 @@ use rusqlite::Connection;
 use self::fault::Fault;
 use self::session::State;
 use self::worker::Worker;
-use super::{Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Write, Written};
+use super::{
+    Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Whole, Write, Written,
+};
 use crate::clock::Clock;
 
 const UNPOISONED: &str = "nothing panics while it holds this lock";
@@ -185,6 +188,11 @@ impl Backend for SqliteBackend {
     fn write<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Vec<Written>> {
         let (writes, now_ms) = (writes.to_vec(), self.clock.now_ms());
         self.run(Lane::Write, move |connection, state| write::write(connection, state, &writes, now_ms))
+    }
+
+    fn write_whole<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Whole> {
+        let (writes, now_ms) = (writes.to_vec(), self.clock.now_ms());
+        self.run(Lane::Write, move |connection, state| whole::write_whole(connection, state, &writes, now_ms))
     }
 
     fn write_foreign<'a>(&'a self, collection: &'a Collection, effect: &'a Effect) -> Done<'a, Written> {

@@ -20,7 +20,7 @@ const SAVEPOINT: &str = "SAVEPOINT om_write";
 const RELEASE: &str = "RELEASE om_write";
 const ROLL_BACK: &str = "ROLLBACK TO om_write";
 /// A key's latest birth stands at the latest time, whatever the clock says and however close they are.
-const NOTE: &str = "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
+pub(super) const NOTE: &str = "INSERT INTO main.om_applied (mutation, digest, channel, record, key, key_kinds, op, outcome, at) \
                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, CASE ?7 WHEN 'insert' THEN max(?9, coalesce((SELECT max(at) + 1 \
                     FROM main.om_applied WHERE op = 'insert' AND channel = ?3 AND key = ?5), 0)) ELSE ?9 END)";
 
@@ -159,20 +159,28 @@ fn batch(
             answers.push(answer);
         }
     }
+    Ok(match commit(&transaction, state.ledger)? {
+        None => Batch::Done(answers),
+        Some(refused) => Batch::Broken(refused),
+    })
+}
+
+/// Commits; answers with the refusal of a constraint that is only checked now.
+pub(super) fn commit(transaction: &Connection, has_ledger: bool) -> Result<Option<Written>, Fault> {
     match transaction.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
-        Ok(_) => Ok(Batch::Done(answers)),
+        Ok(_) => Ok(None),
         Err(error) => match (refusal(&error), error.sqlite_error_code()) {
-            (Some(refused), _) => Ok(Batch::Broken(refused)),
+            (Some(refused), _) => Ok(Some(refused)),
             // Others read it: nothing was written.
             (None, Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) => Err(Fault::Sql(error)),
-            (None, _) if state.ledger => Err(Fault::Sql(error)),
+            (None, _) if has_ledger => Err(Fault::Sql(error)),
             (None, _) => Err(Fault::Ambiguous(message(&error))),
         },
     }
 }
 
 /// Writes the dedupe row of a write that was done.
-fn note(
+pub(super) fn note(
     statement: &mut Statement<'_>,
     collection: &Collection,
     kinds: &str,
@@ -201,7 +209,7 @@ fn note(
 }
 
 /// Ends one write early: with its answer, or with the whole call.
-enum Stop {
+pub(super) enum Stop {
     Answer(Written),
     Fault(Fault),
 }
@@ -228,22 +236,22 @@ fn refused(code: &'static str, column: Option<&str>, message: &str) -> Stop {
 
 /// The statements of the last write: a batch is mostly one kind of write to one collection.
 #[derive(Default)]
-struct Warm<'c> {
+pub(super) struct Warm<'c> {
     find: Option<(Arc<Collection>, CachedStatement<'c>)>,
     insert: Option<(Arc<Collection>, Vec<String>, CachedStatement<'c>)>,
 }
 
 /// One write of a batch.
-struct One<'a, 'c> {
-    connection: &'c Connection,
-    warm: &'a mut Warm<'c>,
-    state: &'a mut State,
-    plan: &'a Plan,
-    collection: &'a Arc<Collection>,
+pub(super) struct One<'a, 'c> {
+    pub(super) connection: &'c Connection,
+    pub(super) warm: &'a mut Warm<'c>,
+    pub(super) state: &'a mut State,
+    pub(super) plan: &'a Plan,
+    pub(super) collection: &'a Arc<Collection>,
 }
 
 impl One<'_, '_> {
-    fn effect(&mut self, effect: &Effect) -> Result<Written, Stop> {
+    pub(super) fn effect(&mut self, effect: &Effect) -> Result<Written, Stop> {
         match effect {
             Effect::Insert { key, set } => self.insert(key.as_ref(), set),
             Effect::Update { key, expect, set } => self.update(key, expect, set),
@@ -296,7 +304,7 @@ impl One<'_, '_> {
         self.read_back(&key, set)
     }
 
-    fn find(&mut self, key: &Key) -> Result<Found, Fault> {
+    pub(super) fn find(&mut self, key: &Key) -> Result<Found, Fault> {
         let statement = match &mut self.warm.find {
             Some((known, statement)) if Arc::ptr_eq(known, self.collection) => statement,
             other => {

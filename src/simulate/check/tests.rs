@@ -103,6 +103,7 @@ impl Told {
             new,
             at: None,
             group: None,
+            atomic: None,
             again: None,
         };
         let receipt = Receipt {

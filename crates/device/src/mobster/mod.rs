@@ -300,6 +300,20 @@ impl Mobster {
         self.0.desk.ask(move |owner| owner.write(work)).await
     }
 
+    /// Runs statements in one transaction that the server, too, applies whole or not at all: where one of its writes is
+    /// refused, or loses a value against somebody else's, all of them are rejected. For channels that say `atomic: true`,
+    /// all in one backend.
+    ///
+    /// # Errors
+    /// [`MobsterError::Store`] with what the closure or SQLite says, or with why it cannot be atomic; nothing is saved
+    /// then.
+    pub async fn atomic<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<(T, Write)> {
+        self.0.desk.ask(move |owner| owner.write_atomic(work)).await
+    }
+
     /// Runs one statement that reads.
     ///
     /// # Errors

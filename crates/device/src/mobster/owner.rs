@@ -180,6 +180,24 @@ impl Owner {
             Kind::Engine(engine) => engine.store_mut().write(work)?,
             Kind::Guest(conn) => store::write(conn, work)?,
         };
+        self.saved();
+        Ok(done)
+    }
+
+    /// Runs statements of the app in one atomic transaction.
+    pub(crate) fn write_atomic<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Write)> {
+        let done = match &mut self.kind {
+            Kind::Engine(engine) => engine.store_mut().write_atomic(work)?,
+            Kind::Guest(conn) => store::write_atomic(conn, work)?,
+        };
+        self.saved();
+        Ok(done)
+    }
+
+    fn saved(&mut self) {
         self.changed(&BTreeSet::new());
         // It is saved, and the app hears so: whether it could be sent at once is another matter.
         if let Kind::Engine(_) = self.kind
@@ -187,7 +205,6 @@ impl Owner {
         {
             tracing::warn!(%error, "a write is saved and could not be sent; it is tried again with the next connection");
         }
-        Ok(done)
     }
 
     /// Looks whether another connection wrote, and lets the engine send it.

@@ -244,6 +244,7 @@ pub(crate) mod tests {
             },
             fields: vec![field("a", FieldType::Int, None), field("r", FieldType::Ref, Some("c"))],
             writable: true,
+            atomic: None,
         };
         Fixed(schema, rows.iter().map(|(id, a)| ((*id).to_owned(), row(*a, None))).collect(), BTreeSet::new())
     }

@@ -46,6 +46,8 @@ CREATE INDEX IF NOT EXISTS om_settled_grp ON om_settled (grp);
 -- Mutations that were rejected, by the server or (seq NULL) already here, until the app retries or discards them.
 CREATE TABLE IF NOT EXISTS om_rejected (mutation TEXT PRIMARY KEY, seq INTEGER, grp INTEGER, at_ms INTEGER NOT NULL,
     payload TEXT NOT NULL, code TEXT NOT NULL, message TEXT, field TEXT) WITHOUT ROWID;
+-- Groups of which the server shall apply everything or nothing, until they are sealed.
+CREATE TABLE IF NOT EXISTS om_atomic (grp INTEGER PRIMARY KEY);
 -- A group whose write went into a mutation that an earlier group began.
 CREATE TABLE IF NOT EXISTS om_joined (grp INTEGER NOT NULL, mutation TEXT NOT NULL, PRIMARY KEY (grp, mutation)) WITHOUT ROWID;
 -- Counts the changes of a channel's table, for live queries of every process.

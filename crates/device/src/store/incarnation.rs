@@ -1,12 +1,14 @@
 //! New incarnations of the outbox: what has no receipt is numbered anew, and after a server lost a part of its history,
 //! what was settled in that part is offered again.
 
+use std::collections::HashMap;
+
 use omctl_protocol::{Incarnation, Mutation, Position, Receipt, Seq};
 use rusqlite::Connection;
 
 use super::channels::Channels;
 use super::overlay::{self, parse_mutation};
-use super::{Result, StoreError, outbox, state};
+use super::{Result, StoreError, atomic, outbox, state};
 
 /// A mutation of the outbox, and the group of the app's write.
 type Waiting = (Mutation, Option<i64>);
@@ -64,7 +66,18 @@ fn take_settled(conn: &Connection, kept: Position) -> Result<Vec<Waiting>> {
         mutation.again = receipt.position;
         settled.push((receipt.position, receipt.seq, (mutation, row.get(2)?)));
     }
-    settled.sort_by_key(|(position, seq, _)| (*position, *seq));
+    // What was settled whole is offered whole: at the first place of it.
+    let mut first: HashMap<u64, (Option<Position>, Seq)> = HashMap::new();
+    for (position, seq, (mutation, _)) in &settled {
+        if let (Some(_), Some(group)) = (mutation.atomic, mutation.group) {
+            let place = first.entry(group).or_insert((*position, *seq));
+            *place = (*place).min((*position, *seq));
+        }
+    }
+    settled.sort_by_key(|(position, seq, (mutation, _))| {
+        let group = mutation.group.filter(|_| mutation.atomic.is_some());
+        (group.and_then(|group| first.get(&group)).copied().unwrap_or((*position, *seq)), *seq)
+    });
     Ok(settled.into_iter().map(|(_, _, waiting)| waiting).collect())
 }
 
@@ -81,7 +94,9 @@ fn take_waiting(conn: &Connection) -> Result<Vec<Waiting>> {
 
 fn begin(conn: &Connection, incarnation: Incarnation, waiting: Vec<Waiting>) -> Result<()> {
     let mut seq = Seq(0);
-    for (mut mutation, group) in waiting {
+    let (mut mutations, groups): (Vec<Mutation>, Vec<Option<i64>>) = waiting.into_iter().unzip();
+    atomic::place_again(&mut mutations);
+    for (mut mutation, group) in mutations.into_iter().zip(groups) {
         seq = seq.next();
         mutation.seq = seq;
         outbox::insert(conn, &mutation, group)?;

@@ -11,6 +11,7 @@
 
 mod account;
 mod apply;
+mod atomic;
 mod audit;
 mod channels;
 mod coalesce;
@@ -47,6 +48,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, Incarnation, MutationId, Operat
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+pub(crate) use self::atomic::write as write_atomic;
 pub use self::audit::Audit;
 pub use self::commit::CommitOutcome;
 pub use self::outbox::{Answer, Rejected};
@@ -119,6 +121,9 @@ pub enum StoreError {
         /// The mutation.
         id: MutationId,
     },
+    /// The transaction cannot be applied whole or not at all; nothing of it is written.
+    #[error("the transaction cannot be atomic: {0}")]
+    NotAtomic(String),
     /// The device is not activated.
     #[error("device is not activated")]
     NotActivated,
@@ -349,6 +354,18 @@ impl Store {
         write(self.app.as_mut().unwrap_or(&mut self.conn), work)
     }
 
+    /// Runs statements of the app in one transaction that the server applies whole or not at all.
+    ///
+    /// # Errors
+    /// [`StoreError::NotAtomic`] where the channels that it writes do not allow it, else as [`Store::write`]; the
+    /// transaction is then rolled back.
+    pub fn write_atomic<T>(
+        &mut self,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<(T, Write)> {
+        atomic::write(self.app.as_mut().unwrap_or(&mut self.conn), work)
+    }
+
     /// The engine's connection, to read from.
     pub fn connection(&self) -> &Connection {
         &self.conn
@@ -550,11 +567,21 @@ pub(crate) fn write<T>(
     conn: &mut Connection,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<(T, Write)> {
+    write_checked(conn, work, |_, _| Ok(()))
+}
+
+/// The same, with a last look at the group before it is saved.
+fn write_checked<T>(
+    conn: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    check: impl FnOnce(&Transaction<'_>, i64) -> Result<()>,
+) -> Result<(T, Write)> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let group = tx
         .prepare_cached("UPDATE om_sequence SET groups = groups + 1, grp = groups + 1 RETURNING grp")?
         .query_row([], |row| row.get(0))?;
     let value = work(&tx)?;
+    check(&tx, group)?;
     tx.prepare_cached("UPDATE om_sequence SET grp = NULL")?.execute([])?;
     tx.commit()?;
     Ok((value, Write(group)))

@@ -16,7 +16,7 @@ use super::coalesce::{Capture, CaptureKind, Item, Surroundings, coalesce};
 use super::hold_back::{HeldBack, hold_back};
 use super::order::order;
 use super::values::{Bind, columns};
-use super::{Result, StoreError, outbox, overlay, state};
+use super::{Result, StoreError, atomic, outbox, overlay, state};
 
 /// Most captures that are read at once: coalescing holds them in memory.
 const CAPTURES_MAX: usize = 10_000;
@@ -83,77 +83,176 @@ pub(crate) fn has_captures(conn: &Connection, channels: &Channels) -> Result<boo
     Ok(false)
 }
 
-/// Seals everything that is captured, inside the caller's transaction, triggers off.
-pub(crate) fn seal_all(conn: &Connection, channels: &Channels, now_ms: i64) -> Result<Sealed> {
-    let mut sealed = Sealed::default();
-    while seal_some(conn, channels, now_ms, &mut sealed)? {}
-    Ok(sealed)
+/// One sealing, piece by piece.
+struct Sealing<'a> {
+    conn: &'a Connection,
+    channels: &'a Channels,
+    now_ms: i64,
+    /// Groups that are sealed as one piece.
+    atomic: BTreeSet<i64>,
+    sealed: Sealed,
+    /// Records whose create was refused.
+    refused: BTreeSet<(ChannelName, String)>,
+    /// Records to be shown as the server has them, or canonically.
+    untidy: BTreeSet<(ChannelName, String)>,
 }
 
-/// Seals one batch; whether there may be more.
-fn seal_some(conn: &Connection, channels: &Channels, now_ms: i64, sealed: &mut Sealed) -> Result<bool> {
-    let mut captures = Vec::new();
-    for channel in channels.values() {
-        read_captures(conn, channel, &mut captures)?;
+/// Seals everything that is captured, inside the caller's transaction, triggers off.
+pub(crate) fn seal_all(conn: &Connection, channels: &Channels, now_ms: i64) -> Result<Sealed> {
+    let atomic = atomic::groups(conn)?;
+    let (sealed, refused, untidy) = Default::default();
+    let mut sealing = Sealing { conn, channels, now_ms, atomic, sealed, refused, untidy };
+    while sealing.piece()? {}
+    if !sealing.atomic.is_empty() {
+        atomic::forget(conn)?;
     }
-    if captures.is_empty() {
-        return Ok(false);
-    }
-    captures.sort_by_key(|capture| capture.n);
-    let more = captures.len() > CAPTURES_MAX;
-    captures.truncate(CAPTURES_MAX);
-    let last_n = captures.last().expect("it is not empty").n;
-    name_group(conn, &mut captures)?;
-    let mut records: BTreeSet<(ChannelName, String)> = BTreeSet::new();
-    for capture in &captures {
-        records.insert((capture.channel.clone(), capture.record.clone()));
+    Ok(sealing.sealed)
+}
+
+impl Sealing<'_> {
+    /// Seals one piece; whether there may be more.
+    fn piece(&mut self) -> Result<bool> {
+        let (conn, channels) = (self.conn, self.channels);
+        let mut captures = Vec::new();
+        for channel in channels.values() {
+            read_captures(conn, channel, &mut captures)?;
+        }
+        if captures.is_empty() {
+            return Ok(false);
+        }
+        captures.sort_by_key(|capture| capture.n);
+        let is_too_long = captures.len() > CAPTURES_MAX;
+        captures.truncate(CAPTURES_MAX);
+        let (count, is_atomic) = atomic::first_piece(&captures, &self.atomic);
+        // What an atomic transaction cuts off keeps the app's order: nothing is held back behind it.
+        let is_cut = count < captures.len();
+        captures.truncate(count);
+        let more = is_too_long || is_cut;
+        let last_n = captures.last().expect("it is not empty").n;
+        name_group(conn, &mut captures)?;
+        let records: BTreeSet<(ChannelName, String)> =
+            captures.iter().map(|capture| (capture.channel.clone(), capture.record.clone())).collect();
+
+        let around = Around { conn, channels, last_n, later: RefCell::default() };
+        let mut items = coalesce(captures, &around)?;
+        let held_back = if is_too_long && !is_cut { hold_back(&mut items, &around)? } else { Vec::new() };
+        let items = order(items, &around)?;
+        if is_atomic {
+            self.write_whole(items)?;
+        } else {
+            items.into_iter().try_for_each(|item| self.write_one(item))?;
+        }
+        for channel in channels.values() {
+            conn.prepare_cached(&format!("DELETE FROM {} WHERE n <= ?1", channel.names.cap))?.execute([last_n])?;
+        }
+        for held in held_back {
+            let key = (held.capture.channel.clone(), held.capture.record.clone());
+            if !self.refused.contains(&key) {
+                capture_again(conn, &channels[&key.0], &held)?;
+            }
+        }
+        // A later piece may hold captures of the same records, which then stand on what is visible now.
+        if !is_too_long || is_cut {
+            self.untidy.extend(records);
+        }
+        if !more {
+            for (name, record) in std::mem::take(&mut self.untidy) {
+                tidy(conn, &channels[&name], &record)?;
+            }
+            drop_idle_bases(conn, channels)?;
+        }
+        Ok(more)
     }
 
-    let around = Around { conn, channels, last_n, later: RefCell::default() };
-    let mut items = coalesce(captures, &around)?;
-    let held_back = if more { hold_back(&mut items, &around)? } else { Vec::new() };
-    let items = order(items, &around)?;
-    let mut refused: BTreeSet<(ChannelName, String)> = BTreeSet::new();
-    for item in items {
-        let key = (item.channel.clone(), item.record.clone());
-        let channel = &channels[&item.channel];
-        match write_item(conn, channel, &item, refused.contains(&key), now_ms)? {
-            Written::Sealed => {
-                sealed.count += 1;
-                #[cfg(feature = "planted")]
-                if item.before.is_some()
-                    && item.after.is_some()
-                    && crate::planted::is_due(item.id, &item.channel, &item.record)
-                {
-                    sealed.reverted.insert(item.channel);
-                }
+    fn write_one(&mut self, item: Item) -> Result<()> {
+        let Some(ready) = self.ready(item)? else { return Ok(()) };
+        match ready.refusal {
+            None => self.insert(ready.mutation, &ready.item)?,
+            Some(refusal) => self.refuse(&ready.mutation, &ready.item, refusal)?,
+        }
+        Ok(())
+    }
+
+    /// Seals the items of an atomic transaction, or refuses all of them.
+    fn write_whole(&mut self, items: Vec<Item>) -> Result<()> {
+        let mut all = Vec::with_capacity(items.len());
+        for item in items {
+            all.extend(self.ready(item)?);
+        }
+        if all.iter().any(|ready| ready.refusal.is_some()) {
+            for ready in all {
+                let depends = || Refusal::of(ATOMIC, "another write of its transaction was refused");
+                self.refuse(&ready.mutation, &ready.item, ready.refusal.unwrap_or_else(depends))?;
             }
-            Written::Nothing => {}
-            Written::Refused => {
-                if item.before.is_none() {
-                    refused.insert(key);
-                }
-                sealed.reverted.insert(item.channel);
+            return Ok(());
+        }
+        atomic::place(all.iter_mut().map(|ready| &mut ready.mutation));
+        all.into_iter().try_for_each(|ready| self.insert(ready.mutation, &ready.item))
+    }
+
+    /// The mutation that an item is to be; nothing where no field changed.
+    fn ready(&self, item: Item) -> Result<Option<Ready>> {
+        let (mutation, error) = to_mutation(&self.channels[&item.channel].schema, &item);
+        let Some(mutation) = mutation else { return Ok(None) };
+        join(self.conn, &item.joined, item.id)?;
+        let refusal = match error {
+            Some((field, error)) => {
+                Some(Refusal { code: error.code(), message: error.to_string(), field: Some(field) })
             }
+            None if self.refused.contains(&(item.channel.clone(), item.record.clone())) => {
+                Some(Refusal::of("depends_on", "the record's create was rejected"))
+            }
+            None => None,
+        };
+        Ok(Some(Ready { mutation, item, refusal }))
+    }
+
+    fn insert(&mut self, mut mutation: Mutation, item: &Item) -> Result<()> {
+        let seq = state::last_seq(self.conn)?.next();
+        mutation.seq = seq;
+        outbox::insert(self.conn, &mutation, item.group)?;
+        state::set_last_seq(self.conn, seq)?;
+        self.sealed.count += 1;
+        #[cfg(feature = "planted")]
+        if item.before.is_some() && item.after.is_some() && crate::planted::is_due(item.id, &item.channel, &item.record)
+        {
+            self.sealed.reverted.insert(item.channel.clone());
         }
+        Ok(())
     }
-    for channel in channels.values() {
-        conn.prepare_cached(&format!("DELETE FROM {} WHERE n <= ?1", channel.names.cap))?.execute([last_n])?;
-    }
-    for held in held_back {
-        let key = (held.capture.channel.clone(), held.capture.record.clone());
-        if !refused.contains(&key) {
-            capture_again(conn, &channels[&key.0], &held)?;
+
+    fn refuse(&mut self, mutation: &Mutation, item: &Item, refusal: Refusal) -> Result<()> {
+        let Refusal { code, message, field } = refusal;
+        outbox::reject_here(self.conn, mutation, item.group, self.now_ms, code, Some(message), field)?;
+        if item.before.is_none() {
+            self.refused.insert((item.channel.clone(), item.record.clone()));
         }
+        self.sealed.reverted.insert(item.channel.clone());
+        Ok(())
     }
-    // A later batch may hold captures of the same records, which then stand on what is visible now.
-    if !more {
-        for (name, record) in &records {
-            tidy(conn, &channels[name], record)?;
-        }
-        drop_idle_bases(conn, channels)?;
+}
+
+/// The code of a write that is refused because of another one of its atomic transaction.
+const ATOMIC: &str = "atomic";
+
+/// A mutation that may be sealed.
+struct Ready {
+    mutation: Mutation,
+    item: Item,
+    refusal: Option<Refusal>,
+}
+
+/// Why a write never leaves this device.
+struct Refusal {
+    code: &'static str,
+    message: String,
+    field: Option<String>,
+}
+
+impl Refusal {
+    fn of(code: &'static str, message: &str) -> Self {
+        Self { code, message: message.to_owned(), field: None }
     }
-    Ok(more)
 }
 
 /// A record whose every change came to nothing is shown as the server has it; one with pending changes canonically.
@@ -249,38 +348,6 @@ pub(crate) fn new_group(conn: &Connection) -> Result<i64> {
         .query_row([], |row| row.get(0))?)
 }
 
-enum Written {
-    Sealed,
-    Nothing,
-    Refused,
-}
-
-fn write_item(
-    conn: &Connection,
-    channel: &Channel,
-    item: &Item,
-    create_was_refused: bool,
-    now_ms: i64,
-) -> Result<Written> {
-    let (mutation, error) = to_mutation(&channel.schema, item);
-    let Some(mut mutation) = mutation else { return Ok(Written::Nothing) };
-    join(conn, &item.joined, item.id)?;
-    let refusal = match (error, create_was_refused) {
-        (Some((field, error)), _) => Some((error.code(), Some(error.to_string()), Some(field))),
-        (None, true) => Some(("depends_on", Some("the record's create was rejected".to_owned()), None)),
-        (None, false) => None,
-    };
-    if let Some((code, message, field)) = refusal {
-        outbox::reject_here(conn, &mutation, item.group, now_ms, code, message, field)?;
-        return Ok(Written::Refused);
-    }
-    let seq = state::last_seq(conn)?.next();
-    mutation.seq = seq;
-    outbox::insert(conn, &mutation, item.group)?;
-    state::set_last_seq(conn, seq)?;
-    Ok(Written::Sealed)
-}
-
 /// The mutation, without a seq; nothing where no field changed; beside it the first value that is not of its type.
 fn to_mutation(schema: &ChannelSchema, item: &Item) -> (Option<Mutation>, Option<(String, ValueError)>) {
     let (mut old, mut new) = (Fields::new(), Fields::new());
@@ -336,6 +403,7 @@ fn to_mutation(schema: &ChannelSchema, item: &Item) -> (Option<Mutation>, Option
         new,
         at: Some(item.at_ms),
         group: item.group.and_then(|group| u64::try_from(group).ok()),
+        atomic: None,
         again: None,
     };
     (Some(mutation), error)

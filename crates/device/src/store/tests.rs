@@ -36,6 +36,7 @@ pub(crate) fn notes() -> ChannelSchema {
         key: KeyRule { assigned_by: AssignedBy::Device, columns: vec![KeyColumn { column: "id".into(), field: None }] },
         fields: vec![field("title", FieldType::Text), hours, parent],
         writable: true,
+        atomic: Some("shop".into()),
     }
 }
 
@@ -51,6 +52,7 @@ fn tickets() -> ChannelSchema {
         },
         fields: vec![field("number", FieldType::Int), field("n", FieldType::Int), stamp],
         writable: true,
+        atomic: None,
     }
 }
 
