@@ -14,7 +14,9 @@ use std::sync::Arc;
 use omctl_protocol::value::Value;
 use omctl_protocol::{AssignedBy, ChannelName, FieldType, MutationId, RecordId};
 
-use super::{Backend, BackendRow, Collection, Column, Delivery, Detection, Effect, Key, Write, Written};
+use super::{
+    Backend, BackendRow, Borrow, Collection, Column, Delivery, Detection, Effect, Key, Slot, Whole, Write, Written,
+};
 
 /// The tables of the suite as SQLite spells them; other kinds translate this text.
 pub const TABLES: &str = "
@@ -90,6 +92,7 @@ impl Case {
             record: RecordId::from(format!("record-{number}")),
             outcome: "{\"outcome\":\"applied\"}".to_owned(),
             effect,
+            borrows: Vec::new(),
         };
         (Arc::clone(collection), write)
     }

@@ -77,8 +77,8 @@ pub(super) fn channel(
     let poll_every = entries.get("detect").and_then(|node| detect(node, report));
     let filter = entries.get("where").map(|node| filter(node, fields.as_deref(), report)).unwrap_or_default();
     let writable = ![&write.create, &write.update, &write.delete].iter().all(|roles| roles.is_nobody());
-    let references = (declared?.iter()).filter_map(|one| Some((one.to_at?, one.field.name.clone()))).collect();
     let atomic = atomic(&entries, writable, report).then(|| backend.clone());
+    let references = (declared?.iter()).filter_map(|one| Some((one.to_at?, one.field.name.clone()))).collect();
     let schema = ChannelSchema {
         channel: name.clone(),
         version: SchemaVersion(0),

@@ -88,6 +88,8 @@ pub struct InboxEntry {
     pub at_ms: i64,
     /// Its history began after a reset: the last position that both histories share.
     pub kept: Option<Position>,
+    /// Everything of its history up to here was accepted.
+    pub accepted: Seq,
 }
 
 impl Store {
@@ -183,7 +185,7 @@ impl Store {
     /// Those of reading.
     pub async fn inbox(&self, device: DeviceNo, backend: String, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries, at_ms, kept
+            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries, at_ms, kept, accepted
                 FROM incarnation JOIN inbox ON inbox.incarnation = incarnation.number
                 WHERE incarnation.device = :device AND backend = :backend
                 ORDER BY inbox.incarnation, seq LIMIT :limit";
@@ -198,6 +200,7 @@ impl Store {
                         tries: row.get(4)?,
                         at_ms: row.get(5)?,
                         kept: row.get::<_, Option<u64>>(6)?.map(Position),
+                        accepted: Seq(row.get(7)?),
                     })
                 })
                 .map_err(sqlite_error)?;

@@ -2,10 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use omctl_protocol::{ChannelName, Mutation, MutationId, Position, RecordId, Seq};
+use omctl_protocol::{ATOMIC_MUTATIONS_MAX, ChannelName, Mutation, MutationId, Part, Position, RecordId, Seq};
 use uuid::Uuid;
 
 use super::answer::Answer;
+use super::run::is_same_whole;
 use super::settle::{Item, digest_of, references};
 use super::{Sync, SyncError};
 use crate::catalog::MANAGED;
@@ -108,7 +109,8 @@ impl Sync {
         let waiting = self.inner.store.inbox(who.device, MANAGED.to_owned(), 1).await?;
         let mut managed_waits = !waiting.is_empty();
         let awaited = self.awaited_by(&live, who, under, &fresh).await?;
-        let (mut now, mut later, mut settled_before) = (Vec::new(), Vec::new(), Vec::new());
+        let mut settled_before = Vec::new();
+        let mut open: Vec<Fresh> = Vec::with_capacity(fresh.len());
         for (mutation, digest) in fresh {
             let mut moved_from = None;
             let mut settled_as = mutation.id;
@@ -126,30 +128,39 @@ impl Sync {
             }
             let backend = live.channels.get(&mutation.channel).map_or(MANAGED, |channel| channel.backend_name());
             let key = (mutation.channel.clone(), mutation.record.clone());
-            let must_wait = moved_from.is_some()
+            let must_wait = backend != MANAGED
+                || moved_from.is_some()
                 || mutation.again.is_some()
                 || awaited.contains(&key)
                 || self.is_closed(&mutation.channel)
                 || references(&live, &mutation).iter().any(|(to, _)| self.is_closed(to))
                 || self.ref_may_wait(&live, &mutation);
             let moves_rights = live.channels.get(&mutation.channel).is_some_and(|channel| !channel.listed.is_empty());
-            if backend == MANAGED && !managed_waits && !must_wait {
-                let incarnation = under.incarnation;
-                now.push(Item { incarnation, settled_as, digest, mutation, tries: 0, at_ms: 0, kept: None });
-                // What comes after a membership row is judged by what that says.
-                managed_waits = moves_rights;
-            } else {
-                managed_waits |= backend == MANAGED;
-                let payload = serde_json::to_string(&mutation).expect("a mutation always has a JSON form");
-                later.push(NewMutation {
-                    seq: mutation.seq,
-                    settled_as,
-                    digest,
-                    backend: backend.to_owned(),
-                    payload,
-                    moved_from,
-                });
+            let (incarnation, kept, tries, at_ms) = (under.incarnation, None, 0, 0);
+            let item = Item { incarnation, settled_as, digest, mutation, tries, at_ms, kept, accepted: up_to };
+            open.push(Fresh { item, backend: backend.to_owned(), moved_from, must_wait, moves_rights });
+        }
+        // An atomic transaction is settled now whole, or not now.
+        let mut at_once = Vec::with_capacity(open.len());
+        for piece in open.chunk_by(|one, other| is_same_whole(&one.item, &other.item)) {
+            let is_whole = is_whole(piece[0].item.mutation.atomic, piece[0].item.mutation.seq, piece.len());
+            let settles_now = is_whole && !managed_waits && piece.iter().all(|one| !one.must_wait);
+            // What comes after a membership row is judged by what that says.
+            managed_waits |= match settles_now {
+                true => piece.iter().any(|one| one.moves_rights),
+                false => piece.iter().any(|one| one.backend == MANAGED),
+            };
+            at_once.extend(std::iter::repeat_n(settles_now, piece.len()));
+        }
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for (Fresh { item, backend, moved_from, .. }, settles_now) in open.into_iter().zip(at_once) {
+            if settles_now {
+                now.push(item);
+                continue;
             }
+            let payload = serde_json::to_string(&item.mutation).expect("a mutation always has a JSON form");
+            let Item { settled_as, digest, mutation: Mutation { seq, .. }, .. } = item;
+            later.push(NewMutation { seq, settled_as, digest, backend, payload, moved_from });
         }
         let homes: std::collections::BTreeSet<String> = later.iter().map(|new| new.backend.clone()).collect();
         let accept = Accept {
@@ -202,6 +213,7 @@ impl Sync {
             tries: 0,
             at_ms,
             kept: under.kept,
+            accepted: under.accepted,
         };
         self.awaited(live, who, &fresh.iter().map(item).collect::<Vec<_>>()).await
     }
@@ -215,6 +227,21 @@ impl Sync {
                 && mutation.new.get(&field.name).is_some_and(|value| !value.is_null())
         })
     }
+}
+
+/// Whether so many mutations, from this one on, are all that there are of its atomic transaction, if it is of one.
+fn is_whole(part: Option<Part>, seq: Seq, count: usize) -> bool {
+    part.is_none_or(|part| part.span(seq).is_some() && count == part.of as usize && count <= ATOMIC_MUTATIONS_MAX)
+}
+
+/// A mutation of a batch that has no answer yet.
+struct Fresh {
+    item: Item,
+    backend: String,
+    moved_from: Option<(IncarnationNo, Seq)>,
+    /// It cannot be settled at once.
+    must_wait: bool,
+    moves_rights: bool,
 }
 
 /// What is known of this very write: its id with this payload, or the id that another payload under its id was given.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use omctl_protocol::{Fields, Mutation, MutationId, Outcome, Receipt, Value};
 use serde::{Deserialize, Serialize};
 
-use super::plan::{Judged, Rejection};
+use super::plan::{Judged, Rejection, Wish};
 use super::verdicts::Losing;
 use crate::store::{DeviceNo, PendingReceipt, Verdict};
 
@@ -55,6 +55,24 @@ impl Answer {
             message: Some(rejection.message.clone()),
             field: rejection.field.clone(),
             losing: Fields::new(),
+        }
+    }
+
+    /// What of the mutation is not done although it is not refused: where it is to be done whole, it is refused by this.
+    pub(super) fn loss(&self, wish: &Wish) -> Option<Rejection> {
+        if self.outcome != Outcome::Conflict {
+            return None;
+        }
+        match self.code.as_deref() {
+            Some("gone") => Some(Rejection::new("gone", "the record is not there any more")),
+            Some(_) => Some(Rejection::new("updated", "the record was changed by somebody else")),
+            None => {
+                let is_own = |(name, value): &(&String, &serde_json::Value)| {
+                    wish.new.get(*name).is_some_and(|new| new.to_json() == **value)
+                };
+                let (name, _) = self.losing.iter().find(is_own)?;
+                Some(Rejection::of("conflict", name, format!("`{name}` was changed by somebody else")))
+            }
         }
     }
 

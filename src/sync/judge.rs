@@ -1,9 +1,10 @@
 //! Judging one mutation against its record as the backend has it now: what is to be written, or what is to be answered;
 //! and what the log is to say of the record afterwards.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use omctl_protocol::{AssignedBy, Operation, Position, Value};
+use omctl_protocol::{AssignedBy, ChannelName, Operation, Position, RecordId, Value};
 
 use super::Sync;
 use super::answer::Answer;
@@ -14,7 +15,7 @@ use super::plan::{Current, Plan, Rejection, Wish, plan};
 use super::round::Untraced;
 use super::settle::Item;
 use super::sight::Sight;
-use crate::backend::{Collection, Effect, Key, Write};
+use crate::backend::{Borrow, Collection, Effect, Key, Slot, Write};
 use crate::live::{Home, Live, LiveChannel};
 #[cfg(feature = "planted")]
 use crate::planted::{self, Plant};
@@ -31,9 +32,18 @@ pub(super) struct Wanted<'i> {
 type NewRow = (Option<Key>, Vec<(usize, Value)>);
 
 pub(super) enum Judgement {
-    Write { write: (Arc<Collection>, Write), answer: Answer },
+    /// `after`: the record as it is to be then.
+    Write {
+        write: (Arc<Collection>, Write),
+        answer: Answer,
+        after: Option<Vec<Value>>,
+    },
     Answer(Answer),
 }
+
+/// The records that earlier writes of the same atomic transaction make, with the places of these writes: nobody knows
+/// their keys yet.
+pub(super) type Made = HashMap<(ChannelName, RecordId), usize>;
 
 impl Sync {
     /// What becomes of a mutation, given its record as it is now.
@@ -44,7 +54,7 @@ impl Sync {
         wanted: &Wanted<'_>,
         head: Option<&Head>,
         current: Option<&Record>,
-        untraced: &Untraced,
+        (untraced, made): (&Untraced, &Made),
     ) -> Result<Judgement, Rejection> {
         let channel = &wanted.channel;
         let Home::Backend(_, collection) = &channel.home else {
@@ -68,18 +78,35 @@ impl Sync {
         let is_untraced = untraced.all.contains(&wanted.item.settled_as);
         let standing = offer::standings(channel, wanted.item, position, offered, is_untraced);
         let currently = visible.map(|record| Current { values: &record.values, own: &own, standing: &standing });
-        let spelled = |place: usize, value: &Value| self.to_backend(live, channel, collection, place, value);
+        let mut borrows = Vec::new();
+        let mut spelled = |place: usize, value: &Value| match made_by(made, channel, place, value) {
+            Some(from) => {
+                borrows.push(Borrow { from, into: Slot::Column(place) });
+                Ok(Value::Null)
+            }
+            None => self.to_backend(live, channel, collection, place, value),
+        };
+        let own_maker = made.get(&(channel.name().clone(), wanted.item.mutation.record.clone())).copied();
         let key = || {
+            if own_maker.is_some() {
+                return Ok(Key(vec![Value::Null; collection.key.len()]));
+            }
             self.key_of(channel, collection, &wanted.item.mutation.record)
                 .ok_or_else(|| Rejection::new("bad_id", "this id is no key of the channel"))
+        };
+        // What this very transaction has made, nobody else can have changed.
+        let expected = |places: Vec<usize>, before: &[Value]| -> Result<Vec<(usize, Value)>, Rejection> {
+            let places = places.into_iter().filter(|_| own_maker.is_none());
+            let spelled = |place| Ok((place, self.to_backend(live, channel, collection, place, &before[place])?));
+            places.map(spelled).collect()
         };
         let (effect, answer, after) =
             match plan(&channel.schema, channel.decl.delete_vs_update, &wanted.wish, currently) {
                 Plan::Reject(rejection) => return Err(rejection),
                 Plan::Nothing(judged) => return Ok(Judgement::Answer(Answer::judged(&judged))),
                 Plan::Insert(values) => {
-                    let (key, set) = self.insert_of(live, wanted, collection, &values)?;
-                    (Effect::Insert { key, set }, Answer::applied(), values)
+                    let (key, set) = self.insert_of(live, wanted, collection, &values, (made, &mut borrows))?;
+                    (Effect::Insert { key, set }, Answer::applied(), Some(values))
                 }
                 Plan::Update { set, expect, verdict } => {
                     let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
@@ -91,23 +118,20 @@ impl Sync {
                         spelled_set.push((place, spelled(place, &value)?));
                         after[place] = value;
                     }
-                    let expect = expect
-                        .into_iter()
-                        .map(|place| Ok((place, spelled(place, &before[place])?)))
-                        .collect::<Result<_, Rejection>>()?;
-                    (Effect::Update { key: key()?, expect, set: spelled_set }, Answer::judged(&verdict), after)
+                    let expect = expected(expect, before)?;
+                    (Effect::Update { key: key()?, expect, set: spelled_set }, Answer::judged(&verdict), Some(after))
                 }
                 Plan::Delete { expect } => {
                     let before = &visible.map(|record| record.values.clone()).unwrap_or_default();
-                    let expect = expect
-                        .into_iter()
-                        .map(|place| Ok((place, spelled(place, &before[place])?)))
-                        .collect::<Result<_, Rejection>>()?;
-                    (Effect::Delete { key: key()?, expect }, Answer::applied(), Vec::new())
+                    let expect = expected(expect, before)?;
+                    (Effect::Delete { key: key()?, expect }, Answer::applied(), None)
                 }
             };
-        if !matches!(effect, Effect::Delete { .. }) {
-            check_after(channel, sight, (id, &after))?;
+        if let Some(after) = &after {
+            check_after(channel, sight, (id, after))?;
+        }
+        if let (Some(from), Effect::Update { .. } | Effect::Delete { .. }) = (own_maker, &effect) {
+            borrows.push(Borrow { from, into: Slot::Row });
         }
         let write = Write {
             mutation: wanted.item.settled_as,
@@ -115,9 +139,9 @@ impl Sync {
             record: wanted.item.mutation.record.clone(),
             outcome: answer.to_text(),
             effect,
-            borrows: Vec::new(),
+            borrows,
         };
-        Ok(Judgement::Write { write: (collection.clone(), write), answer })
+        Ok(Judgement::Write { write: (collection.clone(), write), answer, after })
     }
 
     /// Refuses references to records that are not there for the account: one that it may not see is as good as none.
@@ -151,8 +175,16 @@ impl Sync {
         wanted: &Wanted<'_>,
         collection: &Collection,
         values: &[Value],
+        (made, borrows): (&Made, &mut Vec<Borrow>),
     ) -> Result<NewRow, Rejection> {
         let channel = &wanted.channel;
+        let mut spelled = |place: usize, value: &Value, into: Slot| match made_by(made, channel, place, value) {
+            Some(from) => {
+                borrows.push(Borrow { from, into });
+                Ok(Value::Null)
+            }
+            None => self.to_backend(live, channel, collection, place, value),
+        };
         let mut set = Vec::with_capacity(values.len());
         let mut key = Vec::new();
         for (place, value) in values.iter().enumerate() {
@@ -162,23 +194,28 @@ impl Sync {
             if field.read_only || left_out {
                 continue;
             }
-            let spelled = self.to_backend(live, channel, collection, place, value)?;
             if !channel.schema.is_key_field(&field.name) {
-                set.push((place, spelled));
+                set.push((place, spelled(place, value, Slot::Column(place))?));
             }
         }
         if channel.schema.key.assigned_by == AssignedBy::Backend {
             return Ok((None, set));
         }
-        for column in &channel.schema.key.columns {
+        for (nth, column) in channel.schema.key.columns.iter().enumerate() {
             let value = match column.field.as_deref().and_then(|name| channel.schema.field(name)) {
-                Some((place, _)) => self.to_backend(live, channel, collection, place, &values[place])?,
+                Some((place, _)) => spelled(place, &values[place], Slot::KeyColumn(nth))?,
                 None => Value::Text(wanted.item.mutation.record.as_str().to_owned()),
             };
             key.push(value);
         }
         Ok((Some(Key(key)), set))
     }
+}
+
+/// The write that makes the record which a reference names.
+fn made_by(made: &Made, channel: &LiveChannel, place: usize, value: &Value) -> Option<usize> {
+    let (Some(to), Value::Text(id)) = (&channel.schema.fields[place].to, value) else { return None };
+    made.get(&(to.clone(), RecordId::from(id.as_str()))).copied()
 }
 
 /// For each field, whether this incarnation wrote it last and the journaled value still stands.

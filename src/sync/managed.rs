@@ -11,9 +11,10 @@ use super::codec::{self, Side};
 use super::offer;
 use super::place::place_alone;
 use super::plan::{Current, Plan, Rejection, Wish, plan};
+use super::run::is_same_whole;
 use super::settle::{Item, subject};
 use super::sight::Sight;
-use super::{Sync, SyncError};
+use super::{Sync, SyncError, atomic};
 use crate::catalog::Roles;
 use crate::identity::Principal;
 use crate::limits;
@@ -22,7 +23,7 @@ use crate::rule::Subject;
 use crate::store::{Aside, Batch, ChannelNo, Journal, JournalChange, Settled, Writers};
 
 /// What a run has made of one record so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Working {
     /// `None`: it does not exist.
     values: Option<Vec<Value>>,
@@ -31,6 +32,61 @@ struct Working {
     position: Option<Position>,
     /// Its place in the batch's journal, once something changed it.
     journal: Option<usize>,
+}
+
+/// A batch that is being planned.
+struct Planning {
+    sight: Sight,
+    /// What the log has is as of here.
+    as_of: Position,
+    working: HashMap<(ChannelNo, RecordId), Working>,
+    /// Records whose create was rejected.
+    orphans: HashSet<(ChannelName, RecordId)>,
+    batch: Batch,
+}
+
+/// How things stood before an atomic transaction.
+struct Undo {
+    records: Vec<((ChannelNo, RecordId), Working)>,
+    /// Journal entries of earlier mutations that it may have changed.
+    changes: Vec<(usize, JournalChange)>,
+    journaled: usize,
+}
+
+impl Planning {
+    fn remember(&self, live: &Live, piece: &[Item]) -> Undo {
+        let mut records = Vec::with_capacity(piece.len());
+        let mut changes = Vec::new();
+        for item in piece {
+            let Some(channel) = live.channels.get(&item.mutation.channel) else { continue };
+            let key = (ChannelNo(channel.number), item.mutation.record.clone());
+            let Some(record) = self.working.get(&key) else { continue };
+            changes.extend(record.journal.map(|place| (place, self.batch.journal[place].change.clone())));
+            records.push((key, record.clone()));
+        }
+        Undo { records, changes, journaled: self.batch.journal.len() }
+    }
+
+    fn undo(&mut self, live: &Live, undo: Undo) {
+        self.batch.journal.truncate(undo.journaled);
+        for (place, change) in undo.changes {
+            self.batch.journal[place].change = change;
+        }
+        for (key, record) in undo.records {
+            if let Some(channel) = live.channel_numbered(key.0.0).filter(|channel| channel.leads || channel.is_named) {
+                self.sight.note(channel.name(), key.1.as_str(), record.values.clone());
+            }
+            self.working.insert(key, record);
+        }
+    }
+
+    fn answer(&mut self, who: &Principal, item: &Item, (answer, journal): (Answer, Option<usize>)) {
+        if answer.is_rejected() && item.mutation.op == Operation::Create {
+            self.orphans.insert(item.key());
+        }
+        self.batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+        add_receipt(&mut self.batch, who, item, &answer, journal);
+    }
 }
 
 impl Sync {
@@ -57,12 +113,11 @@ impl Sync {
         live: &Arc<Live>,
         who: &Principal,
         items: &[Item],
-        mut batch: Batch,
+        batch: Batch,
     ) -> Result<Batch, SyncError> {
         let channels = items.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
-        let mut sight = self.sight(live, channels, subject(who)).await?;
-        let rejected_creates = self.rejected_creates(live, items.iter().map(|item| &item.mutation)).await?;
-        let mut orphans = rejected_creates;
+        let sight = self.sight(live, channels, subject(who)).await?;
+        let orphans = self.rejected_creates(live, items.iter().map(|item| &item.mutation)).await?;
         let keys: Vec<(ChannelNo, RecordId)> = items
             .iter()
             .filter_map(|item| {
@@ -86,35 +141,75 @@ impl Sync {
             };
             working.entry(key).or_insert(record);
         }
-        for item in items {
-            let answer = match prepare(live, &sight.subject, &item.mutation, &orphans) {
-                Err(rejection) => (Answer::rejected(&rejection), None),
-                Ok((channel, wish)) => {
-                    let key = (ChannelNo(channel.number), item.mutation.record.clone());
-                    let record = working.get_mut(&key).ok_or_else(|| SyncError::Bug("an unread record".into()))?;
-                    self.look_at_named(&mut sight, &channel, wish.new.iter()).await?;
-                    let images = images(&channel, &wish, record.values.as_deref());
-                    self.look(&mut sight, images.into_iter().map(|image| (channel.clone(), image))).await?;
-                    let named = self.check_named(live, &sight, &channel, item.mutation.record.as_str(), &wish);
-                    let applied = match named {
-                        Ok(()) => apply(live, &channel, &sight, item, &wish, record, as_of, &mut batch),
-                        Err(rejection) => (Answer::rejected(&rejection), None),
-                    };
-                    if channel.leads || channel.is_named {
-                        // What inherits from it or names it in this very batch is judged by what it is now.
-                        sight.note(channel.name(), item.mutation.record.as_str(), record.values.clone());
-                    }
-                    applied
-                }
-            };
-            let (answer, journal) = answer;
-            if answer.is_rejected() && item.mutation.op == Operation::Create {
-                orphans.insert((item.mutation.channel.clone(), item.mutation.record.clone()));
+        let mut planning = Planning { sight, as_of, working, orphans, batch };
+        for piece in items.chunk_by(is_same_whole) {
+            if let [item] = piece
+                && item.mutation.atomic.is_none()
+            {
+                let (answer, journal, _) = self.plan_one(live, item, &mut planning).await?;
+                planning.answer(who, item, (answer, journal));
+            } else {
+                self.plan_whole(live, who, piece, &mut planning).await?;
             }
-            batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
-            add_receipt(&mut batch, who, item, &answer, journal);
         }
-        Ok(batch)
+        Ok(planning.batch)
+    }
+
+    /// Plans all of an atomic transaction, or refuses it.
+    async fn plan_whole(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        piece: &[Item],
+        planning: &mut Planning,
+    ) -> Result<(), SyncError> {
+        let undo = planning.remember(live, piece);
+        let mut answers = Vec::with_capacity(piece.len());
+        for (place, item) in piece.iter().enumerate() {
+            let (answer, journal, loss) = self.plan_one(live, item, planning).await?;
+            let answer = loss.map_or(answer, |loss| Answer::rejected(&loss));
+            if answer.is_rejected() {
+                planning.undo(live, undo);
+                answers = atomic::refusals(piece.len(), Some(place), &answer).map(|answer| (answer, None)).collect();
+                break;
+            }
+            answers.push((answer, journal));
+        }
+        for (item, answer) in piece.iter().zip(answers) {
+            planning.answer(who, item, answer);
+        }
+        Ok(())
+    }
+
+    /// Plans one mutation on what those before it have left. With the answer: its place in the journal, and what of the
+    /// mutation is not done although it is not refused.
+    async fn plan_one(
+        &self,
+        live: &Arc<Live>,
+        item: &Item,
+        planning: &mut Planning,
+    ) -> Result<(Answer, Option<usize>, Option<Rejection>), SyncError> {
+        let Planning { sight, as_of, working, orphans, batch } = planning;
+        let (channel, wish) = match prepare(live, &sight.subject, &item.mutation, orphans) {
+            Ok(prepared) => prepared,
+            Err(rejection) => return Ok((Answer::rejected(&rejection), None, None)),
+        };
+        let key = (ChannelNo(channel.number), item.mutation.record.clone());
+        let record = working.get_mut(&key).ok_or_else(|| SyncError::Bug("an unread record".into()))?;
+        self.look_at_named(sight, &channel, wish.new.iter()).await?;
+        let images = images(&channel, &wish, record.values.as_deref());
+        self.look(sight, images.into_iter().map(|image| (channel.clone(), image))).await?;
+        let named = self.check_named(live, sight, &channel, item.mutation.record.as_str(), &wish);
+        let (answer, journal) = match named.and_then(|()| atomic::check_declared(&channel, item)) {
+            Ok(()) => apply(live, &channel, sight, item, &wish, record, *as_of, batch),
+            Err(rejection) => (Answer::rejected(&rejection), None),
+        };
+        if channel.leads || channel.is_named {
+            // What inherits from it or names it in this very batch is judged by what it is now.
+            sight.note(channel.name(), item.mutation.record.as_str(), record.values.clone());
+        }
+        let loss = answer.loss(&wish);
+        Ok((answer, journal, loss))
     }
 
     /// Which records that these mutations name were to be made by a create that was rejected.

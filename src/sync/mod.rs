@@ -3,7 +3,8 @@
 //! - [`Session`] (`session.rs`): one device's conversation: hello, catching up, live changes, receipts. Transport-free.
 //! - `accept.rs`: mutations become durable; what can be settled at once is.
 //! - `run.rs`: which of what a device has waiting is settled next.
-//! - `settle.rs`: accepted mutations meet their backend, in device order: authorize, read, plan, write, journal.
+//! - `settle.rs`: accepted mutations meet their backend, in device order: one settler a device and backend.
+//! - `round.rs`: one run against its backend; `atomic.rs`: one transaction that is applied whole or not at all.
 //! - `judge.rs`: one mutation against its record: what to write, what to answer, what to journal.
 //! - `plan.rs`: what a mutation means for a record as it is now. Pure.
 //! - `order.rs`: what an operator writes in the name of an account.
@@ -20,6 +21,7 @@
 
 mod accept;
 mod answer;
+mod atomic;
 mod brake;
 mod change;
 mod codec;
@@ -41,6 +43,8 @@ mod settle;
 mod sight;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_atomic;
 #[cfg(test)]
 mod tests_backend;
 #[cfg(test)]
@@ -96,6 +100,8 @@ struct Inner {
     health: Mutex<BTreeMap<ChannelName, ChannelHealth>>,
     /// Backends whose ingest runs.
     ingesting: Mutex<HashSet<String>>,
+    /// By backend: held while an atomic transaction is written there and not journaled yet.
+    wholes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Held by who places records anew.
     placing: tokio::sync::Mutex<()>,
     /// Channels whose records are being placed anew: nothing of them is sent or settled until that is done.
@@ -139,6 +145,7 @@ impl Sync {
                 ordering: tokio::sync::Mutex::default(),
                 health: Mutex::default(),
                 ingesting: Mutex::default(),
+                wholes: Mutex::default(),
                 placing: tokio::sync::Mutex::default(),
                 closed: Mutex::default(),
                 placeable: Notify::new(),
@@ -153,6 +160,7 @@ impl Sync {
     /// Those of the store.
     pub async fn start(&self) -> Result<(), SyncError> {
         self.place_all(&self.inner.live.current()).await?;
+        self.recover_wholes().await?;
         self.settle_waiting().await?;
         self.watch_backends();
         let sync = self.clone();

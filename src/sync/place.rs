@@ -194,6 +194,12 @@ impl Sync {
     /// Commits a batch with what places its records. Where definitions changed since it was made, its records are placed
     /// by the new ones. Returns the entries (by their place) that stand on a read which is too old: nothing was done then.
     pub(super) async fn commit(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
+        self.wait_for_wholes(live, &batch).await;
+        self.commit_now(live, batch).await
+    }
+
+    /// The same, in the midst of an atomic transaction.
+    pub(super) async fn commit_now(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
         let (mut live, mut batch) = (live.clone(), batch);
         #[cfg(feature = "planted")]
         leave_out(&live, &mut batch);

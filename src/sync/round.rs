@@ -7,7 +7,7 @@ use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId, Val
 
 use super::answer::Answer;
 use super::codec::{self, Births, Record};
-use super::judge::{Judgement, Wanted, change_of, journal_of};
+use super::judge::{Judgement, Made, Wanted, change_of, journal_of};
 use super::managed::{add_receipt, images, prepare};
 use super::plan::Rejection;
 use super::settle::{Item, subject};
@@ -29,7 +29,7 @@ impl Sync {
     ) -> Result<(), SyncError> {
         let channels = run.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
         let mut sight = self.sight(live, channels, subject(who)).await?;
-        let mut settling = Settling { batch: Batch::default(), rereads: Vec::new() };
+        let mut settling = Settling::default();
         let mut orphans = self.rejected_creates(live, run.iter().map(|item| &item.mutation)).await?;
         let ids: Vec<MutationId> = run.iter().map(|item| item.settled_as).collect();
         let applied = backend.applied(&ids).await?;
@@ -68,7 +68,7 @@ impl Sync {
 
     /// Where writes cannot be deduplicated: notes that these are about to be tried, and tells which may have been done
     /// before.
-    async fn note_untraced_tries(&self, open: &[Wanted<'_>]) -> Result<Untraced, SyncError> {
+    pub(super) async fn note_untraced_tries(&self, open: &[Wanted<'_>]) -> Result<Untraced, SyncError> {
         let unsure: Vec<&Item> = {
             let health = self.inner.health.lock().expect("nobody panics while noting health");
             let best_effort = |channel: &ChannelName| {
@@ -115,9 +115,10 @@ impl Sync {
         let mut writes: Vec<(Arc<Collection>, Write)> = Vec::new();
         let mut written: Vec<(Wanted<'i>, Option<Head>, Answer, Vec<usize>)> = Vec::new();
         for ((wanted, head), current) in open.into_iter().zip(heads).zip(currents) {
-            let judged = self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), untraced);
+            let judged =
+                self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), (untraced, &Made::default()));
             match judged {
-                Ok(Judgement::Write { write, answer }) => {
+                Ok(Judgement::Write { write, answer, .. }) => {
                     #[cfg(feature = "planted")]
                     let write = withhold(&wanted, &answer, write);
                     let places = write.1.effect.places();
@@ -184,7 +185,7 @@ impl Sync {
     }
 
     /// The records as their backend has them now, one read a channel.
-    async fn read_currents(
+    pub(super) async fn read_currents(
         &self,
         live: &Live,
         open: &[Wanted<'_>],
@@ -229,7 +230,7 @@ impl Sync {
     }
 
     /// Notes the key of a record that a device created, where its id is not the key's own text.
-    fn map_created(&self, wanted: &Wanted<'_>, key: Option<&Key>, settling: &mut Settling) {
+    pub(super) fn map_created(&self, wanted: &Wanted<'_>, key: Option<&Key>, settling: &mut Settling) {
         let record = &wanted.item.mutation.record;
         let (Operation::Create, Some(key)) = (wanted.wish.op, key) else { return };
         let text = key.to_text();
@@ -242,7 +243,7 @@ impl Sync {
     }
 
     /// Commits receipts with the rows that show their effects; rows that went stale meanwhile are read again.
-    async fn commit_settled(
+    pub(super) async fn commit_settled(
         &self,
         live: &Arc<Live>,
         sight: &mut Sight,
@@ -279,7 +280,10 @@ impl Sync {
                     receipts.filter(|one| one.receipt.id == mutation).for_each(|one| one.journal = place);
                 }
             }
-            let stale = self.commit(live, settling.batch.clone()).await?;
+            let stale = match settling.is_whole {
+                true => self.commit_now(live, settling.batch.clone()).await?,
+                false => self.commit(live, settling.batch.clone()).await?,
+            };
             if stale.is_empty() {
                 return Ok(());
             }
@@ -349,14 +353,18 @@ pub(super) struct Untraced {
 }
 
 /// What a run has come to so far.
-struct Settling {
-    batch: Batch,
+#[derive(Clone, Default)]
+pub(super) struct Settling {
+    pub(super) batch: Batch,
     /// Records whose state must be read before the commit.
-    rereads: Vec<Reread>,
+    pub(super) rereads: Vec<Reread>,
+    /// It is of an atomic transaction, for whose end nobody else waits.
+    pub(super) is_whole: bool,
 }
 
 /// A record that is read again for the answer to a mutation.
-struct Reread {
+#[derive(Clone)]
+pub(super) struct Reread {
     mutation: MutationId,
     channel: ChannelName,
     id: RecordId,
@@ -365,17 +373,17 @@ struct Reread {
 }
 
 impl Settling {
-    fn read_again(&mut self, item: &Item, key: Option<Key>) {
+    pub(super) fn read_again(&mut self, item: &Item, key: Option<Key>) {
         let Mutation { id: mutation, channel, record, .. } = &item.mutation;
         self.rereads.push(Reread { mutation: *mutation, channel: channel.clone(), id: record.clone(), key });
     }
 
-    fn journal(&mut self, entry: Journal) -> Option<usize> {
+    pub(super) fn journal(&mut self, entry: Journal) -> Option<usize> {
         self.batch.journal.push(entry);
         Some(self.batch.journal.len() - 1)
     }
 
-    fn answer(&mut self, who: &Principal, item: &Item, answer: &Answer, journal: Option<usize>) {
+    pub(super) fn answer(&mut self, who: &Principal, item: &Item, answer: &Answer, journal: Option<usize>) {
         self.batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
         add_receipt(&mut self.batch, who, item, answer, journal);
     }
@@ -398,6 +406,6 @@ fn withhold(wanted: &Wanted<'_>, answer: &Answer, mut write: (Arc<Collection>, W
     }
     write
 }
-fn field_of(channel: &LiveChannel, column: &str) -> Option<String> {
+pub(super) fn field_of(channel: &LiveChannel, column: &str) -> Option<String> {
     channel.schema.fields.iter().find(|field| field.column() == column).map(|field| field.name.clone())
 }

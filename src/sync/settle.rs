@@ -8,12 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use omctl_protocol::{ChannelName, Mutation, MutationId, RecordId};
+use omctl_protocol::{ChannelName, Mutation, MutationId, RecordId, Seq};
 use sha2::{Digest as _, Sha256};
 
 use super::answer::Answer;
 use super::managed::add_receipt;
 use super::plan::Rejection;
+use super::run::Next;
 use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError};
 use crate::catalog::MANAGED;
@@ -36,6 +37,8 @@ pub(super) struct Item {
     pub(super) at_ms: i64,
     /// Its device's history began after a reset: the last position that both histories share.
     pub(super) kept: Option<omctl_protocol::Position>,
+    /// Everything of its history up to here was accepted.
+    pub(super) accepted: Seq,
 }
 
 impl Item {
@@ -125,21 +128,28 @@ impl Sync {
         let may_be_more = entries.len() == limits::RUN_MUTATIONS_MAX;
         let items = entries.into_iter().map(|entry| read_entry(&who, entry)).collect::<Result<Vec<_>, _>>()?;
         let live = self.inner.live.current();
-        let mut run = self.run_of(&live, &who, items).await?;
-        if run.is_empty() && may_be_more {
+        let mut next = self.next_of(&live, &who, items, may_be_more).await?;
+        if matches!(next, Next::Waits | Next::Comes) && may_be_more {
             // All of these wait for something; what stands behind them does not have to.
             let all = self.inner.store.inbox(device, backend.to_owned(), limits::INBOX_PER_DEVICE_MAX).await?;
             let items = all.into_iter().map(|entry| read_entry(&who, entry)).collect::<Result<Vec<_>, _>>()?;
-            run = self.run_of(&live, &who, items).await?;
-            run.truncate(limits::RUN_MUTATIONS_MAX);
+            next = self.next_of(&live, &who, items, false).await?;
         }
-        if run.is_empty() {
-            return Ok(Ran::Blocked);
-        }
-        match live.backends.get(backend) {
-            Some(home) if backend != MANAGED => self.settle_run(&live, &who, home, run).await?,
-            // A backend that is not declared any more: its channels are unknown, which is what the plan says.
-            _ => self.settle_managed(&live, &who, &run, Batch::default()).await?,
+        // A backend that is not declared any more: its channels are unknown, which is what the plan of managed ones says.
+        let home = live.backends.get(backend).filter(|_| backend != MANAGED);
+        match (next, home) {
+            (Next::Run(mut run), home) => {
+                run.truncate(limits::RUN_MUTATIONS_MAX);
+                match home {
+                    Some(home) => self.settle_run(&live, &who, home, run).await?,
+                    None => self.settle_managed(&live, &who, &run, Batch::default()).await?,
+                }
+            }
+            (Next::Whole(items), Some(home)) => self.settle_whole(&live, &who, home, items).await?,
+            (Next::Whole(items), None) => self.settle_managed(&live, &who, &items, Batch::default()).await?,
+            (Next::Broken(items, rejection), _) => self.refuse_whole(&who, &items, None, &rejection).await?,
+            (Next::Waits, _) => return Ok(Ran::Blocked),
+            (Next::Comes, _) => return Ok(Ran::Done),
         }
         Ok(Ran::More)
     }
@@ -160,10 +170,7 @@ impl Sync {
                 }
                 Ok(())
             }
-            Err(SyncError::Backend(error)) if !error.is_outage() => match run.into_iter().next() {
-                Some(item) => self.set_aside_or_fail(who, item, error).await,
-                None => Ok(()),
-            },
+            Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, &run, error).await,
             other => other,
         }
     }
@@ -176,30 +183,43 @@ impl Sync {
         item: Item,
     ) -> Result<(), SyncError> {
         match self.try_run(live, who, backend, std::slice::from_ref(&item)).await {
-            Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, item, error).await,
+            Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, &[item], error).await,
             other => other,
         }
     }
 
-    /// Counts a failure; with the last try the mutation becomes a dead letter and the rest goes on. A table or a column
+    /// Counts a failure; with the last try what failed becomes dead letters and the rest goes on. A table or a column
     /// that is not there is no fault of the mutation: its channel is paused, and it waits.
-    async fn set_aside_or_fail(&self, who: &Principal, item: Item, error: BackendError) -> Result<(), SyncError> {
+    pub(super) async fn set_aside_or_fail(
+        &self,
+        who: &Principal,
+        items: &[Item],
+        error: BackendError,
+    ) -> Result<(), SyncError> {
         if let BackendError::Missing { what, .. } = &error {
-            self.pause(&item.mutation.channel, format!("there is no {what}"));
+            // Of several nobody says whose it is; the next look at their channels does.
+            if let [item] = items {
+                self.pause(&item.mutation.channel, format!("there is no {what}"));
+            }
             return Err(error.into());
         }
-        if item.tries + 1 < limits::TRIES_MAX {
-            self.inner.store.note_tries(vec![(item.incarnation, item.mutation.seq)]).await?;
+        if items.iter().any(|item| item.tries + 1 < limits::TRIES_MAX) {
+            self.inner
+                .store
+                .note_tries(items.iter().map(|item| (item.incarnation, item.mutation.seq)).collect())
+                .await?;
             return Err(error.into());
         }
-        tracing::warn!(%error, mutation = %item.mutation.id, "a mutation is set aside");
         let answer = match error {
             BackendError::Ambiguous { .. } => Answer::unknown(),
             _ => Answer::rejected(&Rejection::new("backend_failed", "the backend keeps failing on this write")),
         };
         let mut batch = Batch::default();
-        batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
-        add_receipt(&mut batch, who, &item, &answer, None);
+        for item in items {
+            tracing::warn!(%error, mutation = %item.mutation.id, "a mutation is set aside");
+            batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+            add_receipt(&mut batch, who, item, &answer, None);
+        }
         self.inner.store.commit_batch(batch).await?;
         Ok(())
     }
@@ -216,6 +236,7 @@ pub(super) fn read_entry(who: &Principal, entry: InboxEntry) -> Result<Item, Syn
         tries: entry.tries,
         at_ms: entry.at_ms,
         kept: entry.kept,
+        accepted: entry.accepted,
     })
 }
 

@@ -34,19 +34,19 @@ fn channel(name: &str, table: &str, assigned_by: &str, key: &[&str], fields: ser
     }
 }
 
-struct Shop {
-    bench: Bench,
+pub(super) struct Shop {
+    pub(super) bench: Bench,
     database: Arc<Mutex<Connection>>,
-    backend: Arc<dyn Backend>,
+    pub(super) backend: Arc<dyn Backend>,
 }
 
 impl Shop {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::with(4, |_| {}).await
     }
 
     /// With other definitions, under which the device `1` sees so many rows.
-    async fn with(seen: usize, define: impl Fn(&mut Channel)) -> Self {
+    pub(super) async fn with(seen: usize, define: impl Fn(&mut Channel)) -> Self {
         let connection = Connection::open_in_memory().unwrap();
         connection
             .execute_batch(
@@ -103,7 +103,7 @@ impl Shop {
         shop
     }
 
-    fn collections(&self) -> Vec<Arc<crate::backend::Collection>> {
+    pub(super) fn collections(&self) -> Vec<Arc<crate::backend::Collection>> {
         let live = self.bench.sync.inner.live.current();
         live.channels
             .values()
@@ -114,11 +114,11 @@ impl Shop {
             .collect()
     }
 
-    fn sql(&self, sql: &str) {
+    pub(super) fn sql(&self, sql: &str) {
         self.database.lock().unwrap().execute_batch(sql).unwrap();
     }
 
-    fn ask(&self, sql: &str) -> String {
+    pub(super) fn ask(&self, sql: &str) -> String {
         self.database.lock().unwrap().query_row(sql, [], |row| row.get::<_, rusqlite::types::Value>(0)).map_or_else(
             |error| error.to_string(),
             |value| match value {
@@ -131,7 +131,7 @@ impl Shop {
     }
 
     /// What a new device of account 2 is sent: id and values of each record.
-    async fn rows(&self) -> BTreeMap<String, Vec<serde_json::Value>> {
+    pub(super) async fn rows(&self) -> BTreeMap<String, Vec<serde_json::Value>> {
         let (_, frames) = self.bench.connect(2, |_| {}).await;
         let mut rows = BTreeMap::new();
         for frame in frames {
@@ -146,7 +146,7 @@ impl Shop {
     }
 
     /// Lets the tasks run (on paused time) until the rows are as wanted.
-    async fn wait(
+    pub(super) async fn wait(
         &self,
         wanted: impl Fn(&BTreeMap<String, Vec<serde_json::Value>>) -> bool,
     ) -> BTreeMap<String, Vec<serde_json::Value>> {
@@ -161,7 +161,13 @@ impl Shop {
     }
 }
 
-fn update(seq: u64, channel: &str, record: &str, old: serde_json::Value, new: serde_json::Value) -> Mutation {
+pub(super) fn update(
+    seq: u64,
+    channel: &str,
+    record: &str,
+    old: serde_json::Value,
+    new: serde_json::Value,
+) -> Mutation {
     Mutation {
         op: Operation::Update,
         record: record.into(),
@@ -170,7 +176,7 @@ fn update(seq: u64, channel: &str, record: &str, old: serde_json::Value, new: se
     }
 }
 
-async fn answers(shop: &Shop, last_seq: u64) -> Vec<(u64, Outcome, Option<String>)> {
+pub(super) async fn answers(shop: &Shop, last_seq: u64) -> Vec<(u64, Outcome, Option<String>)> {
     for _ in 0..200 {
         let (_, frames) = shop.bench.connect(1, |hello| hello.last_seq = Seq(last_seq)).await;
         let found = receipts(&frames);
@@ -283,6 +289,7 @@ async fn of_a_record_out_of_sight_not_even_its_position_shows() {
         record: made.record.clone(),
         outcome: r#"{"outcome":"applied"}"#.into(),
         effect: Effect::Insert { key: None, set: vec![(1, Value::Text("u1".into()))] },
+        borrows: Vec::new(),
     };
     shop.backend.write(&[(collection, write)]).await.unwrap();
     shop.sql("UPDATE Artist SET Name = 'another' WHERE Name = 'u1'");
@@ -346,6 +353,7 @@ async fn a_crash_between_the_backends_commit_and_ours_applies_nothing_twice() {
         record: mutation.record.clone(),
         outcome: r#"{"outcome":"applied"}"#.into(),
         effect: Effect::Insert { key: None, set: vec![(1, Value::Text("once".into()))] },
+        borrows: Vec::new(),
     };
     shop.backend.write(&[(collection, write)]).await.unwrap();
     let (mut device, _) = shop.bench.connect(1, |_| {}).await;
@@ -433,6 +441,7 @@ async fn a_key_that_is_given_again_is_not_named_after_its_first_record_for_a_mom
         record: second.record.clone(),
         outcome: r#"{"outcome":"applied"}"#.into(),
         effect: Effect::Insert { key: None, set },
+        borrows: Vec::new(),
     };
     shop.backend.write(&[(collection.clone(), write)]).await.unwrap();
     assert_eq!(shop.ask("SELECT AlbumId FROM Album"), key);

@@ -31,6 +31,7 @@ pub(super) async fn all(harness: &impl Harness) {
     a_mutation_is_done_once(harness).await;
     without_install_everything_works_best_effort(harness).await;
     what_fails_takes_nothing_with_it(harness).await;
+    a_whole_is_done_or_undone(harness).await;
     after_a_crash_the_answer_is_still_known(harness).await;
     keys_are_assigned_natural_or_composite(harness).await;
     refusals_say_why(harness).await;
@@ -163,6 +164,45 @@ async fn what_fails_takes_nothing_with_it(harness: &impl Harness) {
     // Only what was done has a dedupe row.
     let ids: Vec<_> = writes.iter().map(|(_, write)| write.mutation).collect();
     assert_eq!(case.backend().applied(&ids).await.expect(ANSWERS).len(), 2);
+}
+
+async fn a_whole_is_done_or_undone(harness: &impl Harness) {
+    let (case, artists, albums, links) = (Case::installed(harness).await, artists(), albums(), album_genres());
+    case.system.foreign("INSERT INTO Genre (Code, Name) VALUES ('rock', 'Rock')");
+    let lent = |from, into| vec![Borrow { from, into }];
+    let with = |(collection, write): (Arc<Collection>, Write), borrows| (collection, Write { borrows, ..write });
+    let nobody = Key(vec![Value::Null]);
+    let title = [(1, text("t")), (2, Value::Null)];
+    // Of rows whose keys nobody knows yet: one names the other, one has the other's key in its own, one is changed again.
+    let writes = [
+        case.plan(&artists, insert(None, &[(1, text("a"))])),
+        with(case.plan(&albums, insert(None, &title)), lent(0, Slot::Column(2))),
+        with(case.plan(&links, insert(Some(Key(vec![Value::Null, text("rock")])), &[])), lent(1, Slot::KeyColumn(0))),
+        with(case.plan(&albums, update(&nobody, &[], &[(1, text("u"))])), lent(1, Slot::Row)),
+        case.plan(&artists, Effect::Nothing { key: None }),
+    ];
+    let refused = [&writes[..4], &[case.plan(&albums, insert(None, &[(1, text("x")), (2, Value::Int(99))]))]].concat();
+    let lost = [&writes[..2], &[case.plan(&artists, update(&key(77), &[], &[(1, text("x"))]))]].concat();
+    let ids: Vec<_> = writes.iter().map(|(_, write)| write.mutation).collect();
+    for (writes, place) in [(refused, 4), (lost, 2)] {
+        let undone = case.backend().write_whole(&writes).await.expect(ANSWERS);
+        assert!(matches!(undone, Whole::Undone { at: Some(at), .. } if at == place), "{undone:?}");
+        assert!(case.scan(&artists, 10).await.is_empty() && case.scan(&albums, 10).await.is_empty());
+        assert!(case.backend().applied(&ids).await.expect(ANSWERS).is_empty());
+    }
+    let Whole::Done(done) = case.backend().write_whole(&writes).await.expect(ANSWERS) else { panic!("it can be done") };
+    let keys: Vec<Key> =
+        done.iter().filter_map(|one| if let Written::Done { key, .. } = one { key.clone() } else { None }).collect();
+    assert_eq!((keys.len(), &keys[1]), (4, &keys[3]));
+    // Each row is as it was at the end.
+    let Written::Done { row: Some(album), .. } = &done[1] else { panic!("{done:?}") };
+    assert_eq!(album.values[1..3], [text("u"), keys[0].0[0].clone()]);
+    assert_eq!(case.read(&links, &Key(vec![keys[1].0[0].clone(), text("rock")])).await.map(|row| row.len()), Some(3));
+    assert_eq!(case.backend().applied(&ids).await.expect(ANSWERS).len(), 5);
+    assert_eq!(case.queue().await.0.iter().filter(|one| one.starts_with("Artist")).count(), 1);
+    // Once more: it is done already, whichever is asked first.
+    let again = case.backend().write_whole(&writes[1..]).await;
+    assert!(matches!(again.expect(ANSWERS), Whole::Undone { at: Some(0), why: Written::Already(_) }));
 }
 
 async fn after_a_crash_the_answer_is_still_known(harness: &impl Harness) {

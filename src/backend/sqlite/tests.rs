@@ -176,6 +176,7 @@ fn write_of(number: u128, effect: Effect) -> Write {
         record: RecordId::from("record"),
         outcome: "{}".to_owned(),
         effect,
+        borrows: Vec::new(),
     }
 }
 

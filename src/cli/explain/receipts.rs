@@ -34,6 +34,20 @@ pub(super) const ENTRIES: &[Entry] = &[
         "price: { type: decimal, conflict: reject }",
     ),
     HERE.says(
+        "atomic",
+        "the write was rejected because another one of its atomic transaction was",
+        "such a transaction is applied whole or not at all",
+        "look at the write of the same transaction that has another code; correct it, and write all of them again",
+        "omctl sync rejected --json",
+    ),
+    HERE.says(
+        "atomic_broken",
+        "the write was rejected because its transaction cannot be applied in one piece",
+        "it is for several backends, it is larger than 500 writes, or a client numbered it wrongly",
+        "write what belongs to one backend in one transaction, and less of it",
+        "omctl channel show tickets",
+    ),
+    HERE.says(
         "constraint",
         "the backend's own rules refuse the write",
         "a NOT NULL, CHECK or UNIQUE of its table, or a trigger, says no",
@@ -60,6 +74,13 @@ pub(super) const ENTRIES: &[Entry] = &[
         "it was deleted while the device was away",
         "the values are kept; create the record again if it is still wanted",
         "omctl sync conflicts --channel tickets",
+    ),
+    HERE.says(
+        "not_atomic",
+        "the write was rejected because its channel takes no atomic transactions",
+        "the channel does not say `atomic: true`, or no longer does",
+        "say so in the channel's file, or write the record in a transaction of its own",
+        "atomic: true",
     ),
     HERE.says(
         "key_change",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use omctl::backend::sqlite::SqliteBackend;
 use omctl::backend::{
-    Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Write, Written,
+    Applied, Backend, BackendError, Change, Collection, Effect, Key, Page, Probe, ReadRow, Whole, Write, Written,
 };
 use omctl::clock::Clock;
 use omctl_protocol::{MutationId, RecordId};
@@ -138,6 +138,16 @@ impl Backend for Shaky {
                 return Err(away("the connection broke before the answer"));
             }
             Ok(written)
+        })
+    }
+
+    fn write_whole<'a>(&'a self, writes: &'a [(Arc<Collection>, Write)]) -> Done<'a, Whole> {
+        Box::pin(async move {
+            let whole = self.call(self.inner.write_whole(writes)).await?;
+            if take(&self.weather.lost_answers) {
+                return Err(away("the connection broke before the answer"));
+            }
+            Ok(whole)
         })
     }
 

@@ -1,0 +1,442 @@
+//! Atomic transactions: mutations of one device that are applied whole or not at all, and seen so.
+//!
+//! Planned one on what the other leaves, written in one backend transaction, journaled in one store commit with all of
+//! their receipts. Where one of them is refused, or would lose a value against somebody else's, all are rejected.
+//!
+//! *Invariant:* between the backend's commit and the store's, nobody else journals what was read from that backend:
+//! else a device would see a part of it. Whoever commits waits for who holds the backend ([`Sync::wait_for_wholes`]); what
+//! was read before the transaction shows nothing of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use omctl_protocol::{ChannelName, MutationId, RecordId};
+use tokio::sync::OwnedMutexGuard;
+
+use super::answer::Answer;
+use super::codec::{Births, Record};
+use super::judge::{Judgement, Made, Wanted, journal_of};
+use super::managed::{add_receipt, images, prepare};
+use super::plan::Rejection;
+use super::round::{Settling, field_of};
+use super::settle::{Item, read_entry, subject};
+use super::{Sync, SyncError};
+use crate::backend::{Applied, Backend, BackendError, Collection, Effect, Key, Whole, Write, Written};
+use crate::catalog::MANAGED;
+use crate::identity::Principal;
+use crate::limits;
+use crate::live::{Home, Live, LiveChannel};
+use crate::store::{Batch, ChannelNo, Head, StoreError};
+
+/// Plans of one transaction that lose a race, until it counts as failing.
+const ROUNDS_MAX: usize = 50;
+/// Pause before what is done in a backend is journaled again.
+const AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// Refuses a mutation of an atomic transaction in a channel that does not allow any.
+pub(super) fn check_declared(channel: &LiveChannel, item: &Item) -> Result<(), Rejection> {
+    if item.mutation.atomic.is_none() || channel.schema.atomic.is_some() {
+        return Ok(());
+    }
+    let message = format!("`{}` takes no atomic transactions", channel.name());
+    Err(Rejection::new("not_atomic", message))
+}
+
+/// The answers of a transaction of which one mutation (or all of them together) was answered so.
+pub(super) fn refusals(count: usize, at: Option<usize>, answer: &Answer) -> impl Iterator<Item = Answer> {
+    let others = Rejection::new("atomic", "another write of its transaction was refused");
+    (0..count).map(move |place| match at {
+        Some(at) if at != place => Answer::rejected(&others),
+        _ => answer.clone(),
+    })
+}
+
+/// How one try of a transaction ended.
+enum Tried {
+    Settled,
+    /// Somebody was faster, or it was done before: look again.
+    Again,
+    Refused {
+        at: Option<usize>,
+        answer: Answer,
+    },
+}
+
+/// One mutation as it was planned.
+struct Planned<'i> {
+    wanted: Wanted<'i>,
+    head: Option<Head>,
+    answer: Answer,
+    places: Vec<usize>,
+}
+
+impl Sync {
+    /// Settles an atomic transaction: all of it has its receipts when this returns well.
+    pub(super) async fn settle_whole(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        items: Vec<Item>,
+    ) -> Result<(), SyncError> {
+        let held = self.hold(backend.name()).await;
+        let tried = self.try_whole(live, who, backend, &items).await;
+        drop(held);
+        match tried {
+            Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, &items, error).await,
+            other => other,
+        }
+    }
+
+    /// Gives every mutation of a transaction its refusal. `at`: the one that it is about; `None`: all.
+    pub(super) async fn refuse_whole(
+        &self,
+        who: &Principal,
+        items: &[Item],
+        at: Option<usize>,
+        rejection: &Rejection,
+    ) -> Result<(), SyncError> {
+        self.answer_whole(who, items, at, &Answer::rejected(rejection)).await
+    }
+
+    async fn answer_whole(
+        &self,
+        who: &Principal,
+        items: &[Item],
+        at: Option<usize>,
+        answer: &Answer,
+    ) -> Result<(), SyncError> {
+        let mut batch = Batch::default();
+        for (item, answer) in items.iter().zip(refusals(items.len(), at, answer)) {
+            batch.verdicts.extend(answer.verdict(&item.mutation, who.device));
+            add_receipt(&mut batch, who, item, &answer, None);
+        }
+        self.inner.store.commit_batch(batch).await?;
+        Ok(())
+    }
+
+    /// With the backend held.
+    async fn try_whole(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        items: &[Item],
+    ) -> Result<(), SyncError> {
+        for _ in 0..ROUNDS_MAX {
+            let done = self.done_whole(backend, items).await?;
+            if !done.is_empty() {
+                return self.journal_done(live, who, items, &done).await;
+            }
+            match self.whole_round(live, who, backend, items).await? {
+                Tried::Settled => return Ok(()),
+                Tried::Refused { at, answer } => return self.answer_whole(who, items, at, &answer).await,
+                Tried::Again => {}
+            }
+        }
+        let backend = backend.name().to_owned();
+        Err(BackendError::BadResponse { backend, message: "the rows of a transaction keep changing".into() }.into())
+    }
+
+    /// What the backend remembers to have done of a transaction: all of it, or nothing.
+    async fn done_whole(
+        &self,
+        backend: &Arc<dyn Backend>,
+        items: &[Item],
+    ) -> Result<HashMap<MutationId, Applied>, SyncError> {
+        let ids: Vec<MutationId> = items.iter().map(|item| item.settled_as).collect();
+        let mut applied = backend.applied(&ids).await?;
+        applied.retain(|id, done| items.iter().any(|item| item.settled_as == *id && item.digest == done.digest));
+        Ok(applied)
+    }
+
+    /// Journals a transaction that was done before a crash: the answers stand, the records are read as they are now.
+    async fn journal_done(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        items: &[Item],
+        done: &HashMap<MutationId, Applied>,
+    ) -> Result<(), SyncError> {
+        let mut settling = Settling { is_whole: true, ..Settling::default() };
+        for item in items {
+            let done = done.get(&item.settled_as);
+            settling.read_again(item, done.and_then(|done| done.key.clone()));
+            let answer = done.map_or_else(Answer::unknown, |done| Answer::from_text(&done.outcome));
+            settling.answer(who, item, &answer, None);
+        }
+        self.journal_whole(live, who, items, settling).await
+    }
+
+    /// What is done in the backend is journaled, however long that takes: until then nobody may see it.
+    async fn journal_whole(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        items: &[Item],
+        settling: Settling,
+    ) -> Result<(), SyncError> {
+        loop {
+            let channels = items.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
+            let tried = match self.sight(live, channels, subject(who)).await {
+                Ok(mut sight) => self.commit_settled(live, &mut sight, settling.clone()).await,
+                Err(error) => Err(error),
+            };
+            match tried {
+                Ok(()) => return Ok(()),
+                Err(error @ SyncError::Store(StoreError::Closed)) => return Err(error),
+                // What does not get better by waiting must not hold up everybody else.
+                Err(SyncError::Backend(error)) if !error.is_outage() => {
+                    let backend = items[0].mutation.channel.to_string();
+                    return Err(BackendError::Unavailable { backend, message: error.to_string() }.into());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "journaling an atomic transaction is tried again");
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+            }
+        }
+    }
+
+    /// Reads, plans and writes once.
+    async fn whole_round(
+        &self,
+        live: &Arc<Live>,
+        who: &Principal,
+        backend: &Arc<dyn Backend>,
+        items: &[Item],
+    ) -> Result<Tried, SyncError> {
+        let refused = |at, rejection: &Rejection| Ok(Tried::Refused { at, answer: Answer::rejected(rejection) });
+        let channels = items.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
+        let mut sight = self.sight(live, channels, subject(who)).await?;
+        let orphans = self.rejected_creates(live, items.iter().map(|item| &item.mutation)).await?;
+        let mut open: Vec<Wanted<'_>> = Vec::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            let prepared = prepare(live, &sight.subject, &item.mutation, &orphans);
+            match prepared.and_then(|(channel, wish)| check_declared(&channel, item).map(|()| (channel, wish))) {
+                Ok((channel, wish)) => open.push(Wanted { item, channel, wish }),
+                Err(rejection) => return refused(Some(place), &rejection),
+            }
+        }
+        let untraced = self.note_untraced_tries(&open).await?;
+        let records =
+            open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
+        let (as_of, heads) = self.inner.store.heads(records).await?;
+        let mut settling = Settling { is_whole: true, ..Settling::default() };
+        let currents = self.read_currents(live, &open, &mut settling.batch.mappings).await?;
+        let mut working: HashMap<(ChannelName, RecordId), Option<Record>> = HashMap::new();
+        for (wanted, current) in open.iter().zip(currents) {
+            working.entry(wanted.item.key()).or_insert(current);
+        }
+        let mut made = Made::new();
+        let mut writes: Vec<(Arc<Collection>, Write)> = Vec::with_capacity(items.len());
+        let mut planned: Vec<Planned<'_>> = Vec::with_capacity(items.len());
+        for (place, (wanted, head)) in open.into_iter().zip(heads).enumerate() {
+            let key = wanted.item.key();
+            let current = working.get(&key).cloned().flatten();
+            self.look_at_named(&mut sight, &wanted.channel, wanted.wish.new.iter()).await?;
+            let images = images(&wanted.channel, &wanted.wish, current.as_ref().map(|record| &record.values[..]));
+            self.look(&mut sight, images.into_iter().map(|image| (wanted.channel.clone(), image))).await?;
+            let (write, answer, after) =
+                match self.judge(live, &sight, &wanted, head.as_ref(), current.as_ref(), (&untraced, &made)) {
+                    Err(rejection) => return refused(Some(place), &rejection),
+                    Ok(Judgement::Answer(answer)) if answer == Answer::unknown() => {
+                        return Ok(Tried::Refused { at: None, answer });
+                    }
+                    // What changes nothing is noted all the same: after a crash all of it has its answer.
+                    Ok(Judgement::Answer(answer)) => {
+                        let after = current.as_ref().map(|record| record.values.clone());
+                        (self.nothing_of(&wanted, &answer)?, answer, after)
+                    }
+                    Ok(Judgement::Write { write, answer, after }) => (write, answer, after),
+                };
+            if let Some(loss) = answer.loss(&wanted.wish) {
+                return refused(Some(place), &loss);
+            }
+            if wanted.channel.leads || wanted.channel.is_named {
+                sight.note(wanted.channel.name(), wanted.item.mutation.record.as_str(), after.clone());
+            }
+            if matches!(write.1.effect, Effect::Insert { .. }) {
+                made.insert(key.clone(), place);
+            }
+            working.insert(key, after.map(|values| Record { id: wanted.item.mutation.record.clone(), values }));
+            planned.push(Planned { wanted, head, answer, places: write.1.effect.places() });
+            writes.push(write);
+        }
+        match backend.write_whole(&writes).await? {
+            Whole::Undone { why: Written::Lost | Written::Already(_) | Written::Done { .. }, .. } => Ok(Tried::Again),
+            Whole::Undone { at, why: Written::Exists } => {
+                refused(at, &Rejection::new("exists", "a record with this key exists"))
+            }
+            Whole::Undone { at, why: Written::Refused { code, column, message } } => {
+                let channel = at.map(|at| &planned[at].wanted.channel);
+                let field = column.zip(channel).and_then(|(column, channel)| field_of(channel, &column));
+                refused(at, &Rejection { code, message, field })
+            }
+            Whole::Done(written) => {
+                let planned = planned.into_iter().zip(written).collect();
+                self.settle_done(live, planned, as_of, &mut settling, who).await?;
+                self.journal_whole(live, who, items, settling).await?;
+                Ok(Tried::Settled)
+            }
+        }
+    }
+
+    /// A write that only notes the answer.
+    fn nothing_of(&self, wanted: &Wanted<'_>, answer: &Answer) -> Result<(Arc<Collection>, Write), SyncError> {
+        let Home::Backend(_, collection) = &wanted.channel.home else {
+            return Err(SyncError::Bug("a channel without a backend was judged by one".into()));
+        };
+        let key: Option<Key> = self.key_of(&wanted.channel, collection, &wanted.item.mutation.record);
+        let write = Write {
+            mutation: wanted.item.settled_as,
+            digest: wanted.item.digest,
+            record: wanted.item.mutation.record.clone(),
+            outcome: answer.to_text(),
+            effect: Effect::Nothing { key },
+            borrows: Vec::new(),
+        };
+        Ok((collection.clone(), write))
+    }
+
+    /// Turns what was done into journal entries, one a record, and receipts.
+    async fn settle_done(
+        &self,
+        live: &Arc<Live>,
+        done: Vec<(Planned<'_>, Written)>,
+        as_of: omctl_protocol::Position,
+        settling: &mut Settling,
+        who: &Principal,
+    ) -> Result<(), SyncError> {
+        // First all names: rows of one name those of another.
+        for (planned, written) in &done {
+            if let Written::Done { key, .. } = written {
+                self.map_created(&planned.wanted, key.as_ref(), settling);
+            }
+        }
+        let mut journaled: BTreeMap<(ChannelName, RecordId), (usize, Vec<usize>)> = BTreeMap::new();
+        for (Planned { wanted, head, answer, places }, written) in done {
+            let row = if let Written::Done { row, .. } = written { row } else { None };
+            let mut record = None;
+            if let Some(row) = row {
+                let rows = vec![row];
+                let mappings = &mut settling.batch.mappings;
+                record =
+                    self.name_rows(live, &wanted.channel, rows, Births::Unknown, mappings).await?.into_iter().next();
+            }
+            let key = wanted.item.key();
+            if record.as_ref().is_some_and(|record| record.id != key.1) {
+                // The row has become another record's meanwhile.
+                settling.read_again(wanted.item, None);
+                settling.answer(who, wanted.item, &answer, None);
+                continue;
+            }
+            let mut wrote = journaled.get(&key).map(|(_, places)| places.clone()).unwrap_or_default();
+            wrote.extend(places);
+            let entry = journal_of(live, &wanted, head.as_ref(), record, as_of, &wrote);
+            let place = match journaled.get(&key) {
+                Some((place, _)) => {
+                    settling.batch.journal[*place] = entry;
+                    Some(*place)
+                }
+                None => settling.journal(entry),
+            };
+            if let Some(place) = place {
+                journaled.insert(key, (place, wrote));
+            }
+            settling.answer(who, wanted.item, &answer, place);
+        }
+        Ok(())
+    }
+
+    /// Holds a backend: from here on nobody else journals what was read from it.
+    pub(super) async fn hold(&self, backend: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut wholes = self.inner.wholes.lock().expect("nobody panics while holding");
+            wholes.entry(backend.to_owned()).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// Waits until what was read for this batch shows no part of a transaction that is not journaled yet.
+    pub(super) async fn wait_for_wholes(&self, live: &Live, batch: &Batch) {
+        let locks: Vec<_> = {
+            let wholes = self.inner.wholes.lock().expect("nobody panics while holding");
+            if wholes.is_empty() {
+                return;
+            }
+            let mut names: Vec<&str> = batch
+                .journal
+                .iter()
+                .filter_map(|entry| live.channel_numbered(entry.channel.0))
+                .map(|channel| channel.backend_name())
+                .collect();
+            names.sort_unstable();
+            names.dedup();
+            names.into_iter().filter_map(|name| wholes.get(name).cloned()).collect()
+        };
+        for lock in locks {
+            drop(lock.lock().await);
+        }
+    }
+
+    /// Journals what was done of atomic transactions before a crash. Until then, nothing of their backends is.
+    pub(super) async fn recover_wholes(&self) -> Result<(), SyncError> {
+        let mut by_backend: BTreeMap<String, Vec<(Principal, Vec<Item>)>> = BTreeMap::new();
+        for (device, backend, _) in self.inner.store.inbox_backlog().await? {
+            if backend == MANAGED {
+                continue;
+            }
+            let Some(who) = self.inner.identity.principal_of(device).await? else { continue };
+            let waiting = self.inner.store.inbox(device, backend.clone(), limits::INBOX_PER_DEVICE_MAX).await?;
+            let mut items = Vec::new();
+            for entry in waiting {
+                let item = read_entry(&who, entry)?;
+                if item.mutation.atomic.is_some() {
+                    items.push(item);
+                }
+            }
+            if !items.is_empty() {
+                by_backend.entry(backend).or_default().push((who, items));
+            }
+        }
+        for (name, waiting) in by_backend {
+            let held = self.hold(&name).await;
+            let sync = self.clone();
+            self.inner.tasks.start("recover", async move {
+                sync.recover_from(&name, waiting).await;
+                drop(held);
+            });
+        }
+        Ok(())
+    }
+
+    async fn recover_from(&self, name: &str, waiting: Vec<(Principal, Vec<Item>)>) {
+        for (who, items) in waiting {
+            for piece in items.chunk_by(super::run::is_same_whole) {
+                loop {
+                    let live = self.inner.live.current();
+                    let Some(backend) = live.backends.get(name) else { return };
+                    let tried = match self.done_whole(backend, piece).await {
+                        Ok(done) if done.is_empty() => Ok(()),
+                        Ok(done) => self.journal_done(&live, &who, piece, &done).await,
+                        Err(error) => Err(error),
+                    };
+                    match tried {
+                        Ok(()) => break,
+                        Err(SyncError::Store(StoreError::Closed)) => return,
+                        // While it is away, nothing is read from it either.
+                        Err(SyncError::Backend(error)) if error.is_outage() => {
+                            tokio::time::sleep(AGAIN_AFTER).await;
+                        }
+                        Err(error) => {
+                            tracing::warn!(%error, backend = %name, "an atomic transaction is settled in its turn");
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
