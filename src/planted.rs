@@ -26,15 +26,18 @@ pub enum Plant {
     Resurrected,
     /// One record is in a scope of an account that may not see it.
     Leaked,
+    /// One record of an atomic transaction is journaled a moment before the others.
+    Torn,
 }
 
 impl Plant {
-    const ALL: [(&str, Self); 5] = [
+    const ALL: [(&str, Self); 6] = [
         ("unapplied", Self::Unapplied),
         ("twice", Self::Twice),
         ("unlogged", Self::Unlogged),
         ("resurrected", Self::Resurrected),
         ("leaked", Self::Leaked),
+        ("torn", Self::Torn),
     ];
 
     /// The word in `OMCTL_PLANT`.

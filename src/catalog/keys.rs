@@ -175,6 +175,7 @@ pub(super) static EXPECT: &Keys = &[
     key("converged", "Whether all devices end as the backend is", form::truth),
     key("lost", "Writes that were accepted and are gone", form::bound),
     key("duplicated", "Writes that took effect more than once", form::bound),
+    key("torn", "Reads that showed a part of an atomic transaction", form::bound),
     key("unknown", "Writes of which nobody can tell", form::bound),
     key("conflicts", "Writes that met another one", form::bound),
     key("rejected", "Writes that were refused", form::bound),

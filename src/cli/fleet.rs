@@ -184,7 +184,7 @@ fn tell_of_bugs() {
 
 fn judge(report: &Report) -> Exit {
     let verdict = &report.verdict;
-    let bad = !verdict.converged || verdict.lost > 0 || verdict.duplicated > 0 || verdict.stale > 0;
+    let bad = !verdict.converged || verdict.lost > 0 || verdict.duplicated > 0 || verdict.stale + verdict.torn > 0;
     match (&verdict.inconclusive, bad, report.breached.is_empty()) {
         (_, true, _) => Exit::Diverged,
         (Some(_), false, _) => Exit::Inconclusive,
@@ -317,10 +317,11 @@ pub(super) fn sentence(report: &Report, exit: Exit) -> String {
         (Some(p50), Some(p95), Some(p99)) => format!("; write to visible p50 {p50} ms, p95 {p95} ms, p99 {p99} ms"),
         _ => String::new(),
     };
-    let stale = if verdict.stale > 0 { format!(", {} stale reads", verdict.stale) } else { String::new() };
+    let told = |count: u64, what: &str| if count > 0 { format!(", {count} {what}") } else { String::new() };
+    let (stale, torn) = (told(verdict.stale, "stale reads"), told(verdict.torn, "torn reads"));
     format!(
         "{}: {} devices, {} records, {} rows compared; {} mutations settled ({} conflicts, {} rejected, {} unknown), \
-         lost {}, duplicated {}{stale}, {}{latency}; seed {}",
+         lost {}, duplicated {}{stale}{torn}, {}{latency}; seed {}",
         match exit {
             Exit::Diverged if verdict.converged => "FAILED, though converged",
             Exit::Diverged => "DIVERGED",
@@ -358,7 +359,8 @@ pub(super) fn json_of(plan: &Plan, report: &Report) -> Value {
         "records": verdict.records, "rows_compared": verdict.rows_compared, "mutations": verdict.mutations,
         "applied": { "create": applied("create"), "update": applied("update"), "delete": applied("delete") },
         "conflicts": verdict.conflicts, "rejected": verdict.rejected, "rejected_by": verdict.rejected_by,
-        "lost": verdict.lost, "duplicated": verdict.duplicated, "stale": verdict.stale, "unknown": verdict.unknown,
+        "atomic": { "applied": verdict.atomic_applied, "rejected": verdict.atomic_rejected },
+        "lost": verdict.lost, "duplicated": verdict.duplicated, "stale": verdict.stale, "torn": verdict.torn, "unknown": verdict.unknown,
         "delivery": report.delivery, "latency_ms": spread(&report.visible), "saved_ms": spread(&report.saved),
         "cuts": report.cuts, "lost_requests": report.lost_requests, "lost_replies": report.lost_replies,
         "kills": report.kills, "dropped": report.drops, "server_kills": report.restarts, "set_back": report.set_back,

@@ -167,7 +167,13 @@ fn verdict(report: &Report, exit: Exit) -> (&'static str, &'static str, String, 
         Exit::Diverged => (
             "bad",
             "✗",
-            format!("converged, but {} lost, {} duplicated, {} stale", verdict.lost, verdict.duplicated, verdict.stale),
+            format!(
+                "converged, but {} lost, {} duplicated, {} stale{}",
+                verdict.lost,
+                verdict.duplicated,
+                verdict.stale,
+                if verdict.torn > 0 { format!(", {} torn", verdict.torn) } else { String::new() }
+            ),
             "Devices and backend hold the same, and it is not what was written or what was shown before.".to_owned(),
         ),
         Exit::Breached => (
@@ -206,7 +212,7 @@ fn tiles(report: &Report) -> Vec<Tile> {
         tile("mutations settled", verdict.mutations),
         alarm("lost", verdict.lost),
         alarm("duplicated", verdict.duplicated),
-        alarm("stale reads", verdict.stale),
+        alarm("stale or torn reads", verdict.stale + verdict.torn),
         tile("of unknown fate", verdict.unknown),
         latency("visible elsewhere, p50", 50.0),
         latency("visible elsewhere, p99", 99.0),
@@ -240,6 +246,10 @@ fn tables(plan: &Plan, report: &Report) -> Vec<Table> {
         settled.push(detail(&format!("{word}, applied"), verdict.applied.get(word).copied().unwrap_or(0)));
     }
     settled.extend([count("conflicts", verdict.conflicts), count("rejected", verdict.rejected)]);
+    if verdict.atomic_applied + verdict.atomic_rejected > 0 {
+        settled.push(count("atomic transactions, applied", verdict.atomic_applied));
+        settled.push(count("atomic transactions, rejected", verdict.atomic_rejected));
+    }
     settled.extend(verdict.rejected_by.iter().map(|(code, times)| detail(&shown(code), *times)));
     settled.extend([count("of unknown fate", verdict.unknown), count("refused on devices", report.refused_on_devices)]);
     let mut proof = vec![
@@ -248,6 +258,7 @@ fn tables(plan: &Plan, report: &Report) -> Vec<Table> {
         alarm("lost", verdict.lost),
         alarm("duplicated", verdict.duplicated),
         alarm("stale reads", verdict.stale),
+        alarm("torn reads", verdict.torn),
     ];
     let left: Vec<_> = left(plan, report).map(|(channel, records)| (channel, records as u64)).collect();
     if !left.is_empty() {

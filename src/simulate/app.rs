@@ -42,7 +42,7 @@ pub(super) enum Ask {
     /// How many writes have no receipt: [`Answer::Count`].
     Pending,
     /// Do these in one local transaction.
-    Write(Vec<Statement>),
+    Write { statements: Vec<Statement>, atomic: bool },
     /// Be so many milliseconds ahead of the system's clock.
     Ahead(i64),
 }
@@ -160,7 +160,7 @@ impl Here {
             }
             Ask::Views => app.create_backend_views().await?,
             Ask::Pending => return Ok(Answer::Count(app.stats().await?.pending)),
-            Ask::Write(statements) => {
+            Ask::Write { statements, atomic } => {
                 let run = move |tx: &rusqlite::Transaction<'_>| {
                     let execute = |Statement { sql, parameters }: &Statement| {
                         let changed = tx.prepare_cached(sql)?.execute(rusqlite::params_from_iter(parameters))?;
@@ -168,7 +168,8 @@ impl Here {
                     };
                     statements.iter().map(execute).collect::<rusqlite::Result<Vec<bool>>>()
                 };
-                return Ok(Answer::Changed(app.transaction(run).await?.0));
+                let (changed, _) = if atomic { app.atomic(run).await? } else { app.transaction(run).await? };
+                return Ok(Answer::Changed(changed));
             }
             Ask::Ahead(ms) => self.ahead_ms.store(ms, Ordering::Relaxed),
         }
@@ -194,9 +195,9 @@ impl App {
         }
     }
 
-    /// Does these in one local transaction; of each, whether it met a row.
-    pub(super) async fn write(&self, statements: Vec<Statement>) -> Result<Vec<bool>, AppError> {
-        match self.ask(Ask::Write(statements)).await? {
+    /// Does these in one local transaction, atomic or not; of each, whether it met a row.
+    pub(super) async fn write(&self, statements: Vec<Statement>, atomic: bool) -> Result<Vec<bool>, AppError> {
+        match self.ask(Ask::Write { statements, atomic }).await? {
             Answer::Changed(met) => Ok(met),
             _ => Ok(Vec::new()),
         }

@@ -1,9 +1,12 @@
 //! What the fleet itself knows: every write of an app, every receipt as it came, what the apps saw of the records they
 //! watch. It is the checker's own memory, beside what devices and server keep.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use omctl_protocol::{ChannelName, Fields, Mutation, MutationId, Operation, Outcome, Receipt, Seq};
+
+use super::wholes::{Shown, Whole};
 
 /// Something that happened on one device.
 #[derive(Clone, Debug)]
@@ -22,6 +25,8 @@ pub(super) enum What {
     Settled(Box<Settled>),
     /// A watched record looks otherwise than before, in a look that began at this time.
     Saw { channel: ChannelName, record: String, began: Duration, row: Option<Vec<serde_json::Value>> },
+    /// It shows something else of an atomic transaction than before, in one look.
+    SawWhole { whole: Arc<Whole>, shown: Vec<Shown> },
     /// Something befell the device.
     Went(Fate),
 }

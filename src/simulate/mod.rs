@@ -23,6 +23,7 @@ mod script;
 mod stage;
 mod tape;
 mod watch;
+mod wholes;
 mod workload;
 
 use std::ffi::OsString;

@@ -99,6 +99,7 @@ impl Report {
                 "lost" => Some(verdict.lost as f64),
                 "duplicated" => Some(verdict.duplicated as f64),
                 "stale" => Some(verdict.stale as f64),
+                "torn" => Some(verdict.torn as f64),
                 "unknown" => Some(verdict.unknown as f64),
                 "conflicts" => Some(verdict.conflicts as f64),
                 "rejected" => Some(verdict.rejected as f64),

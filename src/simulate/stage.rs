@@ -15,6 +15,7 @@ use super::fleet::{self, Device};
 use super::log::{ForeignNote, Line, Saved, What};
 use super::network;
 use super::tape::Tape;
+use super::wholes::{Part, Wholes};
 use super::workload::{self, Run, Unfit};
 use super::{Server, SimulateError, watch};
 use crate::catalog::Link;
@@ -109,6 +110,7 @@ pub(super) struct Stage {
     pub(super) tape: Option<Tape>,
     /// Channels that devices wrote to.
     written: Mutex<BTreeSet<ChannelName>>,
+    pub(super) wholes: Wholes,
     /// Whether a phase is on in which things may happen: nobody cuts what is being healed.
     pub(super) is_acting: AtomicBool,
     /// Foreign writes are told apart by their order.
@@ -134,6 +136,7 @@ impl Stage {
             counts: Counts::default(),
             tape,
             written: Mutex::default(),
+            wholes: Wholes::default(),
             is_acting: AtomicBool::new(false),
             foreign_writes: AtomicU64::new(0),
         }
@@ -225,7 +228,11 @@ impl Stage {
                 self.written.lock().expect(UNPOISONED).insert(line.channel.clone());
             }
         }
-        let (saved, met) = match app.write(statements).await {
+        let is_atomic = self.is_atomic(&lines);
+        if is_atomic {
+            self.wholes.note(lines.iter().filter_map(|line| self.part_of(line)).collect());
+        }
+        let (saved, met) = match app.write(statements, is_atomic).await {
             Ok(met) => (Saved::Yes, met),
             Err(error) if error.gone => (Saved::Unknown, Vec::new()),
             Err(error) => {
@@ -245,6 +252,26 @@ impl Stage {
         }
         watch::look(self, device).await;
         Ok(())
+    }
+
+    /// Whether these are written in an atomic transaction: wherever there are several, and their channels allow it.
+    fn is_atomic(&self, lines: &[Line]) -> bool {
+        let home = |line: &Line| self.channel(&line.channel).and_then(|view| view.schema.atomic.clone());
+        match lines {
+            [first, rest @ ..] if !rest.is_empty() => {
+                home(first).is_some_and(|first| rest.iter().all(|line| home(line).as_ref() == Some(&first)))
+            }
+            _ => false,
+        }
+    }
+
+    /// A record of an atomic transaction, where its write carries a mark.
+    fn part_of(&self, line: &Line) -> Option<Part> {
+        let schema = &self.channel(&line.channel)?.schema;
+        let mark = line.new.iter().find(|(_, value)| self.run.owns(value));
+        let (name, mark) = mark?;
+        let (field, _) = schema.field(name)?;
+        Some(Part { channel: line.channel.clone(), record: line.record.clone(), field, mark: mark.clone() })
     }
 
     async fn write_foreign(&self, channel: ChannelName, write: ForeignWrite) -> Result<(), SimulateError> {

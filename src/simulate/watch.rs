@@ -14,6 +14,7 @@ use super::SimulateError;
 use super::fleet::Device;
 use super::log::{Settled, What};
 use super::stage::Stage;
+use super::wholes::{Part, Shown, Watched};
 use super::workload::{self, quote};
 use crate::tasks::Tasks;
 
@@ -54,11 +55,13 @@ pub(super) struct Eye {
     settled: HashSet<String>,
     settled_count: u64,
     seen: HashMap<(ChannelName, String), Option<Vec<serde_json::Value>>>,
+    wholes: Watched,
 }
 
 impl Eye {
     fn look(&mut self, stage: &Stage, device: &Device) -> Result<(), SimulateError> {
         let watched = device.watched();
+        let wholes = self.wholes.open(&stage.wholes);
         let began = device.elapsed();
         let news = device.read(|connection| {
             let transaction = connection.transaction()?;
@@ -90,9 +93,17 @@ impl Eye {
                     }
                 }
             }
-            Ok((settled, rows))
+            let mut shown = Vec::with_capacity(wholes.len());
+            for whole in &wholes {
+                let parts = whole.parts.iter();
+                shown.push(parts.map(|part| show(&transaction, stage, device, part)).collect::<Result<_, _>>()?);
+            }
+            Ok((settled, rows, shown))
         })?;
-        let (settled, rows) = news;
+        let (settled, rows, shown) = news;
+        for (whole, shown) in self.wholes.take(shown) {
+            device.note(What::SawWhole { whole, shown });
+        }
         for (id, mutation, receipt) in settled {
             let Some(one) = parse_settled(device.number, &mutation, &receipt) else { continue };
             count(stage, device, &one);
@@ -110,6 +121,17 @@ impl Eye {
         }
         Ok(())
     }
+}
+
+/// What a device shows of one record of an atomic transaction.
+fn show(connection: &Connection, stage: &Stage, device: &Device, part: &Part) -> rusqlite::Result<Shown> {
+    let Some(view) = stage.channel(&part.channel) else { return Ok(Shown::Other) };
+    let row = read_record(connection, &view.schema, &part.record)?;
+    Ok(match row.as_ref().and_then(|values| values.get(part.field)) {
+        Some(value) if *value == part.mark => Shown::Mark,
+        Some(value) if stage.run.wrote(device.number, value) => Shown::Own,
+        _ => Shown::Other,
+    })
 }
 
 /// Writes without a receipt: those that are ready to be sent, and those that the triggers noted since.

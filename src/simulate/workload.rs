@@ -85,6 +85,19 @@ impl Run {
         }
     }
 
+    /// Whether a value carries a mark of this device in this run.
+    pub(super) fn wrote(self, device: usize, value: &serde_json::Value) -> bool {
+        let least = self.number(device, 0);
+        let is_number = |number: f64| number >= least as f64 && number < (least + 1_000_000) as f64;
+        match value {
+            serde_json::Value::String(text) => {
+                text.contains(&format!("{}{device}x", self.prefix())) || text.parse::<f64>().is_ok_and(is_number)
+            }
+            serde_json::Value::Number(number) => number.as_f64().is_some_and(is_number),
+            _ => false,
+        }
+    }
+
     /// The same value with the mark of another run in place of this one's.
     pub(super) fn renew(self, value: &mut serde_json::Value, to: Self) {
         if !self.owns(value) {

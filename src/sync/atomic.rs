@@ -177,6 +177,8 @@ impl Sync {
         items: &[Item],
         settling: Settling,
     ) -> Result<(), SyncError> {
+        #[cfg(feature = "planted")]
+        self.tear(live, items, &settling).await?;
         loop {
             let channels = items.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
             let tried = match self.sight(live, channels, subject(who)).await {
@@ -197,6 +199,27 @@ impl Sync {
                 }
             }
         }
+    }
+
+    /// The planted bug `torn`: the first record is journaled, and the others after a while.
+    #[cfg(feature = "planted")]
+    async fn tear(&self, live: &Arc<Live>, items: &[Item], settling: &Settling) -> Result<(), SyncError> {
+        use crate::planted::{self, Plant};
+        if let [first, _, ..] = &settling.batch.journal[..]
+            && planted::is_due(Plant::Torn, items[0].settled_as)
+        {
+            planted::tell(
+                Plant::Torn,
+                &items[0].mutation.channel,
+                &items[0].mutation.record,
+                Some(items[0].settled_as),
+            );
+            let mappings = settling.batch.mappings.clone();
+            let alone = Batch { journal: vec![first.clone()], mappings, ..Batch::default() };
+            self.commit_now(live, alone).await?;
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        Ok(())
     }
 
     /// Reads, plans and writes once.

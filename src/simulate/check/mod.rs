@@ -10,6 +10,7 @@ mod reads;
 mod story;
 #[cfg(test)]
 mod tests;
+mod wholes;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -48,6 +49,10 @@ pub struct Verdict {
     pub rejected: u64,
     /// Rejections by their codes.
     pub rejected_by: BTreeMap<String, u64>,
+    /// Atomic transactions among them that were applied.
+    pub atomic_applied: u64,
+    /// Atomic transactions among them that were rejected.
+    pub atomic_rejected: u64,
     /// Of them nobody can tell.
     pub unknown: u64,
     /// Settled effects that are not in the backend, and saved writes that never came to a receipt.
@@ -56,6 +61,8 @@ pub struct Verdict {
     pub duplicated: u64,
     /// Reads that went back, or did not show what their own device had written.
     pub stale: u64,
+    /// Reads that showed a part of an atomic transaction.
+    pub torn: u64,
     /// What is wrong, and the shortest history of a record that shows it, in at most ten lines.
     pub story: Vec<String>,
     /// The records that the fleet made and that are still there, by channel.
@@ -78,6 +85,7 @@ enum Kind {
     Lost,
     Duplicated,
     Stale,
+    Torn,
     Differs,
 }
 
@@ -149,6 +157,7 @@ pub(super) async fn until_converged(
         findings.extend(effects::judge(&known, &channel, before, &all));
         findings.extend(reads::judge(&known, &channel));
     }
+    findings.extend(wholes::judge(&known));
     // The worst ones first: of many devices that differ no lost write is to be forgotten.
     findings.sort_by_key(|finding| finding.kind);
     for finding in &findings {
@@ -156,6 +165,7 @@ pub(super) async fn until_converged(
             Kind::Lost => verdict.lost += 1,
             Kind::Duplicated => verdict.duplicated += 1,
             Kind::Stale => verdict.stale += 1,
+            Kind::Torn => verdict.torn += 1,
             Kind::Differs => {}
         }
     }
@@ -351,6 +361,12 @@ fn by_record(settled: impl Iterator<Item = Settled>) -> BTreeMap<(ChannelName, S
 fn count(known: &Known<'_>, verdict: &mut Verdict) {
     for one in known.settled.values().flatten().filter(|one| !one.is_refused_here()) {
         verdict.mutations += 1;
+        if one.mutation.atomic.is_some_and(|part| part.at == 0) {
+            match one.receipt.outcome {
+                Outcome::Rejected => verdict.atomic_rejected += 1,
+                _ => verdict.atomic_applied += 1,
+            }
+        }
         match one.receipt.outcome {
             Outcome::Applied | Outcome::Merged => {
                 *verdict.applied.entry(super::word(one.mutation.op)).or_default() += 1;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Finding, Known, STORY_LINES_MAX};
 use crate::simulate::log::{ForeignNote, Saved, What};
+use crate::simulate::wholes::Shown;
 
 /// Lines at the beginning of a long history that are kept.
 const FIRST: usize = 2;
@@ -60,6 +61,12 @@ fn history(known: &Known<'_>, channel: &ChannelName, record: &str) -> Vec<String
             What::Wrote { line, .. } => line.channel == *channel && line.record == record,
             What::Settled(one) => one.mutation.channel == *channel && one.mutation.record.as_str() == record,
             What::Saw { channel: of, record: id, .. } => of == channel && id == record,
+            // That it showed all of a transaction, or nothing yet, says nothing of the record.
+            What::SawWhole { whole, shown } => {
+                let marks = shown.iter().filter(|one| **one == Shown::Mark).count();
+                (1..shown.len()).contains(&marks)
+                    && whole.parts.iter().any(|part| part.channel == *channel && part.record == record)
+            }
             What::Went(_) => false,
         };
         let (first, last) =
@@ -118,6 +125,10 @@ fn said(device: usize, what: &What, fields: Option<&[omctl_protocol::Field]>) ->
                 .map(|(field, value)| format!("{} {}", field.name, short(value)))
                 .collect();
             Some(format!("device {device} sees {}", shown.join(", ")))
+        }
+        What::SawWhole { shown, .. } => {
+            let marks = shown.iter().filter(|one| **one == Shown::Mark).count();
+            Some(format!("device {device} sees {marks} of {} records of its atomic transaction", shown.len()))
         }
         What::Went(_) => None,
     }

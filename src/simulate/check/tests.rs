@@ -8,7 +8,7 @@ use omctl_protocol::admin::ChannelView;
 use omctl_protocol::{ChannelName, Fields, Mutation, MutationId, Operation, Outcome, Position, Receipt, RecordId, Seq};
 use serde_json::{Value, json};
 
-use super::{Finding, Kind, Known, Table, effects, reads, story};
+use super::{Finding, Kind, Known, Table, effects, reads, story, wholes};
 use crate::client::{Client, ClientError};
 use crate::simulate::Server;
 use crate::simulate::log::{Entry, Fate, ForeignNote, Line, Saved, Settled, What};
@@ -142,8 +142,43 @@ impl Told {
         let all = BTreeMap::from([(ChannelName::from("jobs"), self.rows.clone())]);
         let mut findings: Vec<Finding> = effects::judge(&known, &channel(), &self.before, &all);
         findings.extend(reads::judge(&known, &channel()));
+        findings.extend(wholes::judge(&known));
         (findings.iter().map(|finding| finding.kind).collect(), story::tell(&known, findings))
     }
+}
+
+#[test]
+fn a_part_of_an_atomic_transaction_that_is_shown_alone_is_torn() {
+    use crate::simulate::wholes::{Part, Shown, Whole};
+    let part =
+        |record: &str, n| Part { channel: "jobs".into(), record: record.into(), field: 0, mark: json!(mark(1, n)) };
+    let whole = Arc::new(Whole { number: 0, parts: vec![part("a", 1), part("b", 2)] });
+    let told = |looks: &[[Shown; 2]], before_last: &[What]| {
+        let mut told = Told::new(&[]);
+        for (n, shown) in looks.iter().enumerate() {
+            if n + 1 == looks.len() {
+                before_last.iter().for_each(|what| told.note(2, what.clone()));
+            }
+            told.note(2, What::SawWhole { whole: whole.clone(), shown: shown.to_vec() });
+        }
+        told.judge()
+    };
+    use Shown::{Mark, Other, Own};
+    let (kinds, story) = told(&[[Mark, Other], [Mark, Mark]], &[]);
+    assert_eq!(kinds, [Kind::Torn]);
+    assert!(
+        story[0].starts_with("jobs/b was not yet") && story[0].ends_with("`jobs/a` of the same atomic transaction")
+    );
+    assert!(story[1].contains("device 2 sees 1 of 2 records of its atomic transaction"), "{story:?}");
+    // Somebody wrote over the other one before it was looked at, this device wrote it itself, it was set back.
+    assert_eq!(told(&[[Mark, Mark], [Mark, Other], [Mark, Mark]], &[]).0, []);
+    assert_eq!(told(&[[Mark, Other], [Other, Other]], &[]).0, []);
+    assert_eq!(told(&[[Mark, Own], [Mark, Mark]], &[]).0, []);
+    assert_eq!(told(&[[Mark, Other], [Mark, Mark]], &[What::Went(Fate::SetBack)]).0, []);
+    let delete = Line { channel: "jobs".into(), record: "b".into(), op: Operation::Delete, new: Fields::new() };
+    let deletes = What::Wrote { line: delete, saved: Saved::Yes };
+    let (kinds, _) = told(&[[Other, Other], [Mark, Other], [Mark, Mark]], &[deletes]);
+    assert!(kinds.contains(&Kind::Torn), "that came too late");
 }
 
 fn title(value: &str) -> Fields {
