@@ -5,6 +5,7 @@ mod fields;
 mod judge;
 mod restores;
 mod sights;
+mod wholes;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +103,10 @@ pub(crate) struct Oracle {
     /// What others added to the fans of an artist, by key.
     foreign: BTreeMap<i64, i64>,
     positions: BTreeMap<usize, u64>,
+    /// Positions at which some device had its tables consistent.
+    committed: BTreeSet<u64>,
+    /// The mutations of each atomic transaction, by device and group.
+    wholes: BTreeMap<(usize, Option<u64>), Vec<MutationId>>,
     sights: Sights,
     /// What each device must hold of the channel whose versions are kept, and how many of them that is made of.
     feeds: BTreeMap<usize, (usize, BTreeMap<String, Record>)>,
@@ -135,6 +140,8 @@ impl Oracle {
             restores: Restores::default(),
             foreign,
             positions: BTreeMap::new(),
+            committed: BTreeSet::new(),
+            wholes: BTreeMap::new(),
             sights,
             feeds: BTreeMap::new(),
             checks: RefCell::default(),
@@ -220,7 +227,7 @@ impl Oracle {
             }
             if let Some(before) = self.sent.get(&mutation.id) {
                 let mut same = before.mutation.clone();
-                (same.seq, same.again) = (mutation.seq, mutation.again);
+                (same.seq, same.again, same.atomic) = (mutation.seq, mutation.again, mutation.atomic);
                 if same != mutation || before.device != device {
                     return wrong(format!(
                         "mutation {} changed: {:?} became {mutation:?}",
@@ -235,6 +242,14 @@ impl Oracle {
             }
             if mutation.again.is_some() {
                 return wrong(format!("offered again, and never sent before: {mutation:?}"));
+            }
+            if let Some(part) = mutation.atomic {
+                let members = self.wholes.entry((device, mutation.group)).or_default();
+                // A device that was set back gives its numbers again.
+                if part.at == 0 {
+                    members.clear();
+                }
+                members.push(mutation.id);
             }
             let order = self.sent.len();
             self.sent.insert(mutation.id, Sent { device, mutation, order });
@@ -305,6 +320,7 @@ impl Oracle {
         let position = device.store().stats().map_or(0, |stats| stats.position.0);
         // A position of a history that is lost is not one to go on from.
         if is_now {
+            self.committed.insert(position);
             let before = self.positions.insert(device.index, position).unwrap_or(0);
             if position < before {
                 return wrong(format!("device {} went back from {before} to {position}", device.index));

@@ -59,11 +59,19 @@ impl Device {
     /// in it.
     pub(crate) fn use_app(&mut self, emails: &[String]) -> Option<Option<Vec<LocalWrite>>> {
         let mut statements: Vec<Statement> = Vec::new();
-        let screens: Vec<(&str, u64)> = SCREENS.into_iter().filter(|(channel, _)| self.has_table(channel)).collect();
+        let mut screens: Vec<(&str, u64)> =
+            SCREENS.into_iter().filter(|(channel, _)| self.has_table(channel)).collect();
+        let count = if self.rng.percent(20) { self.rng.between(2, 4) } else { 1 };
+        // All in one home: what an atomic transaction is made of.
+        let home = *self.rng.pick(&["managed", "shop"]);
+        let is_atomic = count > 1 && self.rng.percent(60);
+        if is_atomic {
+            screens.retain(|(channel, _)| self.home(channel).as_deref() == Some(home));
+        }
         if screens.is_empty() {
             return None;
         }
-        for _ in 0..if self.rng.percent(15) { self.rng.between(2, 4) } else { 1 } {
+        for _ in 0..count {
             let mut dice = self.rng.below(screens.iter().map(|(_, weight)| weight).sum());
             let mut screens = screens.iter();
             let channel = loop {
@@ -75,15 +83,21 @@ impl Device {
             };
             statements.extend(self.statements(channel, emails));
         }
-        let written = self
-            .engine()
-            .store_mut()
-            .write(|tx| statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>());
+        let store = self.engine().store_mut();
+        let execute = |tx: &rusqlite::Transaction<'_>| {
+            statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>()
+        };
+        let written = if is_atomic { store.write_atomic(execute) } else { store.write(execute) };
         // One that met no row (an earlier one of the same transaction deleted it) wrote nothing.
         Some(written.ok().map(|(rows, _)| {
             let hit = statements.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);
             hit.flat_map(|((_, writes), _)| writes).collect()
         }))
+    }
+
+    /// Where a channel's records live, if it may be written in atomic transactions.
+    fn home(&self, channel: &str) -> Option<String> {
+        self.store().schemas().find(|schema| schema.channel.as_str() == channel)?.atomic.clone()
     }
 
     fn has_table(&self, channel: &str) -> bool {

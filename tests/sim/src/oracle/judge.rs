@@ -114,6 +114,7 @@ impl Oracle {
         let history = self.history(store, shop);
         self.marks_came_once(&receipts, &history)?;
         self.one_by_one(&receipts)?;
+        self.wholes_are_whole(&receipts, store)?;
         self.nobody_waits_for_the_refused(&receipts);
         self.revoked_do_nothing(devices, store)?;
         for device in devices.iter().filter(|device| !device.is_out) {
