@@ -57,6 +57,8 @@ enum Tried {
     Settled,
     /// Somebody was faster, or it was done before: look again.
     Again,
+    /// The backend did not say whether it was done.
+    Unsure(BackendError),
     Refused {
         at: Option<usize>,
         answer: Answer,
@@ -133,6 +135,13 @@ impl Sync {
                 Tried::Settled => return Ok(()),
                 Tried::Refused { at, answer } => return self.answer_whole(who, items, at, &answer).await,
                 Tried::Again => {}
+                Tried::Unsure(error) => {
+                    let done = self.ask_until_known(backend, items).await?;
+                    if done.is_empty() {
+                        return Err(error.into());
+                    }
+                    return self.journal_done(live, who, items, &done).await;
+                }
             }
         }
         let backend = backend.name().to_owned();
@@ -149,6 +158,20 @@ impl Sync {
         let mut applied = backend.applied(&ids).await?;
         applied.retain(|id, done| items.iter().any(|item| item.settled_as == *id && item.digest == done.digest));
         Ok(applied)
+    }
+
+    /// The same, however long the backend is away: what it did nobody may see in part, and so it stays held until then.
+    async fn ask_until_known(
+        &self,
+        backend: &Arc<dyn Backend>,
+        items: &[Item],
+    ) -> Result<HashMap<MutationId, Applied>, SyncError> {
+        loop {
+            match self.done_whole(backend, items).await {
+                Err(SyncError::Backend(error)) if error.is_outage() => tokio::time::sleep(AGAIN_AFTER).await,
+                known => return known,
+            }
+        }
     }
 
     /// Journals a transaction that was done before a crash: the answers stand, the records are read as they are now.
@@ -287,7 +310,11 @@ impl Sync {
             planned.push(Planned { wanted, head, answer, places: write.1.effect.places() });
             writes.push(write);
         }
-        match backend.write_whole(&writes).await? {
+        let whole = match backend.write_whole(&writes).await {
+            Err(error) if error.is_outage() => return Ok(Tried::Unsure(error)),
+            other => other?,
+        };
+        match whole {
             Whole::Undone { why: Written::Lost | Written::Already(_) | Written::Done { .. }, .. } => Ok(Tried::Again),
             Whole::Undone { at, why: Written::Exists } => {
                 refused(at, &Rejection::new("exists", "a record with this key exists"))
@@ -438,25 +465,18 @@ impl Sync {
     async fn recover_from(&self, name: &str, waiting: Vec<(Principal, Vec<Item>)>) {
         for (who, items) in waiting {
             for piece in items.chunk_by(super::run::is_same_whole) {
-                loop {
-                    let live = self.inner.live.current();
-                    let Some(backend) = live.backends.get(name) else { return };
-                    let tried = match self.done_whole(backend, piece).await {
-                        Ok(done) if done.is_empty() => Ok(()),
-                        Ok(done) => self.journal_done(&live, &who, piece, &done).await,
-                        Err(error) => Err(error),
-                    };
-                    match tried {
-                        Ok(()) => break,
-                        Err(SyncError::Store(StoreError::Closed)) => return,
-                        // While it is away, nothing is read from it either.
-                        Err(SyncError::Backend(error)) if error.is_outage() => {
-                            tokio::time::sleep(AGAIN_AFTER).await;
-                        }
-                        Err(error) => {
-                            tracing::warn!(%error, backend = %name, "an atomic transaction is settled in its turn");
-                            break;
-                        }
+                let live = self.inner.live.current();
+                let Some(backend) = live.backends.get(name) else { return };
+                let tried = match self.ask_until_known(backend, piece).await {
+                    Ok(done) if done.is_empty() => Ok(()),
+                    Ok(done) => self.journal_done(&live, &who, piece, &done).await,
+                    Err(error) => Err(error),
+                };
+                match tried {
+                    Ok(()) => {}
+                    Err(SyncError::Store(StoreError::Closed)) => return,
+                    Err(error) => {
+                        tracing::warn!(%error, backend = %name, "an atomic transaction is settled in its turn");
                     }
                 }
             }

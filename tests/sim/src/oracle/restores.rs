@@ -155,6 +155,14 @@ impl Oracle {
             {
                 continue;
             }
+            // Refused with another one of its transaction, which is judged itself.
+            let code = |id: &MutationId| receipts.get(id).and_then(|receipt| receipt.code.as_deref());
+            let is_whole_refused = |members: &Vec<MutationId>| {
+                members.contains(id) && members.iter().any(|other| code(other).is_some_and(|code| code != "atomic"))
+            };
+            if code(id) == Some("atomic") && self.wholes.values().any(is_whole_refused) {
+                continue;
+            }
             let names = |theirs: &Mutation| {
                 let parent = mutation.new.get("parent").and_then(serde_json::Value::as_str);
                 theirs.record == mutation.record || parent.is_some_and(|parent| parent == theirs.record.as_str())
