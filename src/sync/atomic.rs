@@ -31,6 +31,8 @@ use crate::store::{Batch, ChannelNo, Head, StoreError};
 
 /// Plans of one transaction that lose a race, until it counts as failing.
 const ROUNDS_MAX: usize = 50;
+/// Answers without sense that a backend may give while it is asked what it has done.
+const NONSENSE_MAX: u32 = 20;
 /// Pause before what is done in a backend is journaled again.
 const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
@@ -161,14 +163,19 @@ impl Sync {
     }
 
     /// The same, however long the backend is away: what it did nobody may see in part, and so it stays held until then.
+    /// One that answers nonsense is given up after a while.
     async fn ask_until_known(
         &self,
         backend: &Arc<dyn Backend>,
         items: &[Item],
     ) -> Result<HashMap<MutationId, Applied>, SyncError> {
+        let mut nonsense = 0;
         loop {
             match self.done_whole(backend, items).await {
-                Err(SyncError::Backend(error)) if error.is_outage() => tokio::time::sleep(AGAIN_AFTER).await,
+                Err(SyncError::Backend(error)) if error.is_outage() || nonsense < NONSENSE_MAX => {
+                    nonsense += u32::from(!error.is_outage());
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
                 known => return known,
             }
         }
@@ -311,8 +318,8 @@ impl Sync {
             writes.push(write);
         }
         let whole = match backend.write_whole(&writes).await {
-            Err(error) if error.is_outage() => return Ok(Tried::Unsure(error)),
-            other => other?,
+            Err(error) => return Ok(Tried::Unsure(error)),
+            Ok(whole) => whole,
         };
         match whole {
             Whole::Undone { why: Written::Lost | Written::Already(_) | Written::Done { .. }, .. } => Ok(Tried::Again),
@@ -326,7 +333,11 @@ impl Sync {
             }
             Whole::Done(written) => {
                 let planned = planned.into_iter().zip(written).collect();
-                self.settle_done(live, planned, as_of, &mut settling, who).await?;
+                match self.settle_done(live, planned, as_of, &mut settling, who).await {
+                    // It has to be asked for names, and may have gone away since.
+                    Err(SyncError::Backend(error)) => return Ok(Tried::Unsure(error)),
+                    other => other?,
+                }
                 self.journal_whole(live, who, items, settling).await?;
                 Ok(Tried::Settled)
             }
