@@ -84,8 +84,6 @@ pub struct InboxEntry {
     pub payload: String,
     /// How often it failed alone.
     pub tries: u32,
-    /// When it was accepted, in milliseconds since 1970.
-    pub at_ms: i64,
     /// Its history began after a reset: the last position that both histories share.
     pub kept: Option<Position>,
     /// Everything of its history up to here was accepted.
@@ -185,7 +183,7 @@ impl Store {
     /// Those of reading.
     pub async fn inbox(&self, device: DeviceNo, backend: String, limit: usize) -> Result<Vec<InboxEntry>, StoreError> {
         self.read(move |connection| {
-            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries, at_ms, kept, accepted
+            const SELECT: &str = "SELECT inbox.incarnation, seq, mutation, payload, tries, kept, accepted
                 FROM incarnation JOIN inbox ON inbox.incarnation = incarnation.number
                 WHERE incarnation.device = :device AND backend = :backend
                 ORDER BY inbox.incarnation, seq LIMIT :limit";
@@ -198,9 +196,8 @@ impl Store {
                         settled_as: MutationId(Uuid::from_bytes(row.get(2)?)),
                         payload: row.get(3)?,
                         tries: row.get(4)?,
-                        at_ms: row.get(5)?,
-                        kept: row.get::<_, Option<u64>>(6)?.map(Position),
-                        accepted: Seq(row.get(7)?),
+                        kept: row.get::<_, Option<u64>>(5)?.map(Position),
+                        accepted: Seq(row.get(6)?),
                     })
                 })
                 .map_err(sqlite_error)?;

@@ -136,8 +136,8 @@ impl Sync {
                 || references(&live, &mutation).iter().any(|(to, _)| self.is_closed(to))
                 || self.ref_may_wait(&live, &mutation);
             let moves_rights = live.channels.get(&mutation.channel).is_some_and(|channel| !channel.listed.is_empty());
-            let (incarnation, kept, tries, at_ms) = (under.incarnation, None, 0, 0);
-            let item = Item { incarnation, settled_as, digest, mutation, tries, at_ms, kept, accepted: up_to };
+            let (incarnation, kept, tries) = (under.incarnation, None, 0);
+            let item = Item { incarnation, settled_as, digest, mutation, tries, kept, accepted: up_to };
             open.push(Fresh { item, backend: backend.to_owned(), moved_from, must_wait, moves_rights });
         }
         // An atomic transaction is settled now whole, or not now.
@@ -204,14 +204,12 @@ impl Sync {
         if under.kept.is_none() {
             return Ok(HashSet::new());
         }
-        let at_ms = self.inner.store.clock().now_ms();
         let item = |(mutation, digest): &(Mutation, [u8; 16])| Item {
             incarnation: under.incarnation,
             settled_as: mutation.id,
             digest: *digest,
             mutation: mutation.clone(),
             tries: 0,
-            at_ms,
             kept: under.kept,
             accepted: under.accepted,
         };

@@ -59,6 +59,8 @@ enum Tried {
     Settled,
     /// Somebody was faster, or it was done before: look again.
     Again,
+    /// The account's rights are others by now, and nothing was written.
+    Outdated,
     /// The backend did not say whether it was done.
     Unsure(BackendError),
     Refused {
@@ -85,6 +87,7 @@ impl Sync {
         items: Vec<Item>,
     ) -> Result<(), SyncError> {
         let held = self.hold(backend.name()).await;
+        let _flight = self.inner.flights.take_off(backend.name());
         let tried = self.try_whole(live, who, backend, &items).await;
         drop(held);
         match tried {
@@ -134,7 +137,7 @@ impl Sync {
                 return self.journal_done(live, who, items, &done).await;
             }
             match self.whole_round(live, who, backend, items).await? {
-                Tried::Settled => return Ok(()),
+                Tried::Settled | Tried::Outdated => return Ok(()),
                 Tried::Refused { at, answer } => return self.answer_whole(who, items, at, &answer).await,
                 Tried::Again => {}
                 Tried::Unsure(error) => {
@@ -316,6 +319,9 @@ impl Sync {
             working.insert(key, after.map(|values| Record { id: wanted.item.mutation.record.clone(), values }));
             planned.push(Planned { wanted, head, answer, places: write.1.effect.places() });
             writes.push(write);
+        }
+        if !self.is_still(who).await? {
+            return Ok(Tried::Outdated);
         }
         let whole = match backend.write_whole(&writes).await {
             Err(error) => return Ok(Tried::Unsure(error)),

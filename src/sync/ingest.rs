@@ -262,6 +262,8 @@ impl Sync {
             if changes.is_empty() {
                 return Ok(());
             }
+            // Among these are our own writes: what becomes of their rows is judged when the log knows them.
+            self.inner.flights.land(backend.name()).await;
             let numbers: Vec<i64> = changes.iter().map(|change| change.number).collect();
             for (channel, collection) in channels.iter().zip(&collections) {
                 let mut keys: Vec<Key> = Vec::new();

@@ -10,6 +10,7 @@
 //! - `order.rs`: what an operator writes in the name of an account.
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `offer.rs`: mutations of a history that was lost, offered again.
+//! - `flights.rs`: writes that their backend has and the log has not yet.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
 //! - `brake.rs`: what a backend seems not to have any more, and how much of it is too much.
 //! - `codec.rs`, `names.rs`: between backends' keys and record ids.
@@ -25,6 +26,7 @@ mod atomic;
 mod brake;
 mod change;
 mod codec;
+mod flights;
 mod foreign;
 mod ingest;
 mod judge;
@@ -66,9 +68,11 @@ use omctl_protocol::ChannelName;
 use tokio::sync::Notify;
 
 pub use self::brake::Release;
+use self::flights::Flights;
 pub use self::foreign::{Foreign, ForeignEnd};
 pub use self::ingest::ChannelHealth;
 use self::names::Names;
+use self::offer::Patience;
 pub use self::order::{Order, Ordered};
 pub use self::seed::SeedError;
 pub use self::session::{Passed, Session, SessionEnd, Step};
@@ -102,6 +106,8 @@ struct Inner {
     ingesting: Mutex<HashSet<String>>,
     /// By backend: held while an atomic transaction is written there and not journaled yet.
     wholes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    patience: Patience,
+    flights: Flights,
     /// Held by who places records anew.
     placing: tokio::sync::Mutex<()>,
     /// Channels whose records are being placed anew: nothing of them is sent or settled until that is done.
@@ -146,6 +152,8 @@ impl Sync {
                 health: Mutex::default(),
                 ingesting: Mutex::default(),
                 wholes: Mutex::default(),
+                patience: Patience::default(),
+                flights: Flights::default(),
                 placing: tokio::sync::Mutex::default(),
                 closed: Mutex::default(),
                 placeable: Notify::new(),

@@ -4,9 +4,11 @@
 //! history; the log notes of a field which offer it holds. So the field ends with what stood last, whoever comes first,
 //! and what was written here since the histories parted is never overwritten by it.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Mutex;
 
 use omctl_protocol::{ChannelName, MutationId, Operation, Position, RecordId};
+use tokio::time::Instant;
 
 use super::plan::{Standing, Wish};
 use super::settle::{Item, references, subject};
@@ -14,7 +16,7 @@ use super::{Sync, SyncError};
 use crate::identity::Principal;
 use crate::limits;
 use crate::live::{Live, LiveChannel};
-use crate::store::{ChannelNo, Offered};
+use crate::store::{ChannelNo, IncarnationNo, Offered};
 
 /// Where an offered mutation stands to each field of its record; empty for any other. `position` is that of the record's row in the log.
 pub(super) fn standings(
@@ -66,6 +68,19 @@ pub(super) fn note(
     }
 }
 
+/// Since when something of each incarnation waits for what may still be offered. Time that has passed, and no clock: one
+/// that is set right would end every wait. A server that starts anew waits anew: its devices were away, too.
+#[derive(Debug, Default)]
+pub(super) struct Patience(Mutex<HashMap<IncarnationNo, Instant>>);
+
+impl Patience {
+    /// Whether it goes on waiting, which it begins with the first question.
+    fn waits(&self, incarnation: IncarnationNo) -> bool {
+        let mut since = self.0.lock().expect("nobody panics while waiting");
+        since.entry(incarnation).or_insert_with(Instant::now).elapsed() < limits::OFFERED_WAIT
+    }
+}
+
 impl Sync {
     /// The records of those of these mutations that build on a create which another device may still offer: they wait for
     /// it, but not for ever. These are what is offered again, and what its device wrote before it heard of the loss.
@@ -75,18 +90,17 @@ impl Sync {
         who: &Principal,
         items: &[Item],
     ) -> Result<HashSet<(ChannelName, RecordId)>, SyncError> {
-        let now = self.inner.store.clock().now_ms();
-        let waits = limits::OFFERED_WAIT.as_millis() as i64;
-        let mut wanted: Vec<((ChannelName, RecordId), (ChannelName, RecordId))> = Vec::new();
+        type Record = (ChannelName, RecordId);
+        let mut wanted: Vec<((IncarnationNo, Record), Record)> = Vec::new();
         let may_build = |item: &&Item| item.mutation.again.is_some() || item.kept.is_some();
         // What these create themselves comes in its turn: the create must not wait for those that wait for it.
         let mut made: HashSet<(ChannelName, RecordId)> = HashSet::new();
         for item in items {
             let own = item.key();
             let is_create = item.mutation.op == Operation::Create;
-            if may_build(&item) && now - item.at_ms < waits {
+            if may_build(&item) {
                 let named = references(live, &item.mutation).into_iter().chain((!is_create).then(|| own.clone()));
-                wanted.extend(named.filter(|on| !made.contains(on)).map(|on| (own.clone(), on)));
+                wanted.extend(named.filter(|on| !made.contains(on)).map(|on| ((item.incarnation, own.clone()), on)));
             }
             if is_create {
                 made.insert(own);
@@ -106,10 +120,11 @@ impl Sync {
         let mut missing: Vec<_> = missing.map(|(wanted, _)| wanted).collect();
         // A backend that was not set back may have done it all, and deleted the record since: it waits for nothing.
         let done = if missing.is_empty() { HashSet::new() } else { self.done_before(live, items).await? };
-        missing.retain(|(own, _)| !done.contains(own));
+        missing.retain(|((_, own), _)| !done.contains(own));
         // Nobody offers a create that was refused.
         let refused = self.inner.store.rejected_creates(missing.iter().map(|(_, on)| on.clone()).collect()).await?;
-        Ok(missing.into_iter().filter(|(_, on)| !refused.contains(on)).map(|(own, _)| own).collect())
+        missing.retain(|((incarnation, _), on)| !refused.contains(on) && self.inner.patience.waits(*incarnation));
+        Ok(missing.into_iter().map(|((_, own), _)| own).collect())
     }
 
     /// The records of those of these mutations that their backend remembers to have done, where it is so of all that

@@ -27,6 +27,7 @@ impl Sync {
         backend: &Arc<dyn Backend>,
         run: &[Item],
     ) -> Result<(), SyncError> {
+        let _flight = self.inner.flights.take_off(backend.name());
         let channels = run.iter().filter_map(|item| live.channels.get(&item.mutation.channel));
         let mut sight = self.sight(live, channels, subject(who)).await?;
         let mut settling = Settling::default();
@@ -55,7 +56,12 @@ impl Sync {
         let untraced = self.note_untraced_tries(&open).await?;
         let mut rounds = 0;
         while !open.is_empty() {
-            open = self.round(live, &mut sight, who, backend, open, &untraced, &mut settling).await?;
+            open = match self.round(live, &mut sight, who, backend, open, &untraced, &mut settling).await? {
+                Round::Lost(lost) => lost,
+                // What is not answered is taken up again, by whatever its account may do now.
+                Round::Outdated if rounds == 0 => return Ok(()),
+                Round::Outdated => break,
+            };
             rounds += 1;
             if rounds > 50 && !open.is_empty() {
                 // Somebody rewrites these rows faster than we plan: let others go first and come back.
@@ -90,7 +96,12 @@ impl Sync {
         })
     }
 
-    /// Reads, plans and writes once; returns what lost a race.
+    /// Whether a device's rights are still those by which it was judged: a slow backend takes its time to answer.
+    pub(super) async fn is_still(&self, who: &Principal) -> Result<bool, SyncError> {
+        Ok(self.inner.identity.principal_of(who.device).await?.as_ref() == Some(who))
+    }
+
+    /// Reads, plans and writes once.
     #[expect(clippy::too_many_arguments, reason = "one step of one loop, split off for its length")]
     async fn round<'i>(
         &self,
@@ -101,7 +112,7 @@ impl Sync {
         open: Vec<Wanted<'i>>,
         untraced: &Untraced,
         settling: &mut Settling,
-    ) -> Result<Vec<Wanted<'i>>, SyncError> {
+    ) -> Result<Round<'i>, SyncError> {
         let records =
             open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
         // The log is read first: what is read from the backend after it is newer than anything journaled until then.
@@ -136,6 +147,9 @@ impl Sync {
                 }
                 Err(rejection) => settling.answer(who, wanted.item, &Answer::rejected(&rejection), None),
             }
+        }
+        if !writes.is_empty() && !self.is_still(who).await? {
+            return Ok(Round::Outdated);
         }
         let results = if writes.is_empty() { Vec::new() } else { backend.write(&writes).await? };
         let mut lost = Vec::new();
@@ -181,7 +195,7 @@ impl Sync {
                 }
             }
         }
-        Ok(lost)
+        Ok(Round::Lost(lost))
     }
 
     /// The records as their backend has them now, one read a channel.
@@ -342,6 +356,14 @@ impl Sync {
         let change = change_of(live, channel, head.as_ref(), record, None);
         Ok(Some((Journal { channel: number, id: id.clone(), as_of, change }, values)))
     }
+}
+
+/// What is left of a run after one round.
+enum Round<'i> {
+    /// These lost a race.
+    Lost(Vec<Wanted<'i>>),
+    /// The account's rights are others by now, and nothing was written.
+    Outdated,
 }
 
 /// Mutations of channels in which nobody can tell what was done.

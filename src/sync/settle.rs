@@ -33,8 +33,6 @@ pub(super) struct Item {
     pub(super) mutation: Mutation,
     /// How often it was tried before.
     pub(super) tries: u32,
-    /// When it was accepted, in milliseconds since 1970.
-    pub(super) at_ms: i64,
     /// Its device's history began after a reset: the last position that both histories share.
     pub(super) kept: Option<omctl_protocol::Position>,
     /// Everything of its history up to here was accepted.
@@ -234,7 +232,6 @@ pub(super) fn read_entry(who: &Principal, entry: InboxEntry) -> Result<Item, Syn
         digest: digest_of(who, &mutation),
         mutation: Mutation { seq: entry.seq, ..mutation },
         tries: entry.tries,
-        at_ms: entry.at_ms,
         kept: entry.kept,
         accepted: entry.accepted,
     })

@@ -28,6 +28,9 @@ use crate::trace::Trace;
 /// A device that is revoked is served no longer than this.
 const REVOKED_WITHIN_MS: u64 = 5_000;
 
+/// A write into a slow backend, and the reads that its journaling may take, take no longer than this.
+const SLOW_WRITE_MS: u64 = 60_000;
+
 /// A message that stands still somewhere does so for at most ten minutes.
 const LONG_DELAY_MS: u64 = 600_000;
 
@@ -345,9 +348,7 @@ impl World {
                 Ok(())
             }
             Event::IsOut(device, then) => {
-                // A write that a slow backend had been given before may still come to its end.
-                let is_slow = self.faults.may(Fault::BackendSlow);
-                if self.devices[device].revoked_at == Some(then) && !is_slow {
+                if self.devices[device].revoked_at == Some(then) {
                     let _spared = self.node.disk.spare();
                     let store = self.node.store.lock().expect("nobody panics here");
                     self.devices[device].last_batch = Some(last_batch(&store, self.devices[device].number));
@@ -418,7 +419,9 @@ impl World {
                 };
                 device.revoked_at = Some(now);
                 let index = device.index;
-                self.plan(REVOKED_WITHIN_MS, Event::IsOut(index, now));
+                // A write that a slow backend was given before is still settled when it is done.
+                let slow = if self.faults.may(Fault::BackendSlow) { SLOW_WRITE_MS } else { 0 };
+                self.plan(REVOKED_WITHIN_MS + slow, Event::IsOut(index, now));
                 self.faults.count(Fault::Revoked);
                 self.note(|| format!("device {index} is revoked"));
                 Ok(())

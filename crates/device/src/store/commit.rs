@@ -65,11 +65,16 @@ pub(crate) fn commit(
     }
 
     let mut refresh: BTreeSet<(ChannelName, String)> = BTreeSet::new();
+    let mut count: i64 = if frame.receipts.is_empty() { 0 } else { state::get(conn, "settled")?.unwrap_or(0) };
     for receipt in &frame.receipts {
-        if let Some(settled) = outbox::settle(conn, receipt, session.now_ms)? {
+        if let Some(settled) = outbox::settle(conn, receipt, count + 1, session.now_ms)? {
+            count += 1;
             refresh.insert((settled.channel, settled.record.as_str().to_owned()));
             outcome.receipts.push(receipt.clone());
         }
+    }
+    if !outcome.receipts.is_empty() {
+        state::set(conn, "settled", count)?;
     }
     for (name, target) in &mut targets {
         target.drop_orphans()?;

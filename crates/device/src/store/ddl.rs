@@ -39,9 +39,10 @@ CREATE TABLE IF NOT EXISTS om_outbox (seq INTEGER PRIMARY KEY, mutation TEXT NOT
     record TEXT NOT NULL, op INTEGER NOT NULL, grp INTEGER, payload TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS om_outbox_record ON om_outbox (channel, record, seq);
 CREATE INDEX IF NOT EXISTS om_outbox_grp ON om_outbox (grp);
--- Mutations with a receipt, for the restore window. at_ms: this device's clock when the receipt came.
+-- Mutations with a receipt, for the restore window. at_ms: this device's clock when the receipt came. n: the order of
+-- their coming, in which each stands behind what it builds on.
 CREATE TABLE IF NOT EXISTS om_settled (mutation TEXT PRIMARY KEY, grp INTEGER, at_ms INTEGER NOT NULL,
-    payload TEXT NOT NULL, receipt TEXT NOT NULL) WITHOUT ROWID;
+    payload TEXT NOT NULL, receipt TEXT NOT NULL, n INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS om_settled_grp ON om_settled (grp);
 -- Mutations that were rejected, by the server or (seq NULL) already here, until the app retries or discards them.
 CREATE TABLE IF NOT EXISTS om_rejected (mutation TEXT PRIMARY KEY, seq INTEGER, grp INTEGER, at_ms INTEGER NOT NULL,
@@ -148,6 +149,9 @@ pub(crate) fn create_row(name: &str) -> String {
 pub(crate) const OLDER_TABLES: &str = "
 SELECT 'ALTER TABLE om_scopes ADD COLUMN reconcile INTEGER NOT NULL DEFAULT 0;'
 WHERE NOT EXISTS (SELECT 1 FROM pragma_table_info('om_scopes') WHERE name = 'reconcile')
+UNION ALL
+SELECT 'ALTER TABLE om_settled ADD COLUMN n INTEGER NOT NULL DEFAULT 0;'
+WHERE NOT EXISTS (SELECT 1 FROM pragma_table_info('om_settled') WHERE name = 'n')
 UNION ALL
 SELECT 'ALTER TABLE \"' || s.name || '\" ADD COLUMN v INTEGER NOT NULL DEFAULT 0;' FROM sqlite_schema AS s
 WHERE s.type = 'table' AND (s.name GLOB 'om_row_*' OR s.name GLOB 'om_fillrow_*')

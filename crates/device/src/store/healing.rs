@@ -241,7 +241,8 @@ fn what_was_settled_behind_the_parting_is_offered_again_in_its_order() {
     assert_eq!((hello.kept, hello.last_seq), (Some(Position(6)), Seq(3)));
     assert_eq!(store.answers(write).unwrap().unwrap().len(), 1, "that receipt still holds");
     let offered: Vec<_> = outbox(&store).into_iter().map(|m| (m.seq.0, m.id, m.again.map(|p| p.0))).collect();
-    assert_eq!(offered, [(1, sealed[2].id, Some(7)), (2, sealed[1].id, Some(8)), (3, waiting, None)]);
+    // As they were written, wherever their effects stand: what one builds on comes before it.
+    assert_eq!(offered, [(1, sealed[1].id, Some(8)), (2, sealed[2].id, Some(7)), (3, waiting, None)]);
     assert_eq!(titles(&store), pairs(&[("a", "A waits"), ("n", "N")]));
     assert_eq!(reopen(store).hello(None, false, false).unwrap().kept, Some(Position(6)));
 }

@@ -1,8 +1,6 @@
 //! New incarnations of the outbox: what has no receipt is numbered anew, and after a server lost a part of its history,
 //! what was settled in that part is offered again.
 
-use std::collections::HashMap;
-
 use omctl_protocol::{Incarnation, Mutation, Position, Receipt, Seq};
 use rusqlite::Connection;
 
@@ -54,30 +52,21 @@ fn was_offered((mutation, _): &Waiting) -> bool {
 fn take_settled(conn: &Connection, kept: Position) -> Result<Vec<Waiting>> {
     let mut statement = conn.prepare(
         "DELETE FROM om_settled WHERE json_extract(receipt, '$.position') > ?1
-         AND json_extract(receipt, '$.outcome') <> 'rejected' RETURNING payload, receipt, grp",
+         AND json_extract(receipt, '$.outcome') <> 'rejected' RETURNING payload, receipt, grp, n",
     )?;
     let mut rows = statement.query([state::signed(kept.0)])?;
-    let mut settled: Vec<(Option<Position>, Seq, Waiting)> = Vec::new();
+    let mut settled: Vec<(i64, (Option<Position>, Seq), Waiting)> = Vec::new();
     while let Some(row) = rows.next()? {
         let text = row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?;
         let receipt: Receipt = serde_json::from_str(text)
             .map_err(|source| StoreError::Corrupt { what: "om_settled", source: Some(source) })?;
         let mut mutation = parse_mutation(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?;
         mutation.again = receipt.position;
-        settled.push((receipt.position, receipt.seq, (mutation, row.get(2)?)));
+        settled.push((row.get(3)?, (receipt.position, receipt.seq), (mutation, row.get(2)?)));
     }
-    // What was settled whole is offered whole: at the first place of it.
-    let mut first: HashMap<u64, (Option<Position>, Seq)> = HashMap::new();
-    for (position, seq, (mutation, _)) in &settled {
-        if let (Some(_), Some(group)) = (mutation.atomic, mutation.group) {
-            let place = first.entry(group).or_insert((*position, *seq));
-            *place = (*place).min((*position, *seq));
-        }
-    }
-    settled.sort_by_key(|(position, seq, (mutation, _))| {
-        let group = mutation.group.filter(|_| mutation.atomic.is_some());
-        (group.and_then(|group| first.get(&group)).copied().unwrap_or((*position, *seq)), *seq)
-    });
+    // Positions alone would not do: what changed nothing has an older one than what it was written behind. They order
+    // what was settled before the order of receipts was noted.
+    settled.sort_by_key(|(n, place, _)| (*n, *place));
     Ok(settled.into_iter().map(|(_, _, waiting)| waiting).collect())
 }
 

@@ -104,8 +104,8 @@ pub(crate) fn newest_unsettled(conn: &Connection, seq: Seq) -> Result<Option<(Se
         .map_err(Into::into)
 }
 
-/// Moves a mutation out of the outbox. `None`: the receipt was known already, or is of somebody else.
-pub(crate) fn settle(conn: &Connection, receipt: &Receipt, now_ms: i64) -> Result<Option<Settlement>> {
+/// Moves a mutation out of the outbox. `n`: how many were settled so far, with this one. `None`: the receipt was known already, or is of somebody else.
+pub(crate) fn settle(conn: &Connection, receipt: &Receipt, n: i64, now_ms: i64) -> Result<Option<Settlement>> {
     let id = receipt.id.to_string();
     let found = conn
         .prepare_cached("DELETE FROM om_outbox WHERE mutation = ?1 RETURNING channel, record, grp, payload, seq")?
@@ -118,9 +118,9 @@ pub(crate) fn settle(conn: &Connection, receipt: &Receipt, now_ms: i64) -> Resul
     let Some((settlement, group, payload, seq)) = found else { return Ok(None) };
     let text = serde_json::to_string(receipt).expect("a receipt always has a JSON form");
     conn.prepare_cached(
-        "INSERT OR REPLACE INTO om_settled (mutation, grp, at_ms, payload, receipt) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT OR REPLACE INTO om_settled (mutation, grp, at_ms, payload, receipt, n) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?
-    .execute(params![id, group, now_ms, payload, text])?;
+    .execute(params![id, group, now_ms, payload, text, n])?;
     if receipt.is_rejected() {
         let code = receipt.code.as_deref().unwrap_or("rejected");
         conn.prepare_cached(

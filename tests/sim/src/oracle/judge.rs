@@ -224,8 +224,12 @@ impl Oracle {
                 let client_wins =
                     matches!((channel, &**field), ("notes", "body") | ("area" | "album", "title" | "Title"));
                 let (least, most) = match receipts.get(id) {
-                    // What a store forgot that was set back may still be in the shop.
-                    None => (0, u32::from(self.restores.any() && !is_managed(channel))),
+                    // What a store forgot that was set back may still be in the shop; and what the shop had been given when
+                    // its device was revoked.
+                    None => {
+                        let may_be = self.restores.any() || self.out.contains(&self.sent[id].device);
+                        (0, u32::from(may_be && !is_managed(channel)))
+                    }
                     Some(receipt) => match (receipt.outcome, receipt.code.as_deref()) {
                         (Outcome::Applied | Outcome::Merged, _) => (1, 1),
                         (Outcome::Rejected, _) | (Outcome::Conflict, Some("gone")) => (0, 0),
@@ -235,7 +239,7 @@ impl Oracle {
                 };
                 // Mutations of one device that are settled together reach the log as one change.
                 let skipped = is_managed(channel) && self.is_followed(id, field)
-                    || self.restores.has_lost(*id) && self.is_touched_by_others(id, field);
+                    || self.restores.has_lost(*id) && (!is_managed(channel) || self.is_touched_by_others(id, field));
                 // Nothing tells what was done there before the server was set back.
                 let most = if channel == "memo" && self.restores.has_lost(*id) { 1 } else { most };
                 if came < least && !skipped || came > most {

@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 
 use super::faults::Passing;
 use super::{Checked, Event, Failure, World};
+use crate::fault::Fault;
 
 /// A connection on which something was on its way for longer than this when everything healed is one that was broken.
 const STUCK_MS: u64 = 1_000;
@@ -13,6 +14,9 @@ const STUCK_MS: u64 = 1_000;
 /// After healing, everything must be equal within this time: promise 9 (30 s), and the poll interval of the channel that
 /// has nothing installed.
 const HEALED_WITHIN_MS: u64 = 30_000 + 2_000;
+
+/// After so long a device that was fenced says hello again.
+const FENCED_MS: u64 = 45_000;
 
 impl World {
     pub(super) fn heal(&mut self) -> Checked {
@@ -67,6 +71,8 @@ impl World {
         let passed = self.now - self.healed_at.unwrap_or(self.now);
         // What is offered again may wait for what another device would have offered, and lost.
         let within = HEALED_WITHIN_MS + if self.era > 0 { limits::OFFERED_WAIT.as_millis() as u64 } else { 0 };
+        // A device that was fenced by a late copy of its own request comes back after a while.
+        let within = within + if self.faults.counts().contains_key(&Fault::LateRequest) { FENCED_MS } else { 0 };
         let over = passed > within;
         match difference {
             None => {
