@@ -314,10 +314,28 @@ fn the_parting_is_told_for_as_long_as_something_is_offered() {
 }
 
 #[test]
+fn the_parting_is_told_for_as_long_as_something_waits_that_was_written_before_it() {
+    let mut store = synced();
+    run(&mut store, "UPDATE notes SET title = 'A mine' WHERE id = 'a'");
+    again(&mut store, &Welcome { kept: Some(Position(3)), ..reset() });
+    again(&mut store, &Welcome { renew: true, ..welcome() });
+    assert_eq!(store.hello(None, false, false).unwrap().kept, Some(Position(3)));
+    store.welcome(&welcome()).unwrap();
+    let receipts = outbox(&store).iter().map(|m| receipt(m, Outcome::Applied)).collect();
+    commit(&mut store, 10, receipts);
+    again(&mut store, &Welcome { renew: true, ..welcome() });
+    assert_eq!(store.hello(None, false, false).unwrap().kept, None);
+}
+
+#[test]
 fn a_file_of_an_earlier_version_gets_the_columns_it_lacks() {
     let store = synced();
     let conn = store.into_connection();
-    conn.execute_batch("ALTER TABLE om_scopes DROP COLUMN reconcile; ALTER TABLE om_row_notes DROP COLUMN v;").unwrap();
+    conn.execute_batch(
+        "ALTER TABLE om_scopes DROP COLUMN reconcile; ALTER TABLE om_row_notes DROP COLUMN v;
+         ALTER TABLE om_settled DROP COLUMN n;",
+    )
+    .unwrap();
     let mut store = Store::from_connection(conn, StoreOptions::default()).unwrap();
     begin(&mut store);
     store.rows(&rows_line("s", "notes", 6, None, &[("b", Some(note("B6")))])).unwrap();

@@ -14,8 +14,9 @@ type Waiting = (Mutation, Option<i64>);
 /// Begins a new incarnation: what has no receipt is numbered from 1 again and keeps its id.
 pub(crate) fn renew(conn: &Connection, incarnation: Incarnation) -> Result<()> {
     let waiting = take_waiting(conn)?;
-    // What is offered again is judged by where the histories parted, in whatever incarnation it travels.
-    if !waiting.iter().any(was_offered) {
+    // What is offered again is judged by where the histories parted, in whatever incarnation it travels; and what was
+    // written before anybody heard of that may build on what others have yet to offer.
+    if waiting.is_empty() {
         state::clear(conn, "kept")?;
     }
     begin(conn, incarnation, waiting)
