@@ -33,9 +33,9 @@ impl Store {
     /// [`Store::activate`], with notes that belong to the device: all of it, or nothing.
     pub(crate) fn bind(&mut self, device: DeviceId, account: AccountId, notes: &[(&str, &str)]) -> Result<()> {
         let next = Incarnation(self.options.entropy.uuid_v4());
-        self.intent(Durability::Full, |conn, _| {
+        self.intent(Durability::Full, |conn, channels| {
             if state::device(conn)?.is_some_and(|before| before != device) {
-                incarnation::renew(conn, next)?;
+                incarnation::renew(conn, channels, next)?;
             }
             for (key, value) in notes {
                 state::set(conn, &format!("note.{key}"), value)?;

@@ -6,17 +6,17 @@ use rusqlite::Connection;
 
 use super::channels::Channels;
 use super::overlay::{self, parse_mutation};
-use super::{Result, StoreError, atomic, outbox, state};
+use super::{Result, StoreError, atomic, outbox, seal, state};
 
 /// A mutation of the outbox, and the group of the app's write.
 type Waiting = (Mutation, Option<i64>);
 
 /// Begins a new incarnation: what has no receipt is numbered from 1 again and keeps its id.
-pub(crate) fn renew(conn: &Connection, incarnation: Incarnation) -> Result<()> {
+pub(crate) fn renew(conn: &Connection, channels: &Channels, incarnation: Incarnation) -> Result<()> {
     let waiting = take_waiting(conn)?;
     // What is offered again is judged by where the histories parted, in whatever incarnation it travels; and what was
     // written before anybody heard of that may build on what others have yet to offer.
-    if waiting.is_empty() {
+    if waiting.is_empty() && !seal::has_captures(conn, channels)? {
         state::clear(conn, "kept")?;
     }
     begin(conn, incarnation, waiting)

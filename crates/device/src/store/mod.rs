@@ -498,7 +498,7 @@ impl Store {
     /// [`StoreError`].
     pub fn renew_incarnation(&mut self) -> Result<Incarnation> {
         let next = Incarnation(self.options.entropy.uuid_v4());
-        self.intent(Durability::Normal, |conn, _| incarnation::renew(conn, next))?;
+        self.intent(Durability::Normal, |conn, channels| incarnation::renew(conn, channels, next))?;
         Ok(next)
     }
 

@@ -186,7 +186,7 @@ impl Store {
             reconcile::begin_history(conn, channels, welcome)?;
             match welcome.kept {
                 Some(kept) => incarnation::offer_again(conn, channels, kept, next),
-                None if welcome.renew => incarnation::renew(conn, next),
+                None if welcome.renew => incarnation::renew(conn, channels, next),
                 None => Ok(()),
             }
         })?;
