@@ -106,7 +106,9 @@ mod tests {
         Ok(store.write_atomic(|tx| tx.execute_batch(sql))?.1)
     }
 
-    fn shown(store: &Store) -> Vec<(String, Operation, Option<(u32, u32)>)> {
+    type Shown = (String, Operation, Option<(u32, u32)>);
+
+    fn shown(store: &Store) -> Vec<Shown> {
         let sealed = outbox(store);
         sealed.iter().map(|one| (one.record.to_string(), one.op, one.atomic.map(Into::into))).collect()
     }

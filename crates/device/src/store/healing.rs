@@ -320,6 +320,7 @@ fn the_parting_is_told_for_as_long_as_something_waits_that_was_written_before_it
     again(&mut store, &Welcome { kept: Some(Position(3)), ..reset() });
     again(&mut store, &Welcome { renew: true, ..welcome() });
     assert_eq!(store.hello(None, false, false).unwrap().kept, Some(Position(3)));
+    store.seal().unwrap();
     store.welcome(&welcome()).unwrap();
     let receipts = outbox(&store).iter().map(|m| receipt(m, Outcome::Applied)).collect();
     commit(&mut store, 10, receipts);
