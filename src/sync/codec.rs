@@ -293,7 +293,7 @@ impl Sync {
                 .filter(is_news)
                 .map(|(key, id)| IdMapping { channel: ChannelNo(number), id, key })
                 .collect();
-            self.inner.names.add(found.clone());
+            self.inner.names.learn(&found);
             mappings.extend(found);
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! A rule that looks at the record alone places it before it is journaled. One that looks further, at the records that
 //! references lead to, is asked by the store in the transaction that writes ([`Placing`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -203,7 +203,13 @@ impl Sync {
         let (mut live, mut batch) = (live.clone(), batch);
         #[cfg(feature = "planted")]
         leave_out(&live, &mut batch);
+        // Those of a commit that failed go with this one.
+        let known: HashSet<(ChannelNo, String)> =
+            batch.mappings.iter().map(|mapping| (mapping.channel, mapping.key.clone())).collect();
+        let left_over = self.inner.names.unsaved().into_iter();
+        batch.mappings.extend(left_over.filter(|mapping| !known.contains(&(mapping.channel, mapping.key.clone()))));
         loop {
+            let mappings = batch.mappings.clone();
             let placer: Arc<dyn Placer> = Arc::new(Placing(live.clone()));
             match self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await? {
                 Committing::Outdated(back) => {
@@ -212,7 +218,10 @@ impl Sync {
                     live = next;
                 }
                 Committing::Stale(places) => return Ok(places),
-                Committing::Done(_) => return Ok(Vec::new()),
+                Committing::Done(_) => {
+                    self.inner.names.saved(&mappings);
+                    return Ok(Vec::new());
+                }
             }
         }
     }

@@ -252,7 +252,7 @@ impl Sync {
             return;
         }
         let mapping = IdMapping { channel: ChannelNo(wanted.channel.number), id: record.clone(), key: text };
-        self.inner.names.add(vec![mapping.clone()]);
+        self.inner.names.learn(std::slice::from_ref(&mapping));
         settling.batch.mappings.push(mapping);
     }
 
@@ -274,7 +274,7 @@ impl Sync {
                         && self.is_latest_birth(channel, &key, &id).await?
                     {
                         let mapping = IdMapping { channel: ChannelNo(channel.number), id: id.clone(), key: text };
-                        self.inner.names.add(vec![mapping.clone()]);
+                        self.inner.names.learn(std::slice::from_ref(&mapping));
                         settling.batch.mappings.push(mapping);
                     }
                 }
