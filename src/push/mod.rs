@@ -152,6 +152,20 @@ impl Push {
 
     fn dispatch(&self, committed: &Committed) {
         let index = self.index.lock().expect("nobody panics while dispatching");
+        // Rights before rows: whoever lost something by this very commit is shown nothing of it.
+        let queues = |numbers: Option<&Vec<u64>>| -> Vec<Arc<Queue>> {
+            let sessions = numbers.into_iter().flatten().filter_map(|number| index.sessions.get(number));
+            sessions.map(|session| session.queue.clone()).collect()
+        };
+        for notice in &committed.notices {
+            match notice {
+                Notice::Account(account) => queues(index.by_account.get(account)).iter().for_each(|q| q.put_rights()),
+                Notice::Device(device) => queues(index.by_device.get(device)).iter().for_each(|q| q.put_fence()),
+            }
+        }
+        for link in &committed.links {
+            queues(index.by_link.get(link)).iter().for_each(|queue| queue.put_rights());
+        }
         let mut mail: BTreeMap<u64, (Vec<Arc<Frame>>, Vec<Receipt>)> = BTreeMap::new();
         for (number, touched) in &committed.touched {
             let Some(sessions) = index.by_scope.get(number).filter(|sessions| !sessions.is_empty()) else { continue };
@@ -175,19 +189,6 @@ impl Push {
             if let Some(session) = index.sessions.get(&session) {
                 session.queue.put(committed.last, frames, receipts);
             }
-        }
-        let queues = |numbers: Option<&Vec<u64>>| -> Vec<Arc<Queue>> {
-            let sessions = numbers.into_iter().flatten().filter_map(|number| index.sessions.get(number));
-            sessions.map(|session| session.queue.clone()).collect()
-        };
-        for notice in &committed.notices {
-            match notice {
-                Notice::Account(account) => queues(index.by_account.get(account)).iter().for_each(|q| q.put_rights()),
-                Notice::Device(device) => queues(index.by_device.get(device)).iter().for_each(|q| q.put_fence()),
-            }
-        }
-        for link in &committed.links {
-            queues(index.by_link.get(link)).iter().for_each(|queue| queue.put_rights());
         }
     }
 }

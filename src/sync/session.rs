@@ -380,14 +380,12 @@ impl Session {
         let granted = self.sync.granted(&live, &subject(&self.who)).await?;
         let mut step = Step::default();
         self.name_schemas(&live, &mut step);
-        let open: BTreeMap<ScopeKey, Position> =
-            self.scopes.values().map(|held| (held.key.clone(), held.cursor)).collect();
-        let is_closed = self.closed.keys().all(|key| granted.is_closed(key));
-        let is_same = is_closed && granted.scopes.iter().map(|(key, _)| key).eq(open.keys());
+        let is_same = self.holds_these(&granted);
         if is_same && granted.links == self.links {
             return Ok((!step.lines.is_empty()).then_some(step));
         }
-        let held: BTreeMap<ScopeKey, Position> = open.into_iter().chain(std::mem::take(&mut self.closed)).collect();
+        let open = self.scopes.values().map(|held| (held.key.clone(), held.cursor));
+        let held: BTreeMap<ScopeKey, Position> = open.chain(std::mem::take(&mut self.closed)).collect();
         // What is only closed is said to nobody.
         let is_named = granted.holds_only(&held);
         self.hold(granted, &held, is_named, &mut step).await?;
@@ -395,6 +393,19 @@ impl Session {
             self.state = State::CatchingUp;
         }
         Ok(Some(step))
+    }
+
+    /// Whether these are the scopes that the session has.
+    fn holds_these(&self, granted: &Granted) -> bool {
+        let open: BTreeSet<&ScopeKey> = self.scopes.values().map(|held| &held.key).collect();
+        self.closed.keys().all(|key| granted.is_closed(key)) && granted.scopes.iter().map(|(key, _)| key).eq(open)
+    }
+
+    /// Whether what was just read may be shown: rights that went away before the read are not known of here yet.
+    async fn may_show(&self) -> Result<bool, SyncError> {
+        let Some(who) = self.sync.inner.identity.principal_of(self.who.device).await? else { return Ok(false) };
+        let live = self.sync.inner.live.current();
+        Ok(self.holds_these(&self.sync.granted(&live, &subject(&who)).await?))
     }
 
     /// Names the schemas that the device lacks, of channels that its account may see something of.
@@ -416,7 +427,8 @@ impl Session {
         }
     }
 
-    /// Reads the next piece of what the device missed; the last piece ends with a commit.
+    /// Reads the next piece of what the device missed; the last piece ends with a commit. Nothing, where the account's
+    /// rights changed meanwhile: they are to be looked at again first.
     ///
     /// # Errors
     /// Those of reading.
@@ -435,6 +447,9 @@ impl Session {
         let cursors = self.scopes.iter().map(cursor).collect();
         let found = self.sync.inner.store.catch_up(cursors, PIECE_BYTES).await?;
         let mut step = Step::default();
+        if !self.may_show().await? {
+            return Ok(step);
+        }
         for rows in found.scopes {
             let Some(held) = self.scopes.get_mut(&rows.scope) else { continue };
             held.cursor = rows.position;

@@ -132,7 +132,10 @@ impl Device {
             }
         }))?;
         self.disk.attach_statements(&mut file);
-        set_full(&file, self.is_full);
+        {
+            let _spared = self.disk.spare();
+            set_full(&file, self.is_full);
+        }
         let before = copy(&file);
         match Store::from_connection(file, self.options.clone()) {
             Ok(store) => self.engine = Some(Engine::new(store)),
@@ -157,6 +160,7 @@ impl Device {
     pub(crate) fn set_full(&mut self, is_full: bool) {
         self.is_full = is_full;
         if let Some(engine) = &self.engine {
+            let _spared = self.disk.spare();
             set_full(engine.store().connection(), is_full);
         }
         self.disk.note_full(is_full);
@@ -264,7 +268,7 @@ impl Device {
     }
 }
 
-/// Whether a database has any room left.
+/// Whether a database has any room left. Its disk must be spared: this is no statement of the app.
 pub(crate) fn set_full(connection: &Connection, is_full: bool) {
     let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
     let most = if is_full { pages } else { i64::from(u32::MAX) - 1 };

@@ -76,9 +76,6 @@ impl Sums {
 }
 
 /// Runs seeds from `from` on; `told` hears of each that fails, and may stop it all by answering `false`.
-///
-/// # Panics
-/// If a run panics.
 pub fn seeds(from: u64, count: u64, threads: u64, told: impl Fn(&Report) -> bool + Sync) -> Sums {
     let (next, goes_on) = (AtomicU64::new(from), AtomicBool::new(true));
     let sums = Mutex::new(Sums::default());

@@ -18,6 +18,7 @@ mod trace;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
@@ -51,7 +52,7 @@ impl Plan {
 }
 
 /// What became of one seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Report {
     /// The seed.
     pub seed: u64,
@@ -77,18 +78,31 @@ pub struct Report {
     pub rejected: usize,
 }
 
-/// Runs one seed to its end.
+/// Runs one seed to its end. A panic in it is a failure as any other.
 ///
 /// # Panics
-/// If the project beside this package cannot be loaded, or the operating system gives no runtime.
+/// If the project beside this package cannot be loaded.
 pub fn run(plan: &Plan, keep_trace: bool) -> Report {
+    let catalogs = catalogs();
+    let run = AssertUnwindSafe(|| run_to_its_end(plan, catalogs, keep_trace));
+    catch_unwind(run).unwrap_or_else(|panic| {
+        let words = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Report {
+            seed: plan.seed,
+            failure: Some(format!("a panic: {}", words.unwrap_or("without words"))),
+            ..Report::default()
+        }
+    })
+}
+
+fn run_to_its_end(plan: &Plan, catalogs: [Arc<Catalog>; 2], keep_trace: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O can be built");
     runtime.block_on(async {
-        let mut world = World::new(plan, catalogs(), Trace::new(keep_trace)).await;
+        let mut world = World::new(plan, catalogs, Trace::new(keep_trace)).await;
         let failure = world.run().await.err().map(|Failure(why)| why);
         Report {
             seed: plan.seed,
