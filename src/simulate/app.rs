@@ -18,6 +18,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, AsyncWrite, AsyncWriteExt as
 use tokio::process::{Child as Process, ChildStdin, Command};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::receipts;
 use crate::tasks::Tasks;
 
 /// How long a child may take to end when it was told to.
@@ -388,6 +389,7 @@ pub async fn obey(
             }
         }
     });
+    tasks.start("receipts", receipts::keep(path.to_owned()));
     let mut output = output;
     tasks.start("answers", async move {
         while let Some(line) = said.recv().await {

@@ -18,6 +18,7 @@ mod log;
 pub mod network;
 mod placing;
 mod plausible;
+mod receipts;
 mod report;
 mod script;
 mod stage;

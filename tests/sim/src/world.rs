@@ -235,6 +235,7 @@ impl World {
                 .expect("a device");
         }
         store.execute_batch(include_str!("history.sql")).expect("the oracle's own tables");
+        store.execute_batch(include_str!("history_triggers.sql")).expect("the oracle's own triggers");
     }
 
     /// Lets time run until everybody agrees, or somebody is wrong.

@@ -1,4 +1,5 @@
-//! Two hundred seeds in every test run. What a seed finds is mended where it breaks; the seed stays in the range.
+//! Two hundred seeds in every test run, or as many as `OMCTL_SIM_SEEDS` says. What a seed finds is mended where it breaks; the
+//! seed stays in the range.
 
 use std::sync::Mutex;
 
@@ -7,10 +8,12 @@ use sim::{Plan, hunt};
 const SEEDS: u64 = 200;
 
 #[test]
-fn two_hundred_seeds_keep_every_promise() {
+fn some_hundred_seeds_keep_every_promise() {
+    let seeds =
+        std::env::var("OMCTL_SIM_SEEDS").map_or(SEEDS, |text| text.parse().expect("OMCTL_SIM_SEEDS is a number"));
     let failures = Mutex::new(Vec::new());
     let threads = std::thread::available_parallelism().map_or(2, |threads| threads.get().min(8)) as u64;
-    let sums = hunt::seeds(0, SEEDS, threads, |report| {
+    let sums = hunt::seeds(0, seeds, threads, |report| {
         let why = report.failure.as_deref().unwrap_or_default();
         let line = format!("seed {}: {why}\n  replay: cargo run -p sim -- one {}", report.seed, report.seed);
         failures.lock().unwrap().push(line);
@@ -20,9 +23,9 @@ fn two_hundred_seeds_keep_every_promise() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
     assert_eq!(sums.trace_mismatches, 0, "a seed was another run the second time");
     // A world in which nothing happens would keep every promise, too.
-    assert!(sums.mutations > 50 * SEEDS, "too few mutations: {}", sums.mutations);
-    assert!(sums.conflicts > 2 * SEEDS, "too few conflicts: {}", sums.conflicts);
-    assert!(sums.rejected > 2 * SEEDS, "too few refusals: {}", sums.rejected);
+    assert!(sums.mutations > 50 * seeds, "too few mutations: {}", sums.mutations);
+    assert!(sums.conflicts > 2 * seeds, "too few conflicts: {}", sums.conflicts);
+    assert!(sums.rejected > 2 * seeds, "too few refusals: {}", sums.rejected);
 }
 
 #[test]

@@ -114,7 +114,7 @@ fn log_of(changes: &[(&str, &str, Json)]) -> Connection {
              CREATE TABLE account (number INTEGER, claims TEXT);",
         )
         .unwrap();
-    store.execute_batch(include_str!("../history.sql")).unwrap();
+    store.execute_batch(concat!(include_str!("../history.sql"), include_str!("../history_triggers.sql"))).unwrap();
     let fields = [
         ("members", vec!["who", "project"]),
         ("job", vec!["title", "project"]),
@@ -330,4 +330,40 @@ fn what_a_revoked_device_still_does_is_seen() {
     oracle.revoked_do_nothing(std::slice::from_ref(&device), &store).unwrap();
     store.execute_batch("INSERT INTO receipt_batch VALUES (6, 1)").unwrap();
     assert!(oracle.revoked_do_nothing(std::slice::from_ref(&device), &store).is_err());
+}
+
+#[test]
+fn a_part_of_an_atomic_transaction_is_seen() {
+    let told = || {
+        let mut oracle = oracle();
+        let part = |at: u32| {
+            json!({
+                "seq": at + 1, "id": uuid::Uuid::from_u128(7 + u128::from(at)).to_string(), "channel": "notes", "v": 1,
+                "op": "create", "record": format!("r{at}"), "new": { "title": format!("m1.{}", at + 1) }, "group": 4, "atomic": [at, 2],
+            })
+        };
+        let line = json!({ "mutate": { "mutations": [part(0), part(1)] } }).to_string();
+        oracle.device_says(0, &line).unwrap();
+        oracle
+    };
+    let store = Connection::open_in_memory().unwrap();
+    store.execute_batch(include_str!("../history.sql")).unwrap();
+    for (n, mark) in [(11, "m1.1"), (12, "m1.2")] {
+        let body = json!([mark, null]).to_string();
+        store
+            .execute(
+                "INSERT INTO temp.history (channel, id, version, body, position) VALUES (1, 'r', 1, ?1, ?2)",
+                (body, n),
+            )
+            .unwrap();
+    }
+    let both = stored(&[receipt(7, "applied"), receipt(8, "applied")]);
+    let mut oracle = told();
+    oracle.committed.extend([10, 12]);
+    oracle.wholes_are_whole(&both, &store).unwrap();
+    oracle.committed.insert(11);
+    assert!(oracle.wholes_are_whole(&both, &store).is_err(), "a device stood between them");
+    let half = stored(&[receipt(7, "applied"), receipt(8, "rejected")]);
+    assert!(told().wholes_are_whole(&half, &store).is_err(), "one of them is refused");
+    assert!(told().wholes_are_whole(&stored(&[receipt(7, "applied")]), &store).is_err(), "one of them has no answer");
 }
