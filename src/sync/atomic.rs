@@ -134,7 +134,7 @@ impl Sync {
         for _ in 0..ROUNDS_MAX {
             let done = self.done_whole(backend, items).await?;
             if !done.is_empty() {
-                return self.journal_done(live, who, items, &done).await;
+                return self.journal_done(live, who, (backend, items), &done).await;
             }
             match self.whole_round(live, who, backend, items).await? {
                 Tried::Settled | Tried::Outdated => return Ok(()),
@@ -145,7 +145,7 @@ impl Sync {
                     if done.is_empty() {
                         return Err(error.into());
                     }
-                    return self.journal_done(live, who, items, &done).await;
+                    return self.journal_done(live, who, (backend, items), &done).await;
                 }
             }
         }
@@ -175,6 +175,7 @@ impl Sync {
         let mut nonsense = 0;
         loop {
             match self.done_whole(backend, items).await {
+                Err(SyncError::Backend(error)) if !self.is_current(backend) => return Err(error.into()),
                 Err(SyncError::Backend(error)) if error.is_outage() || nonsense < NONSENSE_MAX => {
                     nonsense += u32::from(!error.is_outage());
                     tokio::time::sleep(AGAIN_AFTER).await;
@@ -184,12 +185,18 @@ impl Sync {
         }
     }
 
+    /// Whether this is still what the definitions mean by its name: nobody waits for one that was replaced.
+    fn is_current(&self, backend: &Arc<dyn Backend>) -> bool {
+        let live = self.inner.live.current();
+        live.backends.get(backend.name()).is_some_and(|now| Arc::ptr_eq(now, backend))
+    }
+
     /// Journals a transaction that was done before a crash: the answers stand, the records are read as they are now.
     async fn journal_done(
         &self,
         live: &Arc<Live>,
         who: &Principal,
-        items: &[Item],
+        (backend, items): (&Arc<dyn Backend>, &[Item]),
         done: &HashMap<MutationId, Applied>,
     ) -> Result<(), SyncError> {
         let mut settling = Settling { is_whole: true, ..Settling::default() };
@@ -199,7 +206,7 @@ impl Sync {
             let answer = done.map_or_else(Answer::unknown, |done| Answer::from_text(&done.outcome));
             settling.answer(who, item, &answer, None);
         }
-        self.journal_whole(live, who, items, settling).await
+        self.journal_whole(live, who, (backend, items), settling).await
     }
 
     /// What is done in the backend is journaled, however long that takes: until then nobody may see it.
@@ -207,7 +214,7 @@ impl Sync {
         &self,
         live: &Arc<Live>,
         who: &Principal,
-        items: &[Item],
+        (backend, items): (&Arc<dyn Backend>, &[Item]),
         settling: Settling,
     ) -> Result<(), SyncError> {
         #[cfg(feature = "planted")]
@@ -222,8 +229,8 @@ impl Sync {
                 Ok(()) => return Ok(()),
                 Err(error @ SyncError::Store(StoreError::Closed)) => return Err(error),
                 // What does not get better by waiting must not hold up everybody else.
-                Err(SyncError::Backend(error)) if !error.is_outage() => {
-                    let backend = items[0].mutation.channel.to_string();
+                Err(SyncError::Backend(error)) if !error.is_outage() || !self.is_current(backend) => {
+                    let backend = backend.name().to_owned();
                     return Err(BackendError::Unavailable { backend, message: error.to_string() }.into());
                 }
                 Err(error) => {
@@ -344,7 +351,7 @@ impl Sync {
                     Err(SyncError::Backend(error)) => return Ok(Tried::Unsure(error)),
                     other => other?,
                 }
-                self.journal_whole(live, who, items, settling).await?;
+                self.journal_whole(live, who, (backend, items), settling).await?;
                 Ok(Tried::Settled)
             }
         }
@@ -486,7 +493,7 @@ impl Sync {
                 let Some(backend) = live.backends.get(name) else { return };
                 let tried = match self.ask_until_known(backend, piece).await {
                     Ok(done) if done.is_empty() => Ok(()),
-                    Ok(done) => self.journal_done(&live, &who, piece, &done).await,
+                    Ok(done) => self.journal_done(&live, &who, (backend, piece), &done).await,
                     Err(error) => Err(error),
                 };
                 match tried {
