@@ -87,6 +87,11 @@ impl Sync {
         items: Vec<Item>,
     ) -> Result<(), SyncError> {
         let held = self.hold(backend.name()).await;
+        // Whoever held it before may have taken up this very transaction after a start.
+        let known = self.inner.store.known_mutations(items.iter().map(|item| item.settled_as).collect()).await?;
+        if known.values().any(|accepted| accepted.receipt.is_some()) {
+            return Ok(());
+        }
         let _flight = self.inner.flights.take_off(backend.name());
         let tried = self.try_whole(live, who, backend, &items).await;
         drop(held);

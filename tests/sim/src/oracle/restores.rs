@@ -163,8 +163,17 @@ impl Oracle {
             if code(id) == Some("atomic") && self.wholes.values().any(is_whole_refused) {
                 continue;
             }
+            // Refused with the create of what it names, which is judged itself.
+            let parent = mutation.new.get("parent").and_then(serde_json::Value::as_str);
+            let is_refused_parent = |(other, theirs): (&MutationId, &Sent)| {
+                theirs.mutation.op == Operation::Create
+                    && Some(theirs.mutation.record.as_str()) == parent
+                    && receipts.get(other).is_some_and(Receipt::is_rejected)
+            };
+            if code(id) == Some("depends_on") && self.sent.iter().any(is_refused_parent) {
+                continue;
+            }
             let names = |theirs: &Mutation| {
-                let parent = mutation.new.get("parent").and_then(serde_json::Value::as_str);
                 theirs.record == mutation.record || parent.is_some_and(|parent| parent == theirs.record.as_str())
             };
             let others = self.sent.iter().filter(|(other, _)| *other != id);
