@@ -8,6 +8,7 @@ use sim::{Plan, hunt};
 const SEEDS: u64 = 200;
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a test has nobody above it that reads the environment")]
 fn some_hundred_seeds_keep_every_promise() {
     let seeds =
         std::env::var("OMCTL_SIM_SEEDS").map_or(SEEDS, |text| text.parse().expect("OMCTL_SIM_SEEDS is a number"));
