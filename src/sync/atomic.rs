@@ -87,9 +87,7 @@ impl Sync {
         items: Vec<Item>,
     ) -> Result<(), SyncError> {
         let held = self.hold(backend.name()).await;
-        // Whoever held it before may have taken up this very transaction after a start.
-        let known = self.inner.store.known_mutations(items.iter().map(|item| item.settled_as).collect()).await?;
-        if known.values().any(|accepted| accepted.receipt.is_some()) {
+        if self.was_taken_up(who, backend.name(), &items).await? {
             return Ok(());
         }
         let _flight = self.inner.flights.take_off(backend.name());
@@ -99,6 +97,21 @@ impl Sync {
             Err(SyncError::Backend(error)) if !error.is_outage() => self.set_aside_or_fail(who, &items, error).await,
             other => other,
         }
+    }
+
+    /// Whether whoever held the backend before has settled this very transaction, after a start. One that was answered in
+    /// an earlier incarnation of its device still waits for its answer in this one.
+    async fn was_taken_up(&self, who: &Principal, backend: &str, items: &[Item]) -> Result<bool, SyncError> {
+        let store = &self.inner.store;
+        let known = store.known_mutations(items.iter().map(|item| item.settled_as).collect()).await?;
+        if known.values().all(|accepted| accepted.receipt.is_none()) {
+            return Ok(false);
+        }
+        let waiting = store.inbox(who.device, backend.to_owned(), limits::INBOX_PER_DEVICE_MAX).await?;
+        let is_first = |entry: &crate::store::InboxEntry| {
+            (entry.incarnation, entry.seq) == (items[0].incarnation, items[0].mutation.seq)
+        };
+        Ok(!waiting.iter().any(is_first))
     }
 
     /// Gives every mutation of a transaction its refusal. `at`: the one that it is about; `None`: all.
@@ -250,7 +263,10 @@ impl Sync {
     #[cfg(feature = "planted")]
     async fn tear(&self, live: &Arc<Live>, items: &[Item], settling: &Settling) -> Result<(), SyncError> {
         use crate::planted::{self, Plant};
-        if let [first, _, ..] = &settling.batch.journal[..]
+        // Of a record that is deleted nobody can tell: one that stays, without the others that stay.
+        let stays = |entry: &&crate::store::Journal| matches!(entry.change, crate::store::JournalChange::Put { .. });
+        let mut staying = settling.batch.journal.iter().filter(stays);
+        if let (Some(first), Some(_)) = (staying.next(), staying.next())
             && planted::is_due(Plant::Torn, items[0].settled_as)
         {
             planted::tell(
