@@ -165,7 +165,8 @@ impl World {
                 return Ok(());
             }
         }
-        if is_whole {
+        // A reply in which the server says nothing tells nothing of its history either.
+        if is_whole && lines.iter().any(|line| line.starts_with(r#"{"commit""#)) {
             self.look_at(device, era)?;
         }
         self.devices[device].request = None;
