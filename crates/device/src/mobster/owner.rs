@@ -191,7 +191,7 @@ impl Owner {
     ) -> Result<(T, Write)> {
         let done = match &mut self.kind {
             Kind::Engine(engine) => engine.store_mut().write_atomic(work)?,
-            Kind::Guest(conn) => store::write_atomic(conn, work)?,
+            Kind::Guest(conn) => store::write_atomic_as_guest(conn, work)?,
         };
         self.saved();
         Ok(done)

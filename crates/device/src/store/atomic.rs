@@ -3,31 +3,42 @@
 //! *Invariant:* the mutations of one stand in the outbox one behind the other, each with its place in it ([`Part`]): they
 //! are joined with nothing else, sealed together, and numbered together in every incarnation.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use omctl_protocol::{ATOMIC_MUTATIONS_MAX, Mutation, Part};
 use rusqlite::{Connection, Transaction};
 
+use super::channels::{Channels, load};
 use super::coalesce::Capture;
-use super::{Result, StoreError, Write, channels, write_checked};
+use super::{Result, StoreError, Write, write_checked};
 
 /// Runs statements of the app in one atomic transaction.
 pub(crate) fn write<T>(
     conn: &mut Connection,
+    channels: &Channels,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<(T, Write)> {
     write_checked(conn, work, |tx, group| {
-        check(tx, group)?;
+        check(tx, channels, group)?;
         tx.prepare_cached("INSERT INTO om_atomic (grp) VALUES (?1)")?.execute([group])?;
         Ok(())
     })
 }
 
+/// The same by a process that has no engine, and so knows the channels from the file only.
+pub(crate) fn write_as_guest<T>(
+    conn: &mut Connection,
+    work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> Result<(T, Write)> {
+    let channels = load(conn)?;
+    write(conn, &channels, work)
+}
+
 /// What the server would refuse for good is refused now, while the app can still do otherwise.
-fn check(tx: &Transaction<'_>, group: i64) -> Result<()> {
+fn check(tx: &Transaction<'_>, channels: &Channels, group: i64) -> Result<()> {
     let mut rows = 0;
     let mut home: Option<(String, String)> = None;
-    for channel in channels::load(tx)?.values() {
+    for channel in channels.values() {
         let sql = format!("SELECT count(*) FROM {} WHERE grp = ?1", channel.names.cap);
         let count: i64 = tx.prepare_cached(&sql)?.query_row([group], |row| row.get(0))?;
         if count == 0 {
@@ -69,9 +80,9 @@ pub(crate) fn forget(conn: &Connection) -> Result<()> {
 
 /// How many of these captures are sealed together: an atomic group alone, or what stands before the next one. Captures of
 /// one transaction stand one behind the other.
-pub(crate) fn first_piece(captures: &[Capture], atomic: &BTreeSet<i64>) -> (usize, bool) {
+pub(crate) fn first_piece(captures: &VecDeque<Capture>, atomic: &BTreeSet<i64>) -> (usize, bool) {
     let group = |capture: &Capture| capture.group.filter(|group| atomic.contains(group));
-    let first = captures.first().and_then(group);
+    let first = captures.front().and_then(group);
     (captures.iter().take_while(|capture| group(capture) == first).count(), first.is_some())
 }
 
@@ -145,6 +156,33 @@ mod tests {
         commit(&mut store, 6, sealed[1..4].iter().map(|one| receipt(one, Outcome::Applied)).collect());
         assert_eq!(store.answers(write).unwrap().unwrap().len(), 3);
         assert!(groups(store.connection()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn many_transactions_are_sealed_as_they_were_made_however_many_captures_are_read_at_once() {
+        let mut store = synced();
+        // The 10,000th capture stands in the midst of one of them.
+        for n in 0..2501 {
+            let sql = format!(
+                "INSERT INTO notes (id) VALUES ('a{n}'), ('b{n}'), ('c{n}'); UPDATE notes SET hours = {n} WHERE id = 'a'"
+            );
+            run_atomic(&mut store, &sql).unwrap();
+            if n == 7 {
+                run(&mut store, "UPDATE notes SET title = 'alone' WHERE id = 'b'");
+            }
+        }
+        let before = titles(&store);
+        store.seal().unwrap();
+        assert_eq!(titles(&store), before);
+        let sealed = "SELECT payload -> '$.atomic' FROM om_outbox ORDER BY seq";
+        let mut statement = store.connection().prepare(sealed).unwrap();
+        let parts = statement.query_map([], |row| row.get::<_, Option<String>>(0)).unwrap();
+        let parts: Vec<Option<String>> = parts.collect::<rusqlite::Result<_>>().unwrap();
+        let (first, rest) = parts.split_at(8 * 4);
+        assert_eq!((parts.len(), &rest[0]), (2501 * 4 + 1, &None));
+        for piece in first.chunks(4).chain(rest[1..].chunks(4)) {
+            assert_eq!(piece, [0, 1, 2, 3].map(|at| Some(format!("[{at},4]"))));
+        }
     }
 
     #[test]

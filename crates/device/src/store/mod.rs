@@ -48,7 +48,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, Incarnation, MutationId, Operat
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-pub(crate) use self::atomic::write as write_atomic;
+pub(crate) use self::atomic::write_as_guest as write_atomic_as_guest;
 pub use self::audit::Audit;
 pub use self::commit::CommitOutcome;
 pub use self::outbox::{Answer, Rejected};
@@ -363,7 +363,7 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Write)> {
-        atomic::write(self.app.as_mut().unwrap_or(&mut self.conn), work)
+        atomic::write(self.app.as_mut().unwrap_or(&mut self.conn), &self.channels, work)
     }
 
     /// The engine's connection, to read from.

@@ -4,7 +4,7 @@
 //! of its field's type never enters the outbox; it goes to the rejected list, and what the app sees goes back.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
 use omctl_protocol::{
     ChannelName, ChannelSchema, Fields, Mutation, MutationId, Operation, RecordId, Seq, Value, ValueError,
@@ -83,7 +83,7 @@ pub(crate) fn has_captures(conn: &Connection, channels: &Channels) -> Result<boo
     Ok(false)
 }
 
-/// One sealing, piece by piece.
+/// One sealing, batch by batch, and in these piece by piece.
 struct Sealing<'a> {
     conn: &'a Connection,
     channels: &'a Channels,
@@ -102,7 +102,7 @@ pub(crate) fn seal_all(conn: &Connection, channels: &Channels, now_ms: i64) -> R
     let atomic = atomic::groups(conn)?;
     let (sealed, refused, untidy) = Default::default();
     let mut sealing = Sealing { conn, channels, now_ms, atomic, sealed, refused, untidy };
-    while sealing.piece()? {}
+    while sealing.batch()? {}
     if !sealing.atomic.is_empty() {
         atomic::forget(conn)?;
     }
@@ -110,50 +110,39 @@ pub(crate) fn seal_all(conn: &Connection, channels: &Channels, now_ms: i64) -> R
 }
 
 impl Sealing<'_> {
-    /// Seals one piece; whether there may be more.
-    fn piece(&mut self) -> Result<bool> {
+    /// Seals what is read at once; whether there may be more.
+    fn batch(&mut self) -> Result<bool> {
         let (conn, channels) = (self.conn, self.channels);
         let mut captures = Vec::new();
         for channel in channels.values() {
             read_captures(conn, channel, &mut captures)?;
         }
-        if captures.is_empty() {
-            return Ok(false);
-        }
         captures.sort_by_key(|capture| capture.n);
-        let is_too_long = captures.len() > CAPTURES_MAX;
+        let more = captures.len() > CAPTURES_MAX;
         captures.truncate(CAPTURES_MAX);
-        let (count, is_atomic) = atomic::first_piece(&captures, &self.atomic);
-        // What an atomic transaction cuts off keeps the app's order: nothing is held back behind it.
-        let is_cut = count < captures.len();
-        captures.truncate(count);
-        let more = is_too_long || is_cut;
-        let last_n = captures.last().expect("it is not empty").n;
-        name_group(conn, &mut captures)?;
-        let records: BTreeSet<(ChannelName, String)> =
-            captures.iter().map(|capture| (capture.channel.clone(), capture.record.clone())).collect();
-
-        let around = Around { conn, channels, last_n, later: RefCell::default() };
-        let mut items = coalesce(captures, &around)?;
-        let held_back = if is_too_long && !is_cut { hold_back(&mut items, &around)? } else { Vec::new() };
-        let items = order(items, &around)?;
-        if is_atomic {
-            self.write_whole(items)?;
-        } else {
-            items.into_iter().try_for_each(|item| self.write_one(item))?;
+        let mut captures = VecDeque::from(captures);
+        let Some(mut sealed_to) = captures.front().map(|first| first.n - 1) else { return Ok(false) };
+        let mut held_back = Vec::new();
+        while !captures.is_empty() {
+            let (count, is_atomic) = atomic::first_piece(&captures, &self.atomic);
+            let is_unfinished = more && count == captures.len();
+            if is_unfinished && is_atomic {
+                // Its rest is read with the next batch, which begins with it.
+                break;
+            }
+            let piece: Vec<Capture> = captures.drain(..count).collect();
+            sealed_to = piece.last().expect("a piece is not empty").n;
+            // What an atomic transaction cuts off keeps the app's order: nothing is held back behind it.
+            held_back = self.piece(piece, is_atomic, is_unfinished)?;
         }
         for channel in channels.values() {
-            conn.prepare_cached(&format!("DELETE FROM {} WHERE n <= ?1", channel.names.cap))?.execute([last_n])?;
+            conn.prepare_cached(&format!("DELETE FROM {} WHERE n <= ?1", channel.names.cap))?.execute([sealed_to])?;
         }
         for held in held_back {
             let key = (held.capture.channel.clone(), held.capture.record.clone());
             if !self.refused.contains(&key) {
                 capture_again(conn, &channels[&key.0], &held)?;
             }
-        }
-        // A later piece may hold captures of the same records, which then stand on what is visible now.
-        if !is_too_long || is_cut {
-            self.untidy.extend(records);
         }
         if !more {
             for (name, record) in std::mem::take(&mut self.untidy) {
@@ -162,6 +151,28 @@ impl Sealing<'_> {
             drop_idle_bases(conn, channels)?;
         }
         Ok(more)
+    }
+
+    /// Seals captures that belong together, and answers with what is to be captured again. `is_unfinished`: captures of
+    /// the same kind stand behind them that are not read yet.
+    fn piece(&mut self, mut captures: Vec<Capture>, is_atomic: bool, is_unfinished: bool) -> Result<Vec<HeldBack>> {
+        let (conn, channels) = (self.conn, self.channels);
+        let last_n = captures.last().expect("a piece is not empty").n;
+        name_group(conn, &mut captures)?;
+        // A later batch may hold captures of the same records, which then stand on what is visible now.
+        if !is_unfinished {
+            self.untidy.extend(captures.iter().map(|capture| (capture.channel.clone(), capture.record.clone())));
+        }
+        let around = Around { conn, channels, last_n, later: RefCell::default() };
+        let mut items = coalesce(captures, &around)?;
+        let held_back = if is_unfinished { hold_back(&mut items, &around)? } else { Vec::new() };
+        let items = order(items, &around)?;
+        if is_atomic {
+            self.write_whole(items)?;
+        } else {
+            items.into_iter().try_for_each(|item| self.write_one(item))?;
+        }
+        Ok(held_back)
     }
 
     fn write_one(&mut self, item: Item) -> Result<()> {
