@@ -93,8 +93,8 @@ pub(super) fn channel(
     Some(Loaded { channel, references })
 }
 
-/// Whether apps may write it in atomic transactions. Every kind of backend that there is has transactions; one that has
-/// none refuses it here.
+/// Whether apps may write it in atomic transactions. Every kind of backend that there is has transactions; a kind without
+/// them is to be refused here.
 fn atomic(entries: &Entries<'_>, writable: bool, report: &mut Report) -> bool {
     let Some(node) = entries.get("atomic") else { return false };
     let is_atomic = report.truth(node, "`atomic`").unwrap_or_default();

@@ -110,7 +110,7 @@ impl Sync {
         let mut managed_waits = !waiting.is_empty();
         let awaited = self.awaited_by(&live, who, under, &fresh).await?;
         let mut settled_before = Vec::new();
-        let mut open: Vec<Fresh> = Vec::with_capacity(fresh.len());
+        let mut open: Vec<Fresh<'_>> = Vec::with_capacity(fresh.len());
         for (mutation, digest) in fresh {
             let mut moved_from = None;
             let mut settled_as = mutation.id;
@@ -138,7 +138,7 @@ impl Sync {
             let moves_rights = live.channels.get(&mutation.channel).is_some_and(|channel| !channel.listed.is_empty());
             let (incarnation, kept, tries) = (under.incarnation, None, 0);
             let item = Item { incarnation, settled_as, digest, mutation, tries, kept, accepted: up_to };
-            open.push(Fresh { item, backend: backend.to_owned(), moved_from, must_wait, moves_rights });
+            open.push(Fresh { item, backend, moved_from, must_wait, moves_rights });
         }
         // An atomic transaction is settled now whole, or not now.
         let mut at_once = Vec::with_capacity(open.len());
@@ -160,6 +160,7 @@ impl Sync {
             }
             let payload = serde_json::to_string(&item.mutation).expect("a mutation always has a JSON form");
             let Item { settled_as, digest, mutation: Mutation { seq, .. }, .. } = item;
+            let backend = backend.to_owned();
             later.push(NewMutation { seq, settled_as, digest, backend, payload, moved_from });
         }
         let homes: std::collections::BTreeSet<String> = later.iter().map(|new| new.backend.clone()).collect();
@@ -233,9 +234,9 @@ fn is_whole(part: Option<Part>, seq: Seq, count: usize) -> bool {
 }
 
 /// A mutation of a batch that has no answer yet.
-struct Fresh {
+struct Fresh<'l> {
     item: Item,
-    backend: String,
+    backend: &'l str,
     moved_from: Option<(IncarnationNo, Seq)>,
     /// It cannot be settled at once.
     must_wait: bool,

@@ -114,18 +114,9 @@ impl Sync {
         Ok(!waiting.iter().any(is_first))
     }
 
-    /// Gives every mutation of a transaction its refusal. `at`: the one that it is about; `None`: all.
-    pub(super) async fn refuse_whole(
-        &self,
-        who: &Principal,
-        items: &[Item],
-        at: Option<usize>,
-        rejection: &Rejection,
-    ) -> Result<(), SyncError> {
-        self.answer_whole(who, items, at, &Answer::rejected(rejection)).await
-    }
-
-    async fn answer_whole(
+    /// Gives every mutation of a transaction of which nothing was done its answer. `at`: the one that the answer is about;
+    /// `None`: all.
+    pub(super) async fn answer_whole(
         &self,
         who: &Principal,
         items: &[Item],
@@ -357,6 +348,12 @@ impl Sync {
         };
         match whole {
             Whole::Undone { why: Written::Lost | Written::Already(_) | Written::Done { .. }, .. } => Ok(Tried::Again),
+            // It may be this very row: nobody can tell.
+            Whole::Undone { at: Some(at), why: Written::Exists }
+                if planned[at].wanted.item.mutation.again.is_some() =>
+            {
+                Ok(Tried::Refused { at: None, answer: Answer::unknown() })
+            }
             Whole::Undone { at, why: Written::Exists } => {
                 refused(at, &Rejection::new("exists", "a record with this key exists"))
             }

@@ -86,7 +86,7 @@ impl Sync {
             }
             None => self.to_backend(live, channel, collection, place, value),
         };
-        let own_maker = made.get(&(channel.name().clone(), wanted.item.mutation.record.clone())).copied();
+        let own_maker = maker_of(made, channel.name(), &wanted.item.mutation.record);
         let key = || {
             if own_maker.is_some() {
                 return Ok(Key(vec![Value::Null; collection.key.len()]));
@@ -215,7 +215,12 @@ impl Sync {
 /// The write that makes the record which a reference names.
 fn made_by(made: &Made, channel: &LiveChannel, place: usize, value: &Value) -> Option<usize> {
     let (Some(to), Value::Text(id)) = (&channel.schema.fields[place].to, value) else { return None };
-    made.get(&(to.clone(), RecordId::from(id.as_str()))).copied()
+    if made.is_empty() { None } else { maker_of(made, to, &RecordId::from(id.as_str())) }
+}
+
+/// The write that makes a record. Outside of atomic transactions nothing is made, and nothing is looked for.
+fn maker_of(made: &Made, channel: &ChannelName, record: &RecordId) -> Option<usize> {
+    if made.is_empty() { None } else { made.get(&(channel.clone(), record.clone())).copied() }
 }
 
 /// For each field, whether this incarnation wrote it last and the journaled value still stands.

@@ -145,7 +145,9 @@ impl Sync {
             }
             (Next::Whole(items), Some(home)) => self.settle_whole(&live, &who, home, items).await?,
             (Next::Whole(items), None) => self.settle_managed(&live, &who, &items, Batch::default()).await?,
-            (Next::Broken(items, rejection), _) => self.refuse_whole(&who, &items, None, &rejection).await?,
+            (Next::Broken(items, rejection), _) => {
+                self.answer_whole(&who, &items, None, &Answer::rejected(&rejection)).await?;
+            }
             (Next::Waits, _) => return Ok(Ran::Blocked),
             (Next::Comes, _) => return Ok(Ran::Done),
         }
