@@ -22,7 +22,7 @@ use super::plan::Rejection;
 use super::round::{Settling, field_of};
 use super::settle::{Item, read_entry, subject};
 use super::{Sync, SyncError};
-use crate::backend::{Applied, Backend, BackendError, Collection, Effect, Key, Whole, Write, Written};
+use crate::backend::{Applied, Backend, BackendError, Borrow, Collection, Effect, Slot, Whole, Write, Written};
 use crate::catalog::MANAGED;
 use crate::identity::Principal;
 use crate::limits;
@@ -75,6 +75,8 @@ struct Planned<'i> {
     head: Option<Head>,
     answer: Answer,
     places: Vec<usize>,
+    /// Whether its account may know where the record stands.
+    is_seen: bool,
 }
 
 impl Sync {
@@ -313,6 +315,8 @@ impl Sync {
             self.look_at_named(&mut sight, &wanted.channel, wanted.wish.new.iter()).await?;
             let images = images(&wanted.channel, &wanted.wish, current.as_ref().map(|record| &record.values[..]));
             self.look(&mut sight, images.into_iter().map(|image| (wanted.channel.clone(), image))).await?;
+            let id = wanted.item.mutation.record.as_str();
+            let is_seen = current.as_ref().is_some_and(|record| sight.sees(&wanted.channel, (id, &record.values)));
             let (write, answer, after) =
                 match self.judge(live, &sight, &wanted, head.as_ref(), current.as_ref(), (&untraced, &made)) {
                     Err(rejection) => return refused(Some(place), &rejection),
@@ -322,7 +326,7 @@ impl Sync {
                     // What changes nothing is noted all the same: after a crash all of it has its answer.
                     Ok(Judgement::Answer(answer)) => {
                         let after = current.as_ref().map(|record| record.values.clone());
-                        (self.nothing_of(&wanted, &answer)?, answer, after)
+                        (self.nothing_of(&wanted, &answer, &made)?, answer, after)
                     }
                     Ok(Judgement::Write { write, answer, after }) => (write, answer, after),
                 };
@@ -336,7 +340,9 @@ impl Sync {
                 made.insert(key.clone(), place);
             }
             working.insert(key, after.map(|values| Record { id: wanted.item.mutation.record.clone(), values }));
-            planned.push(Planned { wanted, head, answer, places: write.1.effect.places() });
+            // What is written was judged by what the account sees.
+            let is_seen = is_seen || !matches!(write.1.effect, Effect::Nothing { .. });
+            planned.push(Planned { wanted, head, answer, places: write.1.effect.places(), is_seen });
             writes.push(write);
         }
         if !self.is_still(who).await? {
@@ -376,18 +382,27 @@ impl Sync {
     }
 
     /// A write that only notes the answer.
-    fn nothing_of(&self, wanted: &Wanted<'_>, answer: &Answer) -> Result<(Arc<Collection>, Write), SyncError> {
+    fn nothing_of(
+        &self,
+        wanted: &Wanted<'_>,
+        answer: &Answer,
+        made: &Made,
+    ) -> Result<(Arc<Collection>, Write), SyncError> {
         let Home::Backend(_, collection) = &wanted.channel.home else {
             return Err(SyncError::Bug("a channel without a backend was judged by one".into()));
         };
-        let key: Option<Key> = self.key_of(&wanted.channel, collection, &wanted.item.mutation.record);
+        let maker = made.get(&wanted.item.key()).map(|from| Borrow { from: *from, into: Slot::Row });
+        let key = match maker {
+            Some(_) => None,
+            None => self.key_of(&wanted.channel, collection, &wanted.item.mutation.record),
+        };
         let write = Write {
             mutation: wanted.item.settled_as,
             digest: wanted.item.digest,
             record: wanted.item.mutation.record.clone(),
             outcome: answer.to_text(),
             effect: Effect::Nothing { key },
-            borrows: Vec::new(),
+            borrows: maker.into_iter().collect(),
         };
         Ok((collection.clone(), write))
     }
@@ -408,7 +423,7 @@ impl Sync {
             }
         }
         let mut journaled: BTreeMap<(ChannelName, RecordId), (usize, Vec<usize>)> = BTreeMap::new();
-        for (Planned { wanted, head, answer, places }, written) in done {
+        for (Planned { wanted, head, answer, places, is_seen }, written) in done {
             let row = if let Written::Done { row, .. } = written { row } else { None };
             let mut record = None;
             if let Some(row) = row {
@@ -437,7 +452,8 @@ impl Sync {
             if let Some(place) = place {
                 journaled.insert(key, (place, wrote));
             }
-            settling.answer(who, wanted.item, &answer, place);
+            // Of a record out of sight not even its position is told.
+            settling.answer(who, wanted.item, &answer, place.filter(|_| is_seen));
         }
         Ok(())
     }

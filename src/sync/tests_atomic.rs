@@ -8,6 +8,7 @@ use serde_json::json;
 use super::tests::{Bench, create, receipts, send};
 use super::tests_backend::{Shop, answers, update};
 use crate::backend::{Borrow, Effect, Slot, Whole, Write};
+use crate::catalog::{Place, ScopeDecl, ScopeEntry, ScopeRight};
 
 /// The same mutations as one atomic transaction.
 fn whole(mutations: Vec<Mutation>) -> Vec<Mutation> {
@@ -239,4 +240,50 @@ async fn a_channel_that_does_not_say_so_takes_none() {
     send(&mut device, whole(vec![create(1, "notes", 1, json!({}))])).await;
     let (_, frames) = bench.connect(1, |hello| hello.last_seq = Seq(1)).await;
     assert_eq!(receipts(&frames)[0].code.as_deref(), Some("not_atomic"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_nothing_tells_nothing_of_a_record_out_of_sight() {
+    let at = Place { file: "channels/x.yaml".into(), line: 1, column: 1 };
+    let own = ScopeEntry { left: "Name".into(), right: ScopeRight::Text("account.email".into()), at };
+    let shop = Shop::with(2, |channel| {
+        channel.schema.atomic = Some("shop".into());
+        if channel.name.as_str() == "artist" {
+            channel.scope = ScopeDecl::AnyOf(vec![vec![own.clone()]]);
+        }
+    })
+    .await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    let gone = |seq, record: &str| Mutation {
+        op: Operation::Delete,
+        record: record.into(),
+        new: Fields::new(),
+        ..create(seq, "artist", u128::from(seq), json!({}))
+    };
+    // The first of each is there, for others; the second never was.
+    let renamed = |seq, record| update(seq, "artist", record, json!({ "Name": "one" }), json!({ "Name": "mine" }));
+    for pair in [[gone(1, "1"), gone(2, "2")], [gone(3, "98"), gone(4, "99")]] {
+        send(&mut device, whole(pair.into())).await;
+    }
+    for pair in [[gone(5, "98"), renamed(6, "1")], [gone(7, "1"), renamed(8, "99")]] {
+        send(&mut device, whole(pair.into())).await;
+    }
+    answers(&shop, 8).await;
+    let (_, frames) = shop.bench.connect(1, |hello| hello.last_seq = Seq(8)).await;
+    let told: Vec<_> = receipts(&frames).into_iter().map(|r| (r.outcome, r.code, r.message, r.position)).collect();
+    assert_eq!((&told[..2], &told[4..6]), (&told[2..4], &told[6..]));
+    assert!(told.iter().all(|(.., position)| position.is_none()), "{told:?}");
+    assert_eq!(shop.ask("SELECT group_concat(Name) FROM Artist"), "one,two");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_nothing_of_a_record_that_was_just_made_leaves_it_there() {
+    let shop = shop().await;
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    let artist = create(1, "artist", 1, json!({ "Name": "three" }));
+    let same = update(2, "artist", artist.record.as_str(), json!({ "Name": "three" }), json!({ "Name": "three" }));
+    let id = artist.record.clone();
+    send(&mut device, whole(vec![artist, same])).await;
+    assert_eq!(codes(&shop, 2).await, ["", ""]);
+    assert_eq!(shop.rows().await[&format!("artist/{id}")][1], json!("three"));
 }

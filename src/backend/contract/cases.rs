@@ -179,7 +179,7 @@ async fn a_whole_is_done_or_undone(harness: &impl Harness) {
         with(case.plan(&albums, insert(None, &title)), lent(0, Slot::Column(2))),
         with(case.plan(&links, insert(Some(Key(vec![Value::Null, text("rock")])), &[])), lent(1, Slot::KeyColumn(0))),
         with(case.plan(&albums, update(&nobody, &[], &[(1, text("u"))])), lent(1, Slot::Row)),
-        case.plan(&artists, Effect::Nothing { key: None }),
+        with(case.plan(&artists, Effect::Nothing { key: None }), lent(0, Slot::Row)),
     ];
     let refused = [&writes[..4], &[case.plan(&albums, insert(None, &[(1, text("x")), (2, Value::Int(99))]))]].concat();
     let lost = [&writes[..2], &[case.plan(&artists, update(&key(77), &[], &[(1, text("x"))]))]].concat();
@@ -193,7 +193,7 @@ async fn a_whole_is_done_or_undone(harness: &impl Harness) {
     let Whole::Done(done) = case.backend().write_whole(&writes).await.expect(ANSWERS) else { panic!("it can be done") };
     let keys: Vec<Key> =
         done.iter().filter_map(|one| if let Written::Done { key, .. } = one { key.clone() } else { None }).collect();
-    assert_eq!((keys.len(), &keys[1]), (4, &keys[3]));
+    assert_eq!((keys.len(), &keys[1], &keys[0]), (5, &keys[3], &keys[4]));
     // Each row is as it was at the end.
     let Written::Done { row: Some(album), .. } = &done[1] else { panic!("{done:?}") };
     assert_eq!(album.values[1..3], [text("u"), keys[0].0[0].clone()]);

@@ -70,11 +70,11 @@ fn lend(collection: &Collection, write: &Write, done: &[Written]) -> Result<Effe
             return Err(Fault::Bad("a write names a row that no earlier one made".to_owned()));
         };
         match into {
-            Slot::Row => {
-                if let Effect::Update { key, .. } | Effect::Delete { key, .. } = &mut effect {
-                    key.clone_from(lent);
-                }
-            }
+            Slot::Row => match &mut effect {
+                Effect::Update { key, .. } | Effect::Delete { key, .. } => key.clone_from(lent),
+                Effect::Nothing { key } => *key = Some(lent.clone()),
+                Effect::Insert { .. } => {}
+            },
             Slot::KeyColumn(place) => {
                 if let Effect::Insert { key: Some(key), .. } = &mut effect {
                     key.0[*place] = single(collection, lent)?;
