@@ -68,7 +68,11 @@ struct Backup {
 
 impl Device {
     pub(crate) fn new(index: usize, account: usize, rng: Rng) -> Self {
-        let options = StoreOptions { entropy: omctl_device::Entropy::seeded(rng.u64()), ..StoreOptions::default() };
+        let mut options = StoreOptions { entropy: omctl_device::Entropy::seeded(rng.u64()), ..StoreOptions::default() };
+        // A rename costs as much as all the rest of a seed: some devices pay for it.
+        if rng.percent(10) {
+            options.copy_rows_max = 0;
+        }
         let skews = [0, 0, 3_600_000, -86_400_000, 315_360_000_000];
         let mut device = Self {
             index,

@@ -12,6 +12,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension as _};
 use serde::Deserialize;
 
 use super::channels::Channel;
+use super::ddl::Names;
 use super::overlay::{self, field_list};
 use super::scopes::Scope;
 use super::values::{Bind, BindError, bind_scalar};
@@ -316,22 +317,14 @@ impl<'a> Writer<'a> {
 
 /// Puts the hidden tables in the place of the app's: the end of a channel's first sync, or of a sync after a reset.
 /// Pending changes are laid over what came.
-pub(crate) fn swap(conn: &Connection, channel: &Channel) -> Result<()> {
+///
+/// Up to `copy_rows_max` rows are copied: for a rename SQLite reads every table and trigger of the file anew, which takes
+/// longer than few rows do.
+pub(crate) fn swap(conn: &Connection, channel: &Channel, copy_rows_max: usize) -> Result<()> {
     let (schema, names) = (&channel.schema, &channel.names);
-    let own = super::channels::keep_own_objects(conn, schema)?;
-    conn.execute_batch(&format!(
-        "DROP TABLE {table}; ALTER TABLE {fill} RENAME TO {table}; \
-         DROP TABLE {row}; ALTER TABLE {fill_row} RENAME TO {row}; {indexes}{triggers}",
-        table = names.table,
-        fill = names.fill,
-        row = names.row,
-        fill_row = names.fill_row,
-        indexes = super::ddl::create_indexes(schema),
-        triggers = super::ddl::create_triggers(schema),
-    ))?;
-    for object in own {
-        conn.execute_batch(&object)?;
-    }
+    let counted = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT ?1)", names.fill_row);
+    let rows: usize = conn.query_row(&counted, [copy_rows_max.saturating_add(1)], |row| row.get(0))?;
+    if rows <= copy_rows_max { move_rows(conn, schema, names) } else { rename(conn, schema, names) }?;
     let mut statement = conn.prepare(&format!("SELECT id FROM {}", names.base))?;
     let ids = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()?;
     let fields = field_list(schema);
@@ -348,6 +341,37 @@ pub(crate) fn swap(conn: &Connection, channel: &Channel) -> Result<()> {
         overlay::refresh(conn, channel, id)?;
     }
     conn.execute("UPDATE om_channels SET filled = 1 WHERE channel = ?1", [schema.channel.as_str()])?;
+    Ok(())
+}
+
+fn move_rows(conn: &Connection, schema: &ChannelSchema, names: &Names) -> Result<()> {
+    let fields = field_list(schema);
+    Ok(conn.execute_batch(&format!(
+        "DELETE FROM {table}; INSERT INTO {table} (id{fields}) SELECT id{fields} FROM {fill}; DROP TABLE {fill};
+         DELETE FROM {row}; INSERT INTO {row} (id, scope, life, hash, v) SELECT id, scope, life, hash, v FROM {fill_row};
+         DROP TABLE {fill_row};",
+        table = names.table,
+        fill = names.fill,
+        row = names.row,
+        fill_row = names.fill_row,
+    ))?)
+}
+
+fn rename(conn: &Connection, schema: &ChannelSchema, names: &Names) -> Result<()> {
+    let own = super::channels::keep_own_objects(conn, schema)?;
+    conn.execute_batch(&format!(
+        "DROP TABLE {table}; ALTER TABLE {fill} RENAME TO {table}; \
+         DROP TABLE {row}; ALTER TABLE {fill_row} RENAME TO {row}; {indexes}{triggers}",
+        table = names.table,
+        fill = names.fill,
+        row = names.row,
+        fill_row = names.fill_row,
+        indexes = super::ddl::create_indexes(schema),
+        triggers = super::ddl::create_triggers(schema),
+    ))?;
+    for object in own {
+        conn.execute_batch(&object)?;
+    }
     Ok(())
 }
 

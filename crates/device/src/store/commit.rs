@@ -31,6 +31,7 @@ pub(crate) fn commit(
     channels: &Channels,
     session: &Session,
     frame: &Commit,
+    copy_rows_max: usize,
 ) -> Result<CommitOutcome> {
     let mut outcome = CommitOutcome::default();
     // From here on "pending" means "in the outbox".
@@ -86,7 +87,7 @@ pub(crate) fn commit(
     drop(targets);
     let filled_now: Vec<&Channel> = channels.values().filter(|channel| !channel.filled).collect();
     for channel in &filled_now {
-        apply::swap(conn, channel)?;
+        apply::swap(conn, channel, copy_rows_max)?;
         outcome.changed.insert(channel.schema.channel.clone());
     }
     for (name, record) in refresh {

@@ -149,11 +149,14 @@ pub struct StoreOptions {
     pub entropy: Entropy,
     /// Received bytes that are kept in memory before they go to the disk, uncommitted.
     pub batch_bytes_max: usize,
+    /// Rows of a channel's first sync that are copied into the app's table. More than that take its place by a rename,
+    /// for which SQLite reads every table and trigger of the file anew.
+    pub copy_rows_max: usize,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { entropy: Entropy::System, batch_bytes_max: 4 * 1024 * 1024 }
+        Self { entropy: Entropy::System, batch_bytes_max: 4 * 1024 * 1024, copy_rows_max: 1_000 }
     }
 }
 

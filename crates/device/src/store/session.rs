@@ -343,7 +343,8 @@ impl Store {
         let now_ms = session.now_ms;
         let durability = if frame.receipts.is_empty() { Durability::Normal } else { Durability::Full };
         let unfilled = self.channels.values().any(|channel| !channel.filled);
-        let outcome = self.intent(durability, |conn, channels| commit(conn, channels, &session, frame));
+        let most = self.options.copy_rows_max;
+        let outcome = self.intent(durability, |conn, channels| commit(conn, channels, &session, frame, most));
         // The session goes on; its batch is in the tables, or the engine closes it on an error.
         self.session = Session { now_ms, history: session.history, ours: session.ours, ..Session::default() };
         if let Err(error) = &outcome

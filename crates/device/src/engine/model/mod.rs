@@ -52,7 +52,9 @@ impl World {
 
     fn open(&self, conn: Connection) -> Engine {
         let batch_bytes_max = if self.spill { 0 } else { 1 << 20 };
-        let options = StoreOptions { entropy: self.entropy.clone(), batch_bytes_max };
+        // Both ways in which a first sync takes the place of the app's table.
+        let copy_rows_max = if self.spill { 0 } else { 1_000 };
+        let options = StoreOptions { entropy: self.entropy.clone(), batch_bytes_max, copy_rows_max };
         Engine::new(Store::from_connection(conn, options).unwrap())
     }
 
