@@ -165,7 +165,7 @@ impl Device {
         self.is_full = is_full;
         if let Some(engine) = &self.engine {
             let _spared = self.disk.spare();
-            set_full(engine.store().connection(), is_full);
+            set_full(engine.store().reader(), is_full);
         }
         self.disk.note_full(is_full);
     }
@@ -215,7 +215,7 @@ impl Device {
     /// it would be another mutation of the same id. Whether there was a copy made.
     pub(crate) fn back_up(&mut self) -> bool {
         let captures = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'om\\_cap\\_%' ESCAPE '\\'";
-        let connection = self.store().connection();
+        let connection = self.store().reader();
         let mut statement = connection.prepare(captures).expect("a query");
         let tables = statement.query_map([], |row| row.get::<_, String>(0)).expect("a query");
         let tables: Vec<String> = tables.collect::<Result<_, _>>().expect("names");
@@ -252,7 +252,7 @@ impl Device {
 
     /// From here on a power cut does not take away what is in the file now.
     fn keep_durable(&mut self) {
-        let now = copy(self.store().connection());
+        let now = copy(self.store().reader());
         self.durable = Some((now, self.written));
     }
 

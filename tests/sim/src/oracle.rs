@@ -348,7 +348,7 @@ impl Oracle {
             let sql = format!("SELECT {field} FROM {channel} WHERE id = ?1");
             self.kept(8, 1);
             let shown: Option<Option<String>> =
-                device.store().connection().query_row(&sql, [record], |row| row.get(0)).ok();
+                device.store().reader().query_row(&sql, [record], |row| row.get(0)).ok();
             if let Some(shown) = shown.filter(|shown| shown.as_deref() != Some(&write.mark)) {
                 return wrong(format!(
                     "device {} shows {shown:?} in {channel}.{field} of {record} before {} has its receipt",
@@ -387,7 +387,7 @@ impl Oracle {
         let expected: BTreeSet<Record> = records.iter().map(with_id).collect();
         let names: Vec<String> = self.fields(VERSIONED).names().chain(["id".to_owned()]).collect();
         let email = &self.emails[device.account];
-        let held = rows_of(device.store().connection(), VERSIONED, "?1 <> ''", email, &names);
+        let held = rows_of(device.store().reader(), VERSIONED, "?1 <> ''", email, &names);
         if let Some(difference) = differ(&expected, &held) {
             return wrong(format!("device {} at {position}, `{VERSIONED}`: {difference}", device.index));
         }

@@ -41,7 +41,8 @@ mod sealing;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use omctl_protocol::{ChannelName, ChannelSchema, Incarnation, MutationId, Operation, Position, RowHash, Seq};
@@ -185,8 +186,8 @@ pub struct Store {
     /// The app's, where the file has one: on the engine's own, triggers stay off for good, because switching them makes
     /// SQLite compile every statement anew.
     app: Option<Connection>,
-    /// Where the file is; `None` for a connection that was handed in.
-    path: Option<PathBuf>,
+    /// Whether triggers are on, where app and engine share a connection.
+    triggers: AtomicBool,
     options: StoreOptions,
     channels: Channels,
     session: Session,
@@ -218,7 +219,7 @@ impl Store {
     /// [`StoreError`] where SQLite cannot open it, or is too old.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
         let conn = Connection::open(path)?;
-        let mut store = Self::new(conn, Some(path.to_owned()), options)?;
+        let mut store = Self::new(conn, options)?;
         store.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
         store.app = Some(app_connection(path, &store.options.entropy)?);
         Ok(store)
@@ -229,15 +230,16 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn from_connection(conn: Connection, options: StoreOptions) -> Result<Self> {
-        Self::new(conn, None, options)
+        Self::new(conn, options)
     }
 
     /// Gives the engine's connection back, as a crash leaves it: nothing is written.
     pub fn into_connection(self) -> Connection {
+        self.switch_triggers(true).expect("triggers of an open connection can be switched");
         self.conn
     }
 
-    fn new(conn: Connection, path: Option<PathBuf>, options: StoreOptions) -> Result<Self> {
+    fn new(conn: Connection, options: StoreOptions) -> Result<Self> {
         if rusqlite::version_number() < SQLITE_VERSION_MIN {
             return Err(StoreError::OldSqlite { found: rusqlite::version() });
         }
@@ -250,7 +252,8 @@ impl Store {
         conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", ddl::INTERNAL))?;
         bring_up_to_date(&conn)?;
         let channels = channels::load(&conn)?;
-        let mut store = Self { conn, app: None, path, options, channels, session: Session::default() };
+        let (triggers, session) = (AtomicBool::new(true), Session::default());
+        let mut store = Self { conn, app: None, triggers, options, channels, session };
         if state::incarnation(&store.conn)?.is_none() {
             let incarnation = store.options.entropy.uuid_v4();
             store.intent(Durability::Normal, |conn, _| state::set(conn, "incarnation", incarnation.to_string()))?;
@@ -264,15 +267,17 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&Connection, &Channels) -> Result<T>,
     ) -> Result<T> {
-        let own = self.path.is_some();
-        if !own {
-            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
+        self.switch_triggers(false)?;
+        self.intent_inner(durability, work)
+    }
+
+    /// Switches the triggers of a connection that app and engine share; only where they are not so already, because SQLite
+    /// compiles every statement anew after it.
+    fn switch_triggers(&self, on: bool) -> Result<()> {
+        if self.app.is_none() && self.triggers.swap(on, Ordering::Relaxed) != on {
+            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, on)?;
         }
-        let result = self.intent_inner(durability, work);
-        if !own {
-            self.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, true)?;
-        }
-        result
+        Ok(())
     }
 
     fn intent_inner<T>(
@@ -354,6 +359,7 @@ impl Store {
     /// # Errors
     /// What the closure answers, or SQLite's; the transaction is then rolled back.
     pub fn write<T>(&mut self, work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>) -> Result<(T, Write)> {
+        self.switch_triggers(true)?;
         write(self.app.as_mut().unwrap_or(&mut self.conn), work)
     }
 
@@ -366,11 +372,18 @@ impl Store {
         &mut self,
         work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<(T, Write)> {
+        self.switch_triggers(true)?;
         atomic::write(self.app.as_mut().unwrap_or(&mut self.conn), &self.channels, work)
     }
 
-    /// The engine's connection, to read from.
+    /// The engine's connection. Where the app shares it, what is written through it is captured, too.
     pub fn connection(&self) -> &Connection {
+        self.switch_triggers(true).expect("triggers of an open connection can be switched");
+        &self.conn
+    }
+
+    /// The engine's connection, for reading only: triggers are as the engine left them.
+    pub fn reader(&self) -> &Connection {
         &self.conn
     }
 

@@ -112,7 +112,7 @@ impl Device {
     }
 
     pub(super) fn one(&self, sql: &str) -> Option<String> {
-        self.store().connection().query_row(sql, [], |row| row.get(0)).ok()
+        self.store().reader().query_row(sql, [], |row| row.get(0)).ok()
     }
 
     /// Some record of a table.

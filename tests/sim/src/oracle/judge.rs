@@ -40,8 +40,7 @@ impl Oracle {
             for device in devices() {
                 let visible = rows.values().filter(|row| state.sees(device.account, channel, row));
                 let expected: BTreeSet<_> = visible.cloned().collect();
-                let held =
-                    rows_of(device.store().connection(), channel, "?1 <> ''", &self.emails[device.account], &names);
+                let held = rows_of(device.store().reader(), channel, "?1 <> ''", &self.emails[device.account], &names);
                 if let Some(difference) = differ(&expected, &held) {
                     return Some(format!("device {}, `{channel}`: {difference}", device.index));
                 }
@@ -54,7 +53,7 @@ impl Oracle {
                 let email = &self.emails[device.account];
                 let expected = rows_of(shop, name, visible, email, &names);
                 let view = format!("backend_{channel}");
-                let held = rows_of(device.store().connection(), &view, "?1 <> ''", email, &names);
+                let held = rows_of(device.store().reader(), &view, "?1 <> ''", email, &names);
                 if let Some(difference) = differ(&expected, &held) {
                     return Some(format!("device {}, `{channel}`: {difference}", device.index));
                 }
@@ -336,7 +335,7 @@ impl Oracle {
             let Some(field) = device.field(channel, column) else { continue };
             let mut statement = device
                 .store()
-                .connection()
+                .reader()
                 .prepare(&format!("SELECT id, {field} FROM {channel} WHERE {field} IS NOT NULL"))
                 .expect("a table");
             let mut rows = statement.query([]).expect("a table");
@@ -393,7 +392,7 @@ impl Oracle {
 
     /// Differences add up exactly, the largest value stays, and every added item is there once.
     pub(super) fn sums_add_up(&self, device: &Device, receipts: &BTreeMap<MutationId, Receipt>) -> Checked {
-        let connection = device.store().connection();
+        let connection = device.store().reader();
         let effective: Vec<&Mutation> = self
             .sent
             .iter()
@@ -487,7 +486,7 @@ impl Oracle {
                 "SELECT EXISTS (SELECT 1 FROM {channel} WHERE id = '{}')",
                 mutation.record.as_str().replace('\'', "''")
             );
-            if gone && one::<bool>(device.store().connection(), &there) {
+            if gone && one::<bool>(device.store().reader(), &there) {
                 return wrong(format!("a deleted record is back: {mutation:?} with {:?}", receipts.get(id)));
             }
             self.kept(11, usize::from(gone));

@@ -74,7 +74,7 @@ impl Restores {
     pub(super) fn outbox_is_new(&self, device: &Device) -> Checked {
         let Some(before) = self.renewed.get(&device.index) else { return Ok(()) };
         let sql = "SELECT CAST(value AS TEXT) FROM om_state WHERE key = 'incarnation'";
-        let now: String = one(device.store().connection(), sql);
+        let now: String = one(device.store().reader(), sql);
         if now == *before {
             return wrong(format!("device {} goes on with the outbox of its backup: {before}", device.index));
         }
