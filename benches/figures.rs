@@ -74,6 +74,7 @@ fn hello(who: &omctl::identity::Principal) -> Hello {
         proof: None,
         kept: None,
         zstd: false,
+        command: 0,
     }
 }
 

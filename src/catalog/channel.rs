@@ -334,7 +334,7 @@ fn detect(node: &Node, report: &mut Report) -> Option<Duration> {
         None => {
             report
                 .error(every.at, "bad_value", format!("`{text}` is not a duration"))
-                .with_hint("a number with ms, s, m or h: 20s");
+                .with_hint("a number with ms, s, m, h or d: 20s");
             None
         }
     }
@@ -349,6 +349,7 @@ pub(super) fn duration(text: &str) -> Option<Duration> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
     number.checked_mul(ms).map(Duration::from_millis)

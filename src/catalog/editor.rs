@@ -151,6 +151,14 @@ pub(super) fn server() -> Value {
     map_of(keys::SERVER, &[])
 }
 
+pub(super) fn all_devices() -> Value {
+    map_of(keys::DEVICES, &[])
+}
+
+pub(super) fn lease() -> Value {
+    json!({ "type": "string", "pattern": "^[0-9]+(s|m|h|d)$" })
+}
+
 pub(super) fn address() -> Value {
     json!({ "type": "string", "pattern": ":[0-9]+$" })
 }

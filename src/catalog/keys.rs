@@ -28,6 +28,7 @@ pub(super) static PROJECT: &Keys = &[
     key("name", "The project's name; without it, the folder's", form::text),
     key("server", "Where the server listens and keeps its data", form::server),
     key("backends", "The databases that channels live in, by names of your own", form::backends),
+    key("devices", "What holds for every device", form::all_devices),
     key("env", "What differs in an environment: `omctl serve --env NAME`", form::overlays),
 ];
 
@@ -38,6 +39,13 @@ pub(super) static SERVER: &Keys = &[
     key("hosts", "Names beside the loopback ones that the server answers to: its public ones", form::texts),
     key("trusted_proxies", "Addresses or networks whose X-Forwarded-For is believed", form::texts),
 ];
+
+/// `devices:`
+pub(super) static DEVICES: &Keys = &[key(
+    "lease",
+    "After so long without a word from the server a device locks itself until the next one: 30d",
+    form::lease,
+)];
 
 /// One environment of `env:`
 pub(super) static OVERLAY: &Keys = &[key("server", "What replaces the entries of `server:` there", form::server)];
@@ -186,7 +194,7 @@ pub(super) static EXPECT: &Keys = &[
 
 /// All maps, for tests.
 #[cfg(test)]
-pub(super) static ALL: [&Keys; 18] = [
-    PROJECT, SERVER, OVERLAY, SQLITE, CHANNEL, KEY, WRITE, DETECT, MEMBERSHIP, FIELD, SEED, SCENARIO, GROUP, PHASE,
-    FAULT, FOREIGN, ACT, EXPECT,
+pub(super) static ALL: [&Keys; 19] = [
+    PROJECT, SERVER, DEVICES, OVERLAY, SQLITE, CHANNEL, KEY, WRITE, DETECT, MEMBERSHIP, FIELD, SEED, SCENARIO, GROUP,
+    PHASE, FAULT, FOREIGN, ACT, EXPECT,
 ];

@@ -68,8 +68,8 @@ pub fn load(
     if found.iter().any(Diagnostic::holds_up) {
         return Err(found);
     }
-    let Project { name, server, backends, .. } = project;
-    Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, scenarios, server }, found))
+    let Project { name, server, devices, backends, .. } = project;
+    Ok((Catalog { root: root.to_owned(), name, backends, channels: complete, seed, scenarios, server, devices }, found))
 }
 
 /// What is wrong with the text of a channel that would join the catalog.

@@ -30,6 +30,8 @@ pub struct Catalog {
     pub scenarios: BTreeMap<String, Arc<Scenario>>,
     /// `server:` with the chosen `env:` on top; what the flags do not override.
     pub server: ServerDecl,
+    /// `devices:`
+    pub devices: DevicesDecl,
 }
 
 /// One file of `seed/`.
@@ -215,6 +217,13 @@ pub struct ServerDecl {
     pub hosts: Vec<String>,
     /// `trusted_proxies:`
     pub trusted_proxies: Vec<String>,
+}
+
+/// `devices:` of `openmobster.yaml`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DevicesDecl {
+    /// `lease:`: after so long without a word from the server a device locks itself until the next one.
+    pub lease: Option<Duration>,
 }
 
 /// One entry of `backends:`.

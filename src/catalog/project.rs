@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::channel::duration;
 use super::keys;
-use super::model::{BackendDecl, MANAGED, ServerDecl};
+use super::model::{BackendDecl, DevicesDecl, MANAGED, ServerDecl};
 use super::near;
 use super::read::Entries;
 use super::secret::{self, Sources};
@@ -25,6 +27,7 @@ const DEV: &str = "dev";
 pub(super) struct Project {
     pub(super) name: String,
     pub(super) server: ServerDecl,
+    pub(super) devices: DevicesDecl,
     /// Declared correctly.
     pub(super) backends: BTreeMap<String, BackendDecl>,
     /// Declared at all: a channel that names a faulty backend is not wrong for that.
@@ -42,6 +45,9 @@ pub(super) fn project(node: &Node, sources: &Sources<'_>, env_name: Option<&str>
     };
     if let Some(node) = entries.get("server") {
         server(node, &mut project.server, report);
+    }
+    if let Some(node) = entries.get("devices") {
+        project.devices.lease = lease(node, report);
     }
     if let Some(node) = entries.get("backends") {
         backends(node, sources, &mut project, report);
@@ -104,6 +110,30 @@ fn server(node: &Node, server: &mut ServerDecl, report: &mut Report) {
             }
         }
         server.trusted_proxies = proxies.into_iter().map(|(_, proxy)| proxy).collect();
+    }
+}
+
+/// A device must be able to hear from its server well within it.
+const LEASE_MIN: Duration = Duration::from_secs(60);
+
+fn lease(node: &Node, report: &mut Report) -> Option<Duration> {
+    let entries = report.map(node, "`devices`", keys::DEVICES)?;
+    let node = entries.get("lease")?;
+    let text = report.text(node, "`lease`")?;
+    match duration(text) {
+        Some(lease) if lease >= LEASE_MIN => Some(lease),
+        Some(_) => {
+            report
+                .error(node.at, "bad_value", "`lease` is shorter than a minute")
+                .with_hint("days are usual: a device that is offline for longer locks itself");
+            None
+        }
+        None => {
+            report
+                .error(node.at, "bad_value", format!("`{text}` is not a duration"))
+                .with_hint("a number with s, m, h or d: 30d");
+            None
+        }
     }
 }
 

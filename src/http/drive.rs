@@ -133,7 +133,9 @@ async fn deliver(
         }
         Mail::Rights => return Ok(None),
         Mail::Fence => {
-            return Ok(session.over().await?.map(Ended::Session));
+            let step = session.summoned().await?;
+            mailbox.watch(session.scopes(), session.links());
+            return Ok(say(transport, mailbox, step).await);
         }
     };
     let passed = session.live(last, receipts, !frames.is_empty());

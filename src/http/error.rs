@@ -138,9 +138,8 @@ impl From<IdentityError> for ApiError {
             | E::InvalidToken
             | E::TokenExpired
             | E::TokenReused
-            | E::DeviceRevoked
-            | E::DeviceWiped => StatusCode::UNAUTHORIZED,
-            E::Forbidden | E::AccountDisabled => StatusCode::FORBIDDEN,
+            | E::DeviceRevoked => StatusCode::UNAUTHORIZED,
+            E::Forbidden | E::AccountDisabled | E::DeviceHeld => StatusCode::FORBIDDEN,
             E::CodeUsed | E::CodeExpired => StatusCode::GONE,
             E::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
             E::BadValue { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -156,6 +155,7 @@ impl From<IdentityError> for ApiError {
             E::InvalidCode | E::CodeUsed | E::CodeExpired => Some("make a new code: `omctl account code EMAIL`"),
             E::NonceRequired { .. } => Some("send the same request with a proof over this nonce"),
             E::TokenExpired => Some("bring new tokens by `POST /v1/token`"),
+            E::DeviceHeld => Some("open a session (`GET /v1/live` or `POST /v1/sync`): it tells what was ordered"),
             E::TokenReused => Some("activate the device again"),
             E::AccountExists(_) => Some("change it: `omctl account set EMAIL`"),
             E::NoAccount(_) => Some("`omctl account list` shows them; make one: `omctl account add EMAIL`"),

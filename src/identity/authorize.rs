@@ -73,12 +73,14 @@ impl Action {
 /// Whether the actor may do this.
 ///
 /// # Errors
-/// [`IdentityError::Unauthenticated`] for nobody, [`IdentityError::Forbidden`] for somebody else.
+/// [`IdentityError::Unauthenticated`] for nobody, [`IdentityError::DeviceHeld`] for a device that is locked or wiped,
+/// [`IdentityError::Forbidden`] for somebody else.
 pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
     let allowed = match (actor, action) {
         // These carry their own credentials in the body, or need none.
         (_, Action::ReadHealth | Action::Activate | Action::RefreshTokens) => true,
-        (Actor::Device(_), Action::ReadSchema | Action::Sync) => true,
+        (Actor::Device(_), Action::Sync) => true,
+        (Actor::Device(who), Action::ReadSchema) => !who.is_held,
         (Actor::Admin, Action::ReadSchema | Action::Administrate | Action::ChangeAccounts) => true,
         (Actor::Admin, Action::ReadAnyRecord | Action::WriteAnyRecord | Action::ResumeChannels) => true,
         (Actor::Admin, Action::ReadVerdicts | Action::ReadLog) => true,
@@ -87,6 +89,7 @@ pub fn authorize(actor: &Actor, action: Action) -> Result<(), IdentityError> {
     };
     match actor {
         _ if allowed => Ok(()),
+        Actor::Device(who) if who.is_held => Err(IdentityError::DeviceHeld),
         Actor::Nobody => Err(IdentityError::Unauthenticated),
         Actor::Device(_) | Actor::Admin => Err(IdentityError::Forbidden),
     }

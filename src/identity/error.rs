@@ -51,8 +51,8 @@ pub enum IdentityError {
     #[error("the device was revoked")]
     DeviceRevoked,
     /// The device is to forget its data.
-    #[error("the device was wiped")]
-    DeviceWiped,
+    #[error("the device is locked or wiped: it may hear its command and nothing else")]
+    DeviceHeld,
     /// The account may do nothing.
     #[error("the account is disabled")]
     AccountDisabled,
@@ -95,7 +95,7 @@ impl IdentityError {
             Self::TokenExpired => "token_expired",
             Self::TokenReused => "token_reused",
             Self::DeviceRevoked => "device_revoked",
-            Self::DeviceWiped => "device_wiped",
+            Self::DeviceHeld => "device_held",
             Self::AccountDisabled => "account_disabled",
             Self::BadValue { .. } => "bad_value",
             Self::AccountExists(_) => "exists",

@@ -60,6 +60,8 @@ pub struct Principal {
     pub claims: Map<String, Value>,
     /// The device's P-256 key, SEC 1 uncompressed.
     pub public_key: [u8; 65],
+    /// It is locked or wiped: a session tells it so, and does nothing else.
+    pub is_held: bool,
 }
 
 /// The room: a handle that is cheap to clone.
@@ -151,23 +153,35 @@ impl Identity {
         Ok(principal)
     }
 
+    /// The device of this number as a caller that has proved who it is; also one that is to hear its command and nothing else.
+    ///
+    /// # Errors
+    /// What is wrong with the device or account.
+    pub async fn caller(&self, device: DeviceNo) -> Result<Principal, IdentityError> {
+        let found = self.inner.store.device_by_number(device).await?;
+        let (device, account) = found.ok_or(IdentityError::InvalidToken)?;
+        principal_of(device, account)
+    }
+
     /// The principal of a device with its role and claims as they are now; `None` if it may not act any more.
     ///
     /// # Errors
     /// Those of the store.
     pub async fn principal_of(&self, device: DeviceNo) -> Result<Option<Principal>, IdentityError> {
         let found = self.inner.store.device_by_number(device).await?;
-        Ok(found.and_then(|(device, account)| principal_of(device, account).ok()))
+        let found = found.and_then(|(device, account)| principal_of(device, account).ok());
+        Ok(found.filter(|who| !who.is_held))
     }
 }
 
 fn principal_of(device: DeviceRow, account: AccountRow) -> Result<Principal, IdentityError> {
-    match device.state {
-        DeviceState::Active => {}
+    let is_held = match device.state {
+        DeviceState::Active => false,
+        DeviceState::Locked | DeviceState::Wiped => true,
         DeviceState::Revoked => return Err(IdentityError::DeviceRevoked),
-        DeviceState::Wiped => return Err(IdentityError::DeviceWiped),
-    }
-    if account.disabled {
+    };
+    // Also of a disabled account: a wiped device is to hear of it.
+    if account.disabled && !is_held {
         return Err(IdentityError::AccountDisabled);
     }
     Ok(Principal {
@@ -179,6 +193,7 @@ fn principal_of(device: DeviceRow, account: AccountRow) -> Result<Principal, Ide
         role: account.role,
         claims: account.claims,
         public_key: device.public_key,
+        is_held,
     })
 }
 

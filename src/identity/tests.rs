@@ -291,3 +291,22 @@ async fn a_server_that_was_set_back_knows_the_tokens_that_it_gave_since() {
     assert_eq!(world.refresh(&phone, &phone.key, &first).await, Err("token_reused"));
     assert_eq!(world.refresh(&phone, &phone.key, &after).await, Err("token_reused"), "all are void");
 }
+
+#[tokio::test]
+async fn a_locked_device_may_open_a_session_and_do_nothing_else() {
+    use omctl_protocol::frame::CommandKind;
+    let world = World::with_account("ana@example.com", None).await;
+    let phone = world.phone("ana@example.com").await;
+    let token = &phone.reply.tokens.access_token;
+    for kind in [CommandKind::Lock, CommandKind::Wipe] {
+        world.identity.inner.store.order(phone.reply.device, kind).await.unwrap();
+        let actor = world.identity.actor(token).await.unwrap();
+        assert!(authorize(&actor, Action::Sync).is_ok());
+        for action in Action::ALL.into_iter().filter(|action| *action != Action::Sync) {
+            let is_open = matches!(action, Action::ReadHealth | Action::Activate | Action::RefreshTokens);
+            assert_eq!(authorize(&actor, action).is_ok(), is_open, "{action:?}");
+        }
+        let number = world.identity.authenticate(token).await.unwrap().device;
+        assert_eq!(world.identity.principal_of(number).await.unwrap(), None);
+    }
+}

@@ -12,7 +12,9 @@ use arc_swap::ArcSwap;
 use omctl_protocol::{ChannelName, ChannelSchema, FieldType, SchemaVersion};
 
 use crate::backend::{Backend, Collection};
-use crate::catalog::{BackendDecl, Catalog, Channel, Diagnostic, MANAGED, Place, ScopeDecl, ScopeRight, Severity};
+use crate::catalog::{
+    BackendDecl, Catalog, Channel, DevicesDecl, Diagnostic, MANAGED, Place, ScopeDecl, ScopeRight, Severity,
+};
 use crate::rule::{Channels, Entry, FieldKind, Leaf, Membership, Right, Rule, Source};
 
 /// One generation of definitions.
@@ -22,6 +24,8 @@ pub struct Live {
     pub generation: u64,
     /// The project's name.
     pub name: String,
+    /// What holds for every device.
+    pub devices: DevicesDecl,
     /// Every channel.
     pub channels: BTreeMap<ChannelName, Arc<LiveChannel>>,
     /// Every backend that a channel uses; `managed` is not among them.
@@ -134,7 +138,7 @@ impl Live {
         backends: &BTreeMap<String, Arc<dyn Backend>>,
     ) -> Result<Self, Vec<Diagnostic>> {
         let mut diagnostics = Vec::new();
-        let mut live = Self { generation, name: catalog.name.clone(), ..Self::default() };
+        let mut live = Self { generation, name: catalog.name.clone(), devices: catalog.devices, ..Self::default() };
         let mut channels: BTreeMap<ChannelName, LiveChannel> = BTreeMap::new();
         for numbers in numbered {
             let Some(decl) = catalog.channels.get(&numbers.schema.channel) else { continue };
@@ -194,6 +198,7 @@ impl Live {
         Self {
             generation,
             name: self.name.clone(),
+            devices: self.devices,
             channels: self.channels.clone(),
             backends: self.backends.clone(),
             by_number: self.by_number.clone(),

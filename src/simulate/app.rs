@@ -270,11 +270,12 @@ enum Said {
 }
 
 /// Every state with the word that a child says.
-const STATES: [(&str, ConnectionState); 5] = [
+const STATES: [(&str, ConnectionState); 6] = [
     ("offline", ConnectionState::Offline),
     ("connecting", ConnectionState::Connecting),
     ("catching_up", ConnectionState::CatchingUp),
     ("live", ConnectionState::Live),
+    ("held", ConnectionState::Held),
     ("needs_activation", ConnectionState::NeedsActivation),
 ];
 

@@ -493,7 +493,7 @@ fn sample(stage: &Stage, latencies: &Latencies) -> Sample {
             _ if device.is_dark() => sample.offline += 1,
             ConnectionState::Live => sample.live += 1,
             ConnectionState::Connecting | ConnectionState::CatchingUp => sample.catching_up += 1,
-            ConnectionState::Offline | ConnectionState::NeedsActivation => sample.offline += 1,
+            ConnectionState::Offline | ConnectionState::NeedsActivation | ConnectionState::Held => sample.offline += 1,
         }
         let queued = device.gauges.queued.load(Ordering::Relaxed);
         sample.queued += queued;

@@ -66,6 +66,8 @@ pub struct AccountChange {
 pub enum DeviceState {
     /// Everything its account may.
     Active,
+    /// Nothing until it is unlocked; it keeps its data and shows them to nobody.
+    Locked,
     /// Nothing: its owner or an administrator took it out of service.
     Revoked,
     /// Nothing, and it is to forget its data.
@@ -77,13 +79,19 @@ impl DeviceState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Active => "active",
+            Self::Locked => "locked",
             Self::Revoked => "revoked",
             Self::Wiped => "wiped",
         }
     }
 
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Active, Self::Revoked, Self::Wiped].into_iter().find(|state| state.word() == word)
+    /// Whether the device is to hear its command and nothing else.
+    pub fn is_held(self) -> bool {
+        matches!(self, Self::Locked | Self::Wiped)
+    }
+
+    pub(super) fn parse(word: &str) -> Option<Self> {
+        [Self::Active, Self::Locked, Self::Revoked, Self::Wiped].into_iter().find(|state| state.word() == word)
     }
 }
 

@@ -16,6 +16,7 @@ mod boots;
 mod brake;
 mod catch_up;
 mod channels;
+mod commands;
 mod grants;
 pub mod health;
 mod import;
@@ -48,6 +49,7 @@ pub use self::boots::Cursor;
 pub use self::brake::DeleteKind;
 pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
+pub use self::commands::{CommandRow, Orders};
 use self::feed::Committed;
 pub use self::feed::Notice;
 pub use self::import::{ImportAccount, Imported};
@@ -68,7 +70,7 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 7;
+pub const SCHEMA: i64 = 8;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0001_init.sql"),
@@ -78,6 +80,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0005_outbox_histories.sql"),
     include_str!("0006_partings.sql"),
     include_str!("0007_grants.sql"),
+    include_str!("0008_commands.sql"),
 ];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).

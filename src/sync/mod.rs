@@ -52,6 +52,8 @@ mod tests_backend;
 #[cfg(test)]
 mod tests_brake;
 #[cfg(test)]
+mod tests_commands;
+#[cfg(test)]
 mod tests_offers;
 #[cfg(test)]
 mod tests_schema;

@@ -20,7 +20,9 @@ use crate::identity::Principal;
 use crate::limits;
 use crate::live::Live;
 use crate::store::feed::encode_frames;
-use crate::store::{ChannelNo, Cursor, IncarnationNo, LinkKey, Reconcile, ScopeCursor, ScopeNo, StoreError};
+use crate::store::{
+    ChannelNo, Cursor, DeviceState, IncarnationNo, LinkKey, Reconcile, ScopeCursor, ScopeNo, StoreError,
+};
 
 /// What a session has to say, and whether it is over.
 #[derive(Debug, Default)]
@@ -71,6 +73,10 @@ pub struct Session {
     is_first: bool,
     /// How often the device said hello.
     hellos: u32,
+    /// The newest command that the device has carried out.
+    done: u64,
+    /// The one that it was sent in answer to its last `hello`, or since.
+    ordered: u64,
     state: State,
 }
 
@@ -88,6 +94,8 @@ struct Held {
 enum State {
     /// The device must say hello again.
     Waiting,
+    /// The device is locked or wiped: it hears of it, and nothing else.
+    Held,
     CatchingUp,
     Live,
 }
@@ -120,6 +128,8 @@ impl Session {
             unacked: None,
             is_first: true,
             hellos: 0,
+            done: 0,
+            ordered: 0,
             state: State::Waiting,
         };
         let step = session.hello(hello).await?;
@@ -153,7 +163,7 @@ impl Session {
 
     /// Whether the device must say hello again before anything else.
     pub fn is_waiting(&self) -> bool {
-        self.state == State::Waiting
+        matches!(self.state, State::Waiting | State::Held)
     }
 
     /// Keeps receipts for the next commit.
@@ -161,16 +171,63 @@ impl Session {
         self.receipts.extend(receipts);
     }
 
-    /// Why it is over, if it is: a newer session of its device began, or the device may not act any more.
+    /// Something happened to the device: a newer session of it began, it may not act any more, or it is ordered something.
     ///
     /// # Errors
-    /// Those of reading.
-    pub async fn over(&self) -> Result<Option<SessionEnd>, SyncError> {
-        Ok(match self.sync.inner.store.session_fence(self.who.device).await? {
-            Some(fence) if fence == self.fence => None,
-            Some(_) => Some(SessionEnd::Fenced),
-            None => Some(SessionEnd::Out),
-        })
+    /// Those of the store.
+    pub async fn summoned(&mut self) -> Result<Step, SyncError> {
+        let over = |end| Step { lines: Vec::new(), end: Some(end) };
+        match self.sync.inner.store.session_fence(self.who.device).await? {
+            // A held session has no fence: the newer one of two such takes nothing from it.
+            Some(fence) if fence != self.fence && self.state != State::Held => Ok(over(SessionEnd::Fenced)),
+            Some(_) => self.hear_command().await,
+            None => match self.held().await? {
+                Some(step) => Ok(step),
+                None => Ok(over(SessionEnd::Out)),
+            },
+        }
+    }
+
+    /// The newest command, where the device has not carried it out. After an unlock a held one says hello anew.
+    async fn hear_command(&mut self) -> Result<Step, SyncError> {
+        let mut step = Step::default();
+        if let Some(command) = self.sync.inner.store.note_commands(self.who.device, self.done).await? {
+            self.ordered = command.n;
+            step.say(&Down::Command(command));
+            if self.state == State::Held {
+                self.state = State::Waiting;
+            }
+        }
+        Ok(step)
+    }
+
+    /// What a device hears that is locked or wiped: its command, once for each `hello`. `None` for a device that
+    /// is neither, and may not act for another reason.
+    async fn held(&mut self) -> Result<Option<Step>, SyncError> {
+        let store = &self.sync.inner.store;
+        let orders = store.orders(self.who.device).await?;
+        let Some(command) = orders.command.filter(|_| orders.state.is_held()) else { return Ok(None) };
+        store.note_commands(self.who.device, self.done).await?;
+        (self.state, self.position) = (State::Held, Position(0));
+        self.scopes.clear();
+        self.closed.clear();
+        self.links.clear();
+        self.receipts.clear();
+        if self.done >= command.n && orders.state == DeviceState::Wiped {
+            let mut step = refuse("device_wiped", "this device was wiped");
+            step.end = Some(SessionEnd::Out);
+            return Ok(Some(step));
+        }
+        let mut step = Step::default();
+        if std::mem::replace(&mut self.ordered, command.n) != command.n {
+            step.say(&Down::Command(command));
+        }
+        Ok(Some(step))
+    }
+
+    /// The end of a session whose device may not act, or what it hears instead.
+    async fn stand_still(&mut self) -> Result<Step, SyncError> {
+        Ok(self.held().await?.unwrap_or_else(out))
     }
 
     /// Goes back to reading the log, because live changes were missed.
@@ -192,13 +249,16 @@ impl Session {
         if hello.device != self.who.device_id {
             return Ok(refuse("wrong_device", "the token belongs to another device"));
         }
-        if !self.look_at_account().await? {
-            return Ok(out());
-        }
         let store = self.sync.inner.store.clone();
+        (self.done, self.ordered) = (hello.command, 0);
+        if !self.look_at_account().await? {
+            // One that carried out what this server has forgotten is told so first.
+            store.note_commands(self.who.device, hello.command).await?;
+            return self.stand_still().await;
+        }
         let begun = match store.begin_session(self.who.device, hello.incarnation, hello.kept).await {
             Ok(begun) => begun,
-            Err(StoreError::Fenced) => return Ok(out()),
+            Err(StoreError::Fenced) => return self.stand_still().await,
             Err(error) => return Err(error.into()),
         };
         self.incarnation = begun.number;
@@ -235,8 +295,13 @@ impl Session {
                 Cursor::Known | Cursor::Expired => None,
             },
             list_scopes: held.is_none() && !reset,
+            lease_s: live.devices.lease.map(|lease| lease.as_secs()),
         };
-        let mut step = Step::default();
+        // An unlock: the device is to know before it takes anything in.
+        let mut step = self.hear_command().await?;
+        if !step.lines.is_empty() {
+            self.sync.settle_waiting().await?;
+        }
         step.say(&Down::Welcome(Box::new(welcome)));
         // With each of the three the device says hello again.
         let Some(held) = held.filter(|_| !renew && !reset) else { return Ok(step) };
@@ -371,9 +436,10 @@ impl Session {
     /// Those of reading.
     pub async fn refresh(&mut self) -> Result<Option<Step>, SyncError> {
         if !self.look_at_account().await? {
-            return Ok(Some(out()));
+            let step = self.stand_still().await?;
+            return Ok(Some(step).filter(|step| step.end.is_some() || !step.lines.is_empty()));
         }
-        if self.state == State::Waiting {
+        if self.is_waiting() {
             return Ok(None);
         }
         let live = self.sync.inner.live.current();
@@ -526,6 +592,15 @@ impl Session {
                 self.receipts.clear();
                 self.hello(*hello).await
             }
+            Up::Report(report) => {
+                self.done = self.done.max(report.command);
+                self.sync.inner.store.note_commands(self.who.device, self.done).await?;
+                let orders = self.sync.inner.store.orders(self.who.device).await?;
+                // A device that was wiped is told that it was heard.
+                if orders.state == DeviceState::Wiped { self.stand_still().await } else { Ok(Step::default()) }
+            }
+            // What was on its way when the command came.
+            Up::Mutate(_) | Up::Ack(_) if self.state == State::Held => Ok(Step::default()),
             _ if self.state == State::Waiting => Ok(refuse("hello_expected", "say hello again first")),
             Up::Mutate(mutate) => self.mutate(mutate.mutations).await,
             Up::Ack(ack) => {
@@ -542,7 +617,7 @@ impl Session {
         }
         // Rights are judged by the claims at apply time.
         if !self.look_at_account().await? {
-            return Ok(out());
+            return self.stand_still().await;
         }
         let under =
             Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted, kept: self.kept };

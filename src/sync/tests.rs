@@ -146,6 +146,7 @@ impl Bench {
             role: None,
             claims: Default::default(),
             public_key: [0; 65],
+            is_held: false,
         }
     }
 
@@ -165,6 +166,7 @@ impl Bench {
             proof: None,
             kept: None,
             zstd: false,
+            command: 0,
         };
         hello(&mut greeting);
         let (mut session, step) = Session::begin(&self.sync, &Self::who(n), greeting).await.unwrap();

@@ -65,6 +65,14 @@ impl Entropy {
         }
     }
 
+    /// Milliseconds since the machine was booted, sleep included; `None` where nothing tells.
+    pub(crate) fn uptime_ms(&self) -> Option<i64> {
+        match self {
+            Self::System | Self::Shifted { .. } => system_uptime_ms(),
+            Self::Seeded { .. } => None,
+        }
+    }
+
     /// A random number below `limit`; 0 where `limit` is 0.
     pub fn below(&self, limit: u64) -> u64 {
         let mut bytes = [0; 8];
@@ -105,6 +113,23 @@ impl Entropy {
         let clock = self.clone();
         conn.create_scalar_function("unixepoch", 1, flags, move |_| Ok(clock.now_ms() as f64 / 1000.0))
     }
+}
+
+#[cfg(unix)]
+fn system_uptime_ms() -> Option<i64> {
+    use rustix::time::{ClockId, clock_gettime};
+    // Apple's monotonic clock goes on in sleep (its clock_gettime(3)); Linux has another one for that.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const SINCE_BOOT: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const SINCE_BOOT: ClockId = ClockId::Monotonic;
+    let now = clock_gettime(SINCE_BOOT);
+    now.tv_sec.checked_mul(1000)?.checked_add(now.tv_nsec / 1_000_000)
+}
+
+#[cfg(not(unix))]
+fn system_uptime_ms() -> Option<i64> {
+    None
 }
 
 fn system_now_ms() -> i64 {

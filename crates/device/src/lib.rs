@@ -26,4 +26,4 @@ pub use engine::{Action, ConnectionState, Engine, Event, Greeting, Heard};
 pub use entropy::Entropy;
 #[cfg(feature = "http")]
 pub use mobster::{Credentials, KeyFile, KeyStore, LiveQuery, Mobster, MobsterError, Rows, Saved};
-pub use store::{Answer, Audit, Rejected, Stats, Store, StoreError, StoreOptions, Write};
+pub use store::{Answer, Audit, Lock, Rejected, Stats, Store, StoreError, StoreOptions, Write};

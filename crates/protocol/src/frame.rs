@@ -26,6 +26,8 @@ pub enum Up {
     Mutate(Mutate),
     /// Tells which receipts are durable on the device.
     Ack(Ack),
+    /// Tells which commands the device has carried out.
+    Report(Report),
     /// Ends a session. Over `POST /v1/sync` it is the last line.
     Bye(Bye),
 }
@@ -38,6 +40,8 @@ pub enum Down {
     Challenge(Challenge),
     /// Answers `hello`.
     Welcome(Box<Welcome>),
+    /// An order to the device. A device that is locked or wiped gets it in the place of `welcome`.
+    Command(Command),
     /// A channel's fields, where the device has another version.
     Schema(Box<ChannelSchema>),
     /// Which scopes the device may see from now on.
@@ -98,6 +102,9 @@ pub struct Hello {
     /// Whether the device reads binary messages compressed by zstd.
     #[serde(default)]
     pub zstd: bool,
+    /// Number of the newest command that the device has carried out; 0 before the first one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub command: u64,
 }
 
 /// The scopes a device holds: a digest where they are the set that the server last named, all at `position`; else a list.
@@ -178,6 +185,57 @@ pub struct Welcome {
     /// The digest did not match: say `hello` again with the list.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub list_scopes: bool,
+    /// After so many seconds without a `welcome` the device locks itself, until the next one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<u64>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// An order to the device. Each says what the device is to be from then on, so only the newest one counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Rises with each command to the device.
+    pub n: u64,
+    /// What is to be done.
+    pub kind: CommandKind,
+}
+
+/// What a command orders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandKind {
+    /// Show the app nothing and let it write nothing; what waits to be sent stays.
+    Lock,
+    /// The end of a lock.
+    Unlock,
+    /// Destroy the data of the account, what was never sent too. There is no way back.
+    Wipe,
+}
+
+impl CommandKind {
+    /// Its name on the wire, in the database and in JSON output.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Lock => "lock",
+            Self::Unlock => "unlock",
+            Self::Wipe => "wipe",
+        }
+    }
+
+    /// The kind of this name.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Lock, Self::Unlock, Self::Wipe].into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+/// The command of this number is carried out, durably.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// [`Command::n`].
+    pub command: u64,
 }
 
 /// Which scopes the device may see from now on. Takes effect at the next `commit`.

@@ -187,12 +187,13 @@ fn frames_of_devices_keep_their_bytes() {
             Up::Hello(_) => "hello",
             Up::Mutate(_) => "mutate",
             Up::Ack(_) => "ack",
+            Up::Report(_) => "report",
             Up::Bye(_) => "bye",
         };
         assert_eq!(kind, text(&case, "kind"));
         seen.insert(kind);
     }
-    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["ack", "bye", "hello", "mutate"]);
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), ["ack", "bye", "hello", "mutate", "report"]);
 }
 
 #[test]
@@ -205,6 +206,7 @@ fn frames_of_servers_keep_their_bytes() {
         let kind = match &frame {
             Down::Challenge(_) => "challenge",
             Down::Welcome(_) => "welcome",
+            Down::Command(_) => "command",
             Down::Schema(schema) => {
                 types.extend(schema.types().map(FieldType::word));
                 policies.extend(schema.fields.iter().map(|field| field.conflict.word()));
@@ -230,7 +232,19 @@ fn frames_of_servers_keep_their_bytes() {
         assert_eq!(kind, text(&case, "kind"));
         seen.insert(kind);
     }
-    let kinds = ["accepted", "challenge", "commit", "error", "leave", "rows", "schema", "scopes", "slices", "welcome"];
+    let kinds = [
+        "accepted",
+        "challenge",
+        "command",
+        "commit",
+        "error",
+        "leave",
+        "rows",
+        "schema",
+        "scopes",
+        "slices",
+        "welcome",
+    ];
     assert_eq!(seen.into_iter().collect::<Vec<_>>(), kinds);
     assert_eq!(types, FieldType::ALL.iter().map(|kind| kind.word()).collect(), "every type is in a schema");
     assert_eq!(policies, Policy::ALL.iter().map(|policy| policy.word()).collect(), "every policy is in a schema");

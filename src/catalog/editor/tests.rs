@@ -119,6 +119,7 @@ fn the_parser_judges_every_key_that_it_knows() {
     let cases: Vec<Case<'_>> = vec![
         (keys::PROJECT, "openmobster.yaml", Box::new(|bad| format!("{bad}\n"))),
         (keys::SERVER, "openmobster.yaml", Box::new(|bad| format!("version: 1\nserver: {{ {bad} }}\n"))),
+        (keys::DEVICES, "openmobster.yaml", Box::new(|bad| format!("version: 1\ndevices: {{ {bad} }}\n"))),
         (keys::OVERLAY, "openmobster.yaml", Box::new(|bad| format!("version: 1\nenv: {{ e: {{ {bad} }} }}\n"))),
         (
             keys::SQLITE,

@@ -111,8 +111,15 @@ pub(super) const ENTRIES: &[Entry] = &[
         "omctl account code ana@example.com",
     ),
     HERE.says(
+        "device_held",
+        "the device is locked or wiped and may do nothing else than hear of it",
+        "an administrator locked or wiped it",
+        "open a session: it tells the device what was ordered",
+        "omctl device list",
+    ),
+    HERE.says(
         "device_wiped",
-        "the device is to forget its data",
+        "the device has destroyed its data and said so",
         "an administrator wiped it",
         "activate it again, if it is found",
         "omctl account code ana@example.com",

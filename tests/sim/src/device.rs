@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use omctl::store::DeviceNo;
-use omctl_device::{Action, Engine, Event, Store, StoreError, StoreOptions};
+use omctl_device::{Action, Engine, Event, Lock, Store, StoreError, StoreOptions};
 use omctl_protocol::{AccountId, DeviceId};
 use rusqlite::Connection;
 use rusqlite::backup;
@@ -30,10 +30,12 @@ pub(crate) struct Device {
     pub(crate) one_shot: u64,
     pub(crate) conn: Option<u64>,
     pub(crate) request: Option<u64>,
-    /// When an operator revoked it.
-    pub(crate) revoked_at: Option<u64>,
+    /// When an operator revoked, locked or wiped it.
+    pub(crate) barred_at: Option<u64>,
     /// The server's last answers to it, a moment after that.
     pub(crate) last_batch: Option<i64>,
+    /// It has destroyed its data by order, and may still have to tell the server so.
+    pub(crate) is_wiped: bool,
     /// The server refused it: it is not asked for anything any more.
     pub(crate) is_out: bool,
     options: StoreOptions,
@@ -48,6 +50,8 @@ pub(crate) struct Device {
     disk: Arc<Disk>,
     is_full: bool,
     marks: u64,
+    /// Writes that it refused, because the app may not touch its data.
+    pub(crate) refusals: usize,
     /// How many writes its user has made that are in the file.
     pub(crate) written: usize,
     backup: Option<Backup>,
@@ -82,7 +86,8 @@ impl Device {
             one_shot: *rng.pick(&[0, 10, 60]),
             conn: None,
             request: None,
-            revoked_at: None,
+            barred_at: None,
+            is_wiped: false,
             last_batch: None,
             is_out: false,
             options,
@@ -94,6 +99,7 @@ impl Device {
             disk: Arc::default(),
             is_full: false,
             marks: 0,
+            refusals: 0,
             written: 0,
             backup: None,
         };
@@ -114,6 +120,16 @@ impl Device {
 
     pub(crate) fn store(&self) -> &Store {
         self.engine.as_ref().expect("the app is running").store()
+    }
+
+    /// Whether it was wiped and has nothing more to say to anybody.
+    pub(crate) fn is_forgotten(&self) -> bool {
+        self.engine.as_ref().is_some_and(|engine| engine.store().device().is_ok_and(|device| device.is_none()))
+    }
+
+    /// Why its app may not touch its data.
+    pub(crate) fn engine_lock(&self) -> Result<Option<Lock>, StoreError> {
+        self.engine.as_ref().map_or(Ok(None), |engine| engine.store().lock())
     }
 
     pub(crate) fn state(&self) -> omctl_device::ConnectionState {
@@ -262,7 +278,11 @@ impl Device {
         match self.engine().handle(now_ms, event) {
             Ok(actions) => {
                 // Receipts are committed with FULL, and so is everything before them.
-                if actions.iter().any(|action| matches!(action, Action::Settled(_))) {
+                // So is what a command orders.
+                let is_durable = |action: &Action| {
+                    matches!(action, Action::Settled(_) | Action::Locked(Some(Lock::Ordered | Lock::Wiped)))
+                };
+                if actions.iter().any(is_durable) {
                     self.keep_durable();
                 }
                 Some(actions)

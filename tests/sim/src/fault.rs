@@ -106,6 +106,12 @@ faults! {
     Claims = "claims_changed",
     /// A device is revoked.
     Revoked = "revoked",
+    /// A device is locked, and later unlocked.
+    Locked = "locked",
+    /// A device is wiped.
+    Wiped = "wiped",
+    /// A device locks itself: it has not heard from the server for too long, by its clock.
+    LeaseExpired = "lease_expired",
 }
 
 /// The faults of one run, and how often each happened.

@@ -22,7 +22,7 @@ use omctl::store::{DeviceNo, Step, Store};
 use omctl::sync::Sync;
 use omctl::tasks::Tasks;
 use omctl_protocol::Up;
-use omctl_protocol::frame::{Hello, parse_frames};
+use omctl_protocol::frame::{CommandKind, Hello, parse_frames};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -49,6 +49,8 @@ pub(crate) enum Said {
     Changed,
     /// A device may do nothing any more.
     Revoked(DeviceNo),
+    /// A device is ordered something.
+    Ordered(DeviceNo, CommandKind),
 }
 
 /// The parts of a running server that requests need.
@@ -361,12 +363,40 @@ impl Node {
         true
     }
 
-    /// Whether the server's data say that a device may do nothing.
-    pub(crate) fn is_revoked(&self, number: DeviceNo) -> bool {
+    /// An operator orders something of a device. `false`: nobody listens.
+    pub(crate) fn order(&mut self, number: DeviceNo, id: omctl_protocol::DeviceId, kind: CommandKind) -> bool {
+        let Some((rooms, _, tasks)) = self.rooms() else { return false };
+        let (said, disk) = (self.said.clone(), self.disk.clone());
+        tasks.start("operator", async move {
+            let said_so = match rooms.store.order(id, kind).await {
+                Ok(_) => Said::Ordered(number, kind),
+                Err(_) if disk.has_failed() => Said::Changed,
+                Err(error) => Said::Failed(format!("a device is not ordered anything: {}", whole(&error))),
+            };
+            drop(said.send(said_so));
+        });
+        true
+    }
+
+    /// What the server's data say that a device is: `active`, `locked`, `revoked` or `wiped`.
+    pub(crate) fn state_of(&self, number: DeviceNo) -> String {
         let _spared = self.disk.spare();
         let store = self.store.lock().expect("nobody panics here");
-        let sql = "SELECT state <> 'active' FROM main.device WHERE number = ?1";
+        let sql = "SELECT state FROM main.device WHERE number = ?1";
         store.query_row(sql, [number], |row| row.get(0)).expect("the device is there")
+    }
+
+    /// Whether the server's data say that a device may do nothing any more.
+    pub(crate) fn is_revoked(&self, number: DeviceNo) -> bool {
+        self.state_of(number) == "revoked"
+    }
+
+    /// Whether the server knows that a device has carried out its newest command.
+    pub(crate) fn is_confirmed(&self, number: DeviceNo) -> bool {
+        let _spared = self.disk.spare();
+        let store = self.store.lock().expect("nobody panics here");
+        let sql = "SELECT confirmed_ms IS NOT NULL FROM main.command WHERE device = ?1 ORDER BY n DESC LIMIT 1";
+        store.query_row(sql, [number], |row| row.get(0)).unwrap_or(true)
     }
 }
 
@@ -396,9 +426,8 @@ async fn compose(
 }
 
 async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire) -> String {
-    let who = match rooms.identity.principal_of(device).await {
-        Ok(Some(who)) => who,
-        Ok(None) => return "not allowed".into(),
+    let who = match rooms.identity.caller(device).await {
+        Ok(who) => who,
         Err(error) => return whole(&error),
     };
     match drive::drive(&rooms.sync, &rooms.push, &who, hello, wire).await {
@@ -414,7 +443,7 @@ fn whole(error: &dyn std::error::Error) -> String {
 }
 
 async fn exchange(rooms: &Rooms, device: DeviceNo, frames: Vec<Up>) -> Option<Vec<String>> {
-    let who = rooms.identity.principal_of(device).await.ok()??;
+    let who = rooms.identity.caller(device).await.ok()?;
     let mut frames = frames.into_iter();
     let Some(Up::Hello(hello)) = frames.next() else { return None };
     let lines = drive::exchange(&rooms.sync, &rooms.push, &who, *hello, frames.collect()).await.ok()?;

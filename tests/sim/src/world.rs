@@ -4,6 +4,7 @@ mod edits;
 mod end;
 mod faults;
 mod network;
+mod orders;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -13,6 +14,7 @@ use std::time::Duration;
 use omctl::catalog::Catalog;
 use omctl::clock::Clock;
 use omctl_device::{Action, Event as Tell};
+use omctl_protocol::frame::CommandKind;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
 
@@ -82,6 +84,8 @@ enum Event {
     Claims,
     /// An operator revokes a device.
     Revoke(usize),
+    /// An operator orders something of a device.
+    Order(usize, CommandKind),
     /// That was some time ago.
     IsOut(usize, u64),
     /// From here on nothing goes wrong any more, and nobody writes.
@@ -163,7 +167,7 @@ impl World {
     pub(crate) async fn new(plan: &Plan, catalogs: [Arc<Catalog>; 2], trace: Trace) -> Self {
         let rng = Rng::new(plan.seed ^ 0x6f70_656e_6d6f_6273);
         let faults = Faults::some(&rng.split(), &plan.without);
-        let catalogs = some_channels(&rng, catalogs);
+        let catalogs = some_channels(&rng, &faults, catalogs);
         let time = Time::new(Clock::manual(START_MS));
         let node = Node::new(rng.split(), time.clone());
         found_shop(&node.shop, &catalogs[0]).await;
@@ -254,6 +258,7 @@ impl World {
             let device = self.rng.below(self.devices.len() as u64) as usize;
             self.plan(self.rng.between(3_000, self.writing_ms.max(3_001)), Event::Revoke(device));
         }
+        self.plan_orders();
         if [Fault::ServerSetBack, Fault::BothSetBack].into_iter().any(|fault| self.faults.may(fault)) {
             self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
         }
@@ -307,7 +312,10 @@ impl World {
             Event::Use(device) => self.someone_writes(device),
             Event::Opens(device) if self.devices[device].is_running() => self.connect(device),
             Event::Opens(_) => Ok(()),
-            Event::Wake(device) => self.tell(device, Tell::Tick),
+            Event::Wake(device) => {
+                self.ping(device)?;
+                self.tell(device, Tell::Tick)
+            }
             Event::Connected(device, conn) => self.connected(device, conn),
             Event::Up(conn, line) => self.reaches_server(conn, &line),
             Event::Down(conn, line, era) => self.reaches_device(conn, &line, era),
@@ -348,8 +356,9 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Order(device, kind) => self.order(device, kind),
             Event::IsOut(device, then) => {
-                if self.devices[device].revoked_at == Some(then) {
+                if self.devices[device].barred_at == Some(then) {
                     let _spared = self.node.disk.spare();
                     let store = self.node.store.lock().expect("nobody panics here");
                     self.devices[device].last_batch = Some(last_batch(&store, self.devices[device].number));
@@ -414,19 +423,12 @@ impl World {
                 Ok(())
             }
             Said::Revoked(number) => {
-                let now = self.now;
-                let Some(device) = self.devices.iter_mut().find(|device| device.number == number) else {
-                    return Ok(());
-                };
-                device.revoked_at = Some(now);
-                let index = device.index;
-                // A write that a slow backend was given before is still settled when it is done.
-                let slow = if self.faults.may(Fault::BackendSlow) { SLOW_WRITE_MS } else { 0 };
-                self.plan(REVOKED_WITHIN_MS + slow, Event::IsOut(index, now));
+                let index = self.bar(number);
                 self.faults.count(Fault::Revoked);
                 self.note(|| format!("device {index} is revoked"));
                 Ok(())
             }
+            Said::Ordered(number, kind) => self.ordered(number, kind),
         }
     }
 
@@ -518,6 +520,7 @@ impl World {
                 }
                 Action::Settled(receipts) => self.oracle.settled(device, &receipts)?,
                 Action::Changed(_) => {}
+                Action::Locked(lock) => self.is_locked(device, lock)?,
                 Action::State(state) => self.note(|| format!("device {device} is {state:?}")),
             }
         }
@@ -534,7 +537,11 @@ impl World {
             return Ok(());
         }
         match self.devices[device].use_app(&self.emails) {
-            None => Ok(()),
+            None => {
+                let refusals = std::mem::take(&mut self.devices[device].refusals);
+                self.oracle.kept(17, refusals);
+                Ok(())
+            }
             Some(None) => {
                 if self.devices[device].is_dying() {
                     self.app_dies(device, false);
@@ -630,7 +637,7 @@ const GROUPS: [&[&str]; 10] = [
 ];
 
 /// A project of some of the channels: the fewer there are, the more happens in each.
-fn some_channels(rng: &Rng, catalogs: [Arc<Catalog>; 2]) -> [Arc<Catalog>; 2] {
+fn some_channels(rng: &Rng, faults: &Faults, catalogs: [Arc<Catalog>; 2]) -> [Arc<Catalog>; 2] {
     let mut left_out: Vec<&str> = Vec::new();
     for group in GROUPS.iter().filter(|_| rng.percent(50)) {
         left_out.extend(*group);
@@ -638,8 +645,10 @@ fn some_channels(rng: &Rng, catalogs: [Arc<Catalog>; 2]) -> [Arc<Catalog>; 2] {
     // Something is always there.
     let there = *rng.pick(&GROUPS);
     left_out.retain(|channel| !there.contains(channel));
+    let lease = rng.pick(&[None, Some(120), Some(30 * 86_400)]).filter(|_| faults.may(Fault::LeaseExpired));
     catalogs.map(|catalog| {
         let mut catalog = (*catalog).clone();
+        catalog.devices.lease = lease.map(Duration::from_secs);
         catalog.channels.retain(|name, _| !left_out.contains(&name.as_str()));
         Arc::new(catalog)
     })

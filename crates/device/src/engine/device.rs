@@ -2,12 +2,69 @@
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::{AccountId, DeviceId};
+use omctl_protocol::frame::{Command, CommandKind, Report};
+use omctl_protocol::{AccountId, DeviceId, Up};
 
 use super::{Action, Engine, Phase};
 use crate::store::{Audit, StoreError};
 
 impl Engine {
+    /// Tells how long the machine has been running, sleep included, where the platform knows: a lease goes by it, too.
+    pub fn tell_uptime(&mut self, up_ms: i64) {
+        self.up_ms = Some(up_ms);
+    }
+
+    /// Lets the lease go on, or begin anew where the server was heard. A failure to note it loses at most a hundredth of it.
+    pub(super) fn look_at_lease(&mut self, now_ms: i64, is_heard: bool) {
+        let is_heard = is_heard && matches!(self.phase, Phase::Live(_));
+        if let Err(error) = self.store.look_at_lease(now_ms, self.up_ms, is_heard) {
+            tracing::warn!(%error, "how much of the lease has passed is noted later");
+        }
+    }
+
+    /// Lets the lease go on while nothing else happens, and says where it has locked the app out.
+    pub fn look_at_lock(&mut self, now_ms: i64) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.look_at_lease(now_ms, false);
+        self.show(&mut actions);
+        actions
+    }
+
+    /// Carries out what the server orders, and says so.
+    pub(super) fn commanded(&mut self, command: Command, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        let is_news = self.store.obey(command)?;
+        if is_news && command.kind == CommandKind::Wipe {
+            actions.push(Action::Changed(BTreeSet::new()));
+            actions.push(Action::Settled(Vec::new()));
+        }
+        if is_news && !self.one_shot {
+            actions.push(Action::Send(Up::Report(Report { command: command.n }).to_line()));
+        }
+        let phase = std::mem::take(&mut self.phase);
+        let was_held = matches!(phase, Phase::Held { .. });
+        let proof = match phase {
+            Phase::AwaitWelcome { proof } | Phase::Held { proof, .. } => proof,
+            Phase::Live(live) => live.proof,
+            other => {
+                self.phase = other;
+                return Ok(());
+            }
+        };
+        match command.kind {
+            CommandKind::Unlock if was_held => self.say_hello(proof, true, actions),
+            // The welcome follows.
+            CommandKind::Unlock => {
+                self.phase = Phase::AwaitWelcome { proof };
+                Ok(())
+            }
+            CommandKind::Lock | CommandKind::Wipe => {
+                self.store.end_session()?;
+                self.phase = Phase::Held { proof, is_news };
+                Ok(())
+            }
+        }
+    }
+
     /// Whether a newer session of this device ended the last one of this engine.
     pub fn is_fenced(&self) -> bool {
         self.fenced.is_some()
@@ -41,6 +98,15 @@ impl Engine {
         let mut actions = vec![Action::Changed(BTreeSet::new()), Action::Settled(Vec::new())];
         actions.extend(self.leave());
         Ok(actions)
+    }
+
+    /// The end of a device that was wiped: only a new activation helps.
+    pub(super) fn forget(&mut self, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        self.store.sign_out()?;
+        self.refused = true;
+        self.phase = Phase::Closing;
+        actions.push(Action::Close);
+        Ok(())
     }
 
     /// Ends a session whose device is ours no longer.

@@ -30,7 +30,7 @@ pub use request::Heard;
 use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, ChannelSchema, Down, Receipt, Seq, Up};
 
-use crate::store::{Store, StoreError, Welcomed, is_rows, parse_down};
+use crate::store::{Lock, Store, StoreError, Welcomed, is_rows, parse_down};
 
 /// Most mutations that are sent and not yet accepted.
 const WINDOW: u64 = 1000;
@@ -91,6 +91,8 @@ pub enum Event<'a> {
     Connected(Greeting),
     /// One frame, as the line of JSON that came.
     Frame(&'a str),
+    /// A sign of life of the server that is no frame: a ping.
+    Alive,
     /// The connection is gone, or could not be made.
     Disconnected,
     /// The server closed the connection for a newer session of this device. `Disconnected` follows.
@@ -116,6 +118,8 @@ pub enum Action {
     WakeAt(i64),
     /// The tables of these channels changed.
     Changed(BTreeSet<ChannelName>),
+    /// The app may not touch its data from now on, for this reason; or may again.
+    Locked(Option<Lock>),
     /// These receipts are durable here. None, where a mutation was refused by this device itself.
     Settled(Vec<Receipt>),
     /// The connection's state changed.
@@ -134,6 +138,8 @@ pub enum ConnectionState {
     CatchingUp,
     /// A commit of this session was applied.
     Live,
+    /// A connection stands, and the server says only that this device is locked or wiped.
+    Held,
     /// No connection, and none will be made by itself: the server takes this device no longer (it was revoked, its
     /// account disabled, its tokens are too old). Activating again goes on with the same rows and unsent writes.
     NeedsActivation,
@@ -161,6 +167,9 @@ pub struct Engine {
     refused: bool,
     reconnect_at: Option<i64>,
     shown: ConnectionState,
+    shown_lock: Option<Lock>,
+    /// Milliseconds since the machine was booted, where the caller knows.
+    up_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -172,6 +181,11 @@ enum Phase {
         proof: Option<Proof>,
     },
     Live(Live),
+    /// The server says nothing but a command. Whether it was news, and is to be confirmed by another request.
+    Held {
+        proof: Option<Proof>,
+        is_news: bool,
+    },
     /// The server's words could not be taken in, or it said good-bye.
     Closing,
 }
@@ -204,6 +218,8 @@ impl Engine {
             refused: false,
             reconnect_at: None,
             shown: ConnectionState::Offline,
+            shown_lock: None,
+            up_ms: None,
         }
     }
 
@@ -241,6 +257,7 @@ impl Engine {
     /// lost: nothing more is taken in, and the connection is to be closed. What the server is to blame for closes it, too.
     pub fn handle(&mut self, now_ms: i64, event: Event<'_>) -> Result<Vec<Action>, StoreError> {
         self.store.tell_time(now_ms);
+        self.look_at_lease(now_ms, matches!(event, Event::Frame(_) | Event::Alive));
         let done = self.take_in(now_ms, event);
         if done.is_err() && !matches!(self.phase, Phase::Offline) {
             self.phase = Phase::Closing;
@@ -271,6 +288,7 @@ impl Engine {
                     actions.push(Action::Close);
                 }
             }
+            Event::Alive => {}
             Event::Disconnected => self.disconnected(now_ms, &mut actions)?,
             Event::Fenced => self.fenced = Some(self.store.captures_made()?),
             Event::Refused => {
@@ -316,6 +334,8 @@ impl Engine {
             }
             (Phase::AwaitWelcome { .. }, Down::Welcome(welcome)) => self.welcomed(&welcome, actions),
             (_, Down::Error(error)) => self.error(&error, actions),
+            (Phase::Offline | Phase::Closing, _) => Ok(()),
+            (_, Down::Command(command)) => self.commanded(command, actions),
             (Phase::Live(_), Down::Schema(schema)) => self.reshaped(&schema, actions),
             (Phase::Live(_), Down::Scopes(scopes)) => self.store.scopes(&scopes),
             (Phase::Live(_), Down::Slices(slices)) => self.store.slices(&slices),
@@ -346,6 +366,10 @@ impl Engine {
 
     fn welcomed(&mut self, welcome: &Welcome, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         let Phase::AwaitWelcome { proof } = std::mem::take(&mut self.phase) else { return Ok(()) };
+        if self.store.lock()? == Some(Lock::Wiped) {
+            // A server that was set back has forgotten its order. What is destroyed stays so.
+            return self.forget(actions);
+        }
         let welcomed = self.store.welcome(welcome)?;
         if welcomed != Welcomed::Live {
             if self.one_shot {
@@ -451,6 +475,10 @@ impl Engine {
                 // This file's history is not the one that the server knows: a restored backup, for example.
                 self.store.renew_incarnation()?;
             }
+            if &*error.code == "device_wiped" && self.store.lock()? == Some(Lock::Wiped) {
+                // The server knows: nothing is left to be told.
+                return self.forget(actions);
+            }
             if &*error.code == "fenced" {
                 self.fenced = Some(self.store.captures_made()?);
             }
@@ -472,6 +500,10 @@ impl Engine {
     fn disconnected(&mut self, now_ms: i64, actions: &mut Vec<Action>) -> Result<(), StoreError> {
         self.store.end_session()?;
         self.phase = Phase::Offline;
+        if self.refused {
+            self.reconnect_at = None;
+            return Ok(());
+        }
         if self.fenced.is_some() {
             let jitter = self.store.entropy().below(FENCED_JITTER_MS);
             let wait = FENCED_MS.saturating_add(i64::try_from(jitter).unwrap_or(0));
@@ -531,12 +563,19 @@ impl Engine {
             Phase::Offline if self.refused => ConnectionState::NeedsActivation,
             Phase::Offline | Phase::Closing => ConnectionState::Offline,
             Phase::AwaitChallenge(_) | Phase::AwaitWelcome { .. } => ConnectionState::Connecting,
+            Phase::Held { .. } => ConnectionState::Held,
             Phase::Live(live) if live.committed => ConnectionState::Live,
             Phase::Live(_) => ConnectionState::CatchingUp,
         };
         if state != self.shown {
             self.shown = state;
             actions.push(Action::State(state));
+        }
+        // A file that cannot be read says it at the next statement.
+        let lock = self.store.lock().unwrap_or(self.shown_lock);
+        if lock != self.shown_lock {
+            self.shown_lock = lock;
+            actions.push(Action::Locked(lock));
         }
     }
 }

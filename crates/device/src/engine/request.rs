@@ -68,6 +68,8 @@ impl Engine {
     pub fn end_request(&mut self) -> Result<Heard, StoreError> {
         let heard = match (&self.phase, self.store.stats()?.pending) {
             (Phase::Live(live), 0) if !live.again && live.committed => Heard::All,
+            // Once more, so that the server hears that it is done.
+            (Phase::Held { is_news: false, .. }, _) => Heard::All,
             (Phase::Live(live), pending) if !live.again && live.committed => Heard::AllBut { pending },
             _ => Heard::Part,
         };

@@ -1,6 +1,6 @@
 //! The engine against a scripted server, frame by frame.
 
-use omctl_protocol::frame::{Challenge, Commit, GainedScope, Hello, Scopes, parse_frame};
+use omctl_protocol::frame::{Challenge, Command, CommandKind, Commit, GainedScope, Hello, Scopes, parse_frame};
 use omctl_protocol::{Mutation, Outcome, Position};
 use rusqlite::Connection;
 
@@ -369,4 +369,66 @@ fn live_again(engine: &mut Engine) {
     assert_eq!(hello_of(&actions).position, Position(1));
     actions.extend(feed(engine, Down::Welcome(Box::new(welcome()))));
     assert_eq!(mutations_of(&actions).len(), 1, "what was written meanwhile is sent");
+}
+
+#[test]
+fn a_locked_device_sends_nothing_and_goes_on_once_it_is_unlocked() {
+    let mut engine = engine();
+    live(&mut engine);
+    let locked = feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock }));
+    assert!(matches!(&sent(&locked)[..], [Up::Report(report)] if report.command == 1));
+    assert!(locked.contains(&Action::Locked(Some(Lock::Ordered))));
+    assert_eq!(engine.state(), ConnectionState::Held);
+    assert_eq!(sent(&engine.handle(1_000, Event::LocalWrite).unwrap()), []);
+    // The same again is no news.
+    assert_eq!(feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock })), []);
+    let unlocked = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    assert!(unlocked.contains(&Action::Locked(None)));
+    assert!(matches!(&sent(&unlocked)[..], [Up::Report(report), Up::Hello(hello)]
+        if report.command == 2 && hello.command == 2));
+}
+
+#[test]
+fn an_unlock_that_comes_with_the_welcome_needs_no_other_hello() {
+    let mut engine = engine();
+    engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
+    feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock }));
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    let hello = hello_of(&engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap());
+    assert_eq!(hello.command, 1);
+    let unlocked = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    assert!(matches!(&sent(&unlocked)[..], [Up::Report(_)]));
+    feed(&mut engine, Down::Welcome(Box::new(welcome())));
+    assert_eq!(engine.state(), ConnectionState::CatchingUp);
+}
+
+#[test]
+fn a_wiped_device_tells_until_it_is_heard_and_then_asks_for_nothing() {
+    let mut engine = engine();
+    live(&mut engine);
+    let wiped = feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Wipe }));
+    assert!(matches!(&sent(&wiped)[..], [Up::Report(_)]));
+    assert!(wiped.contains(&Action::Locked(Some(Lock::Wiped))));
+    // The report was lost with the connection: the next hello says it.
+    let lost = engine.handle(1_000, Event::Disconnected).unwrap();
+    assert!(lost.iter().any(|action| matches!(action, Action::WakeAt(_))), "it comes back: {lost:?}");
+    let hello = hello_of(&engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap());
+    assert_eq!((hello.command, hello.schemas.len()), (1, 0));
+    let heard =
+        ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
+    assert!(feed(&mut engine, Down::Error(heard)).contains(&Action::Close));
+    let gone = engine.handle(3_000, Event::Disconnected).unwrap();
+    assert!(!gone.iter().any(|action| matches!(action, Action::WakeAt(_) | Action::Connect)), "{gone:?}");
+    assert_eq!(engine.state(), ConnectionState::NeedsActivation);
+    assert_eq!(engine.store().device().unwrap(), None);
+}
+
+#[test]
+fn a_stranger_cannot_end_a_device_by_saying_that_it_was_wiped() {
+    let mut engine = engine();
+    live(&mut engine);
+    let lie =
+        ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
+    feed(&mut engine, Down::Error(lie));
+    assert!(engine.store().device().unwrap().is_some(), "only an order destroys");
 }

@@ -240,7 +240,10 @@ impl Link {
                         None | Some(Message::Close(_)) => return Ok(()),
                         Some(Message::Text(text)) => text.as_str().to_owned(),
                         Some(Message::Binary(bytes)) => decompress(&bytes)?,
-                        Some(_) => continue,
+                        Some(_) => {
+                            self.desk.ask(|owner| owner.handle(Event::Alive)).await?;
+                            continue;
+                        }
                     };
                     self.desk.ask(move |owner| {
                         for line in text.split('\n').filter(|line| !line.trim().is_empty()) {

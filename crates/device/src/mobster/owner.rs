@@ -115,6 +115,7 @@ impl Owner {
     /// Tells the engine what happened, and everybody what it wants.
     pub(crate) fn handle(&mut self, event: Event<'_>) -> Result<()> {
         let now_ms = self.now_ms();
+        self.tell_uptime();
         match self.engine_mut()?.handle(now_ms, event) {
             Ok(actions) => {
                 self.report(actions);
@@ -125,6 +126,12 @@ impl Owner {
                 self.report(vec![Action::Close]);
                 Err(error.into())
             }
+        }
+    }
+
+    fn tell_uptime(&mut self) {
+        if let (Kind::Engine(engine), Some(up_ms)) = (&mut self.kind, self.entropy.uptime_ms()) {
+            engine.tell_uptime(up_ms);
         }
     }
 
@@ -209,6 +216,12 @@ impl Owner {
 
     /// Looks whether another connection wrote, and lets the engine send it.
     pub(crate) fn look_around(&mut self) -> Result<()> {
+        self.tell_uptime();
+        let now_ms = self.now_ms();
+        if let Kind::Engine(engine) = &mut self.kind {
+            let actions = engine.look_at_lock(now_ms);
+            self.report(actions);
+        }
         let conn = match &self.kind {
             Kind::Engine(engine) => engine.store().connection(),
             Kind::Guest(conn) => conn,

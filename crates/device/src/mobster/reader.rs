@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{MobsterError, Result};
 use crate::Entropy;
+use crate::store::lock::check as check_lock;
 use crate::store::values::{Bind, columns};
 use crate::store::{StoreError, app_connection};
 
@@ -73,7 +74,13 @@ impl Reader {
     ) -> Result<T> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let done = connection.and_then(|connection| Ok(work(connection).map_err(StoreError::Sqlite)?));
+            let done = connection.and_then(|connection| {
+                // A file that is just being made has no lock; what else is wrong, the statement says.
+                if let Err(error @ StoreError::Locked(_)) = check_lock(connection) {
+                    return Err(error.into());
+                }
+                Ok(work(connection).map_err(StoreError::Sqlite)?)
+            });
             // Whoever asked may have gone away.
             drop(answer.send(done));
         });

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 
 use super::channels::Channels;
 use super::ddl::quote;
-use super::{Durability, Result, Store, channels, incarnation, state};
+use super::lock::Lease;
+use super::{Durability, Result, Store, incarnation, state};
 
 /// The tables whose content is of one account.
 const CONTENT: [&str; 9] = [
@@ -40,9 +41,15 @@ impl Store {
             for (key, value) in notes {
                 state::set(conn, &format!("note.{key}"), value)?;
             }
+            // Commands and leases are a device's own: they end with it.
+            for key in ["lock", "command", "lease_ms", "lease_used_ms"] {
+                state::clear(conn, key)?;
+            }
             state::set(conn, "device", device.to_string())?;
             state::set(conn, "account", account.to_string())
-        })
+        })?;
+        self.lease = Lease::load(&self.conn)?;
+        Ok(())
     }
 
     /// The device, once it is activated.
@@ -84,26 +91,17 @@ impl Store {
     /// [`StoreError::Sqlite`](super::StoreError::Sqlite); then nothing is removed.
     pub fn sign_out(&mut self) -> Result<()> {
         let next = Incarnation(self.options.entropy.uuid_v4());
-        self.conn.pragma_update_and_check(None, "secure_delete", true, |_| Ok(()))?;
-        let removed = self.intent(Durability::Full, |conn, channels| {
-            overwrite_free_pages(conn)?;
+        self.destroy(|conn, channels| {
             remove_all(conn, channels)?;
             state::set(conn, "incarnation", next.to_string())
-        });
-        self.conn.pragma_update_and_check(None, "secure_delete", false, |_| Ok(()))?;
-        removed?;
-        self.channels = channels::load(&self.conn)?;
-        self.session = self.session.fresh();
-        let busy: bool = self.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-        if busy {
-            tracing::warn!("somebody reads this file; what was removed is in its log until the next checkpoint");
-        }
+        })?;
+        self.lease = Lease::default();
         Ok(())
     }
 }
 
 /// Pages that rows once left free still hold their bytes: new pages of zeros are made of them, and freed again.
-fn overwrite_free_pages(conn: &Connection) -> Result<()> {
+pub(super) fn overwrite_free_pages(conn: &Connection) -> Result<()> {
     let pragma = |name: &str| -> Result<i64> { Ok(conn.pragma_query_value(None, name, |row| row.get(0))?) };
     let (pages, page_bytes) = (pragma("freelist_count")?, pragma("page_size")?);
     conn.execute_batch("CREATE TABLE om_zeros (z BLOB)")?;
@@ -116,7 +114,7 @@ fn overwrite_free_pages(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn remove_all(conn: &Connection, channels: &Channels) -> Result<()> {
+pub(super) fn remove_all(conn: &Connection, channels: &Channels) -> Result<()> {
     for channel in channels.values() {
         let names = &channel.names;
         let view = quote(&format!("backend_{}", channel.schema.channel));

@@ -20,6 +20,7 @@ mod ddl;
 mod fields;
 mod hold_back;
 mod incarnation;
+pub(crate) mod lock;
 mod order;
 mod outbox;
 mod overlay;
@@ -32,6 +33,8 @@ pub(crate) mod values;
 
 #[cfg(test)]
 mod healing;
+#[cfg(test)]
+mod locking;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
@@ -52,6 +55,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 pub(crate) use self::atomic::write_as_guest as write_atomic_as_guest;
 pub use self::audit::Audit;
 pub use self::commit::CommitOutcome;
+pub use self::lock::Lock;
 pub use self::outbox::{Answer, Rejected};
 pub use self::session::Welcomed;
 
@@ -128,6 +132,9 @@ pub enum StoreError {
     /// The device is not activated.
     #[error("device is not activated")]
     NotActivated,
+    /// The app may not touch its data.
+    #[error("the data of this device is locked: {}", .0.reason())]
+    Locked(Lock),
     /// A schema that cannot become a table.
     #[error("channel `{0}` cannot be a table on this device")]
     BadSchema(ChannelName),
@@ -191,6 +198,7 @@ pub struct Store {
     options: StoreOptions,
     channels: Channels,
     session: Session,
+    lease: lock::Lease,
 }
 
 /// One write of the app: its group number.
@@ -252,8 +260,8 @@ impl Store {
         conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", ddl::INTERNAL))?;
         bring_up_to_date(&conn)?;
         let channels = channels::load(&conn)?;
-        let (triggers, session) = (AtomicBool::new(true), Session::default());
-        let mut store = Self { conn, app: None, triggers, options, channels, session };
+        let (triggers, session, lease) = (AtomicBool::new(true), Session::default(), lock::Lease::load(&conn)?);
+        let mut store = Self { conn, app: None, triggers, options, channels, session, lease };
         if state::incarnation(&store.conn)?.is_none() {
             let incarnation = store.options.entropy.uuid_v4();
             store.intent(Durability::Normal, |conn, _| state::set(conn, "incarnation", incarnation.to_string()))?;
@@ -593,6 +601,7 @@ fn write_checked<T>(
     check: impl FnOnce(&Transaction<'_>, i64) -> Result<()>,
 ) -> Result<(T, Write)> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    lock::check(&tx)?;
     let group = tx
         .prepare_cached("UPDATE om_sequence SET groups = groups + 1, grp = groups + 1 RETURNING grp")?
         .query_row([], |row| row.get(0))?;

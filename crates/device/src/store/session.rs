@@ -89,6 +89,7 @@ impl Store {
             proof,
             kept: state::kept(conn)?,
             zstd,
+            command: self.commanded()?,
         };
         self.session = session;
         Ok(hello)
@@ -120,6 +121,7 @@ impl Store {
     /// # Errors
     /// SQLite's.
     pub fn welcome(&mut self, welcome: &Welcome) -> Result<Welcomed> {
+        self.renew_lease(welcome.lease_s.map(|seconds| state::signed(seconds.saturating_mul(1000))))?;
         if welcome.reset {
             self.reset(welcome)?;
             return Ok(Welcomed::HelloAgain);

@@ -111,6 +111,7 @@ pub(crate) fn welcome() -> Welcome {
         reset: false,
         kept: None,
         list_scopes: false,
+        lease_s: None,
     }
 }
 

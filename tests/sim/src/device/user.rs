@@ -1,5 +1,6 @@
 //! What a user does with an app: statements on its tables, whatever the connection does.
 
+use omctl_device::StoreError;
 use omctl_protocol::FieldType;
 
 use super::{Device, uuid_v7};
@@ -88,6 +89,10 @@ impl Device {
             statements.iter().map(|(sql, _)| tx.execute(sql, [])).collect::<Result<Vec<_>, _>>()
         };
         let written = if is_atomic { store.write_atomic(execute) } else { store.write(execute) };
+        if let Err(StoreError::Locked(_)) = written {
+            self.refusals += 1;
+            return None;
+        }
         // One that met no row (an earlier one of the same transaction deleted it) wrote nothing.
         Some(written.ok().map(|(rows, _)| {
             let hit = statements.into_iter().zip(rows).filter(|(_, rows)| *rows > 0);

@@ -306,14 +306,34 @@ impl Oracle {
 
     /// Nothing of a device is settled once it has been revoked for a moment.
     pub(super) fn revoked_do_nothing(&self, devices: &[Device], store: &Connection) -> Checked {
-        for device in devices {
-            let Some(then) = device.last_batch else { continue };
-            let last = last_batch(store, device.number);
-            if last > then {
-                return wrong(format!("device {} had an answer after it was revoked, in batch {last}", device.index));
-            }
-            self.kept(17, 1);
+        devices.iter().try_for_each(|device| self.does_nothing(device, store))
+    }
+
+    /// Nothing of a device is settled once it has been revoked, locked or wiped for a moment.
+    pub(crate) fn does_nothing(&self, device: &Device, store: &Connection) -> Checked {
+        let Some(then) = device.last_batch else { return Ok(()) };
+        let last = last_batch(store, device.number);
+        if last > then {
+            let index = device.index;
+            return wrong(format!("device {index} had an answer after it could do nothing, in batch {last}"));
         }
+        self.kept(17, 1);
+        Ok(())
+    }
+
+    /// Of a wiped device nothing is left: no table of a channel, no row of ours that has to do with one.
+    pub(crate) fn holds_nothing(&self, device: &Device) -> Checked {
+        let ours = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name NOT IN (
+            'om_state', 'om_sequence', 'om_channels', 'om_scopes', 'om_stage', 'om_outbox', 'om_settled', 'om_rejected',
+            'om_atomic', 'om_joined', 'om_dirty') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";
+        let rows = "SELECT (SELECT count(*) FROM om_channels) + (SELECT count(*) FROM om_scopes)
+            + (SELECT count(*) FROM om_stage) + (SELECT count(*) FROM om_outbox) + (SELECT count(*) FROM om_settled)
+            + (SELECT count(*) FROM om_rejected)";
+        let (tables, rows): (i64, i64) = (one(device.store().reader(), ours), one(device.store().reader(), rows));
+        if (tables, rows) != (0, 0) {
+            return wrong(format!("device {} was wiped and has {tables} tables and {rows} rows", device.index));
+        }
+        self.kept(17, 1);
         Ok(())
     }
 

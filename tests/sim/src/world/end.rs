@@ -2,6 +2,7 @@
 
 use omctl::limits;
 use omctl_device::ConnectionState;
+use omctl_protocol::frame::CommandKind;
 use serde_json::Value as Json;
 
 use super::faults::Passing;
@@ -49,6 +50,7 @@ impl World {
             if !self.devices[device].is_running() {
                 self.plan(0, Event::AppStarts(device));
             }
+            self.plan(0, Event::Order(device, CommandKind::Unlock));
             // What another process wrote is found by looking now and then.
             self.plan(1_000, Event::Wake(device));
         }
@@ -99,9 +101,19 @@ impl World {
     }
 
     fn waiting(&self) -> Option<String> {
-        for device in self.devices.iter().filter(|device| !device.is_out) {
-            if self.node.is_revoked(device.number) {
-                return Some(format!("device {} has not heard yet that it is revoked", device.index));
+        for device in &self.devices {
+            let state = self.node.state_of(device.number);
+            if device.is_out {
+                if state == "wiped" && !self.node.is_confirmed(device.number) {
+                    return Some(format!("device {} was wiped and has not told so", device.index));
+                }
+                continue;
+            }
+            if state != "active" {
+                return Some(format!("device {} has not heard yet that it is {state}", device.index));
+            }
+            if let Ok(Some(lock)) = device.engine_lock() {
+                return Some(format!("device {} has the lock {lock:?}", device.index));
             }
             if !device.is_running() {
                 return Some(format!("app {} is not running", device.index));

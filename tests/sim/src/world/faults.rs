@@ -28,7 +28,7 @@ pub(crate) enum Passing {
 }
 
 /// What strikes now and then, and how often beside the others.
-const TROUBLES: [(Fault, u64); 25] = [
+const TROUBLES: [(Fault, u64); 26] = [
     (Fault::Cut, 8),
     (Fault::OneWay, 3),
     (Fault::CutInMessage, 2),
@@ -54,6 +54,7 @@ const TROUBLES: [(Fault, u64); 25] = [
     (Fault::DeviceDiskFull, 1),
     (Fault::DeviceIo, 3),
     (Fault::DeviceClock, 1),
+    (Fault::LeaseExpired, 2),
 ];
 
 impl World {
@@ -192,6 +193,12 @@ impl World {
                 self.note(|| format!("the clock of device {device} is {skew_ms} ms ahead"));
                 self.devices[device].skew_ms = skew_ms;
             }
+            // Counted where a device locks itself.
+            Fault::LeaseExpired => {
+                self.note(|| format!("the clock of device {device} goes on by ten years"));
+                self.devices[device].skew_ms += 315_360_000_000;
+                return Ok(false);
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -296,7 +303,7 @@ impl World {
             copy_into(&snapshot.shop, &mut self.node.shop.lock().expect("nobody panics here"));
         }
         for device in &mut self.devices {
-            (device.revoked_at, device.last_batch) = (None, None);
+            (device.barred_at, device.last_batch) = (None, None);
         }
         self.oracle.server_is_set_back(&store, &snapshot.mark, with_shop)
     }
@@ -317,6 +324,7 @@ impl World {
         self.note(|| format!("device {device} is set back to its backup"));
         self.app_dies(device, false);
         let backup = self.devices[device].restore();
+        self.devices[device].is_wiped = false;
         self.oracle.set_back(device, backup.written);
         let _spared = self.node.disk.spare();
         let store = self.node.store.lock().expect("nobody panics here");

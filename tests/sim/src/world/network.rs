@@ -4,7 +4,7 @@ use omctl_device::{Event as Tell, Greeting};
 use omctl_protocol::Up;
 use omctl_protocol::frame::parse_frame;
 
-use super::{Checked, Conn, Event, Failure, LONG_DELAY_MS, REVOKED_WITHIN_MS, World};
+use super::{Checked, Conn, Event, Failure, LONG_DELAY_MS, World};
 use crate::fault::Fault;
 
 impl World {
@@ -19,8 +19,9 @@ impl World {
     }
 
     pub(super) fn connect(&mut self, device: usize) -> Checked {
-        if self.devices[device].conn.is_some() || self.devices[device].request.is_some() || self.devices[device].is_out
-        {
+        let is_over = self.devices[device].is_out && !self.devices[device].is_wiped;
+        let is_forgotten = self.devices[device].is_forgotten();
+        if self.devices[device].conn.is_some() || self.devices[device].request.is_some() || is_over || is_forgotten {
             return Ok(());
         }
         self.links += 1;
@@ -60,17 +61,6 @@ impl World {
         self.devices[device].is_out = true;
         self.oracle.leaves(device);
         self.tell(device, Tell::Refused)
-    }
-
-    /// A device that was revoked is not served for longer than a moment.
-    pub(super) fn is_still_served(&mut self, conn: u64, line: &str) -> Checked {
-        let Some(device) = self.conns.get(&conn).map(|link| link.device) else { return Ok(()) };
-        let Some(then) = self.devices[device].revoked_at else { return Ok(()) };
-        if self.now > then + REVOKED_WITHIN_MS && self.node.is_revoked(self.devices[device].number) {
-            let after = self.now - then;
-            return Err(Failure(format!("device {device} is served {after} ms after it was revoked: {line}")));
-        }
-        Ok(())
     }
 
     pub(super) fn reaches_server(&mut self, conn: u64, line: &str) -> Checked {

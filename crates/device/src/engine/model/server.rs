@@ -108,7 +108,7 @@ impl Server {
                 self.down.push_back(Down::Accepted(Accepted { seq: self.accepted }).to_line());
             }
             Up::Ack(ack) => self.acked = ack.seq,
-            Up::Bye(_) => {}
+            Up::Report(_) | Up::Bye(_) => {}
         }
     }
 
