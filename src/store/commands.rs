@@ -67,6 +67,11 @@ impl Store {
                     CommandKind::Unlock => DeviceState::Active,
                     CommandKind::Wipe => DeviceState::Wiped,
                 };
+                #[cfg(feature = "planted")]
+                let next = match crate::planted::has("wiped_served") {
+                    true => DeviceState::Active,
+                    false => next,
+                };
                 connection
                     .execute(
                         "UPDATE device SET state = :state WHERE number = :device",

@@ -109,6 +109,8 @@ impl Store {
                     VALUES (:device, :id, :now, :now, :kept)
                     ON CONFLICT (device, id) DO UPDATE SET seen_ms = :now RETURNING number, accepted, acked, kept, left_behind";
                 let now = state.clock.now_ms();
+                #[cfg(feature = "planted")]
+                super::planted::forget_tombstones(state, connection)?;
                 let fence: Option<u64> = connection
                     .query_row(FENCE, named_params! { ":now": now, ":device": device }, |row| row.get(0))
                     .optional()

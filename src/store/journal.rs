@@ -48,7 +48,10 @@ impl Journaling<'_> {
         let before = self.before(entry.channel, &entry.id)?;
         // That this very batch moved the record does not make the read too old: only its place changed.
         let moved_from = self.moved.get(&(entry.channel, entry.id.clone())).copied();
-        if before.as_ref().is_some_and(|before| moved_from.unwrap_or(before.position) > entry.as_of) {
+        let is_stale = before.as_ref().is_some_and(|before| moved_from.unwrap_or(before.position) > entry.as_of);
+        #[cfg(feature = "planted")]
+        let is_stale = is_stale && !crate::planted::has("stale_read");
+        if is_stale {
             return Ok(None);
         }
         match &entry.change {
@@ -247,9 +250,18 @@ impl Journaling<'_> {
         for scope in &beside.scopes {
             cached(JOIN)?.execute(named_params! { ":scope": scope, ":position": position.0 }).map_err(sqlite_error)?;
             let was_in = old_scopes.contains(scope);
+            #[cfg(feature = "planted")]
+            if crate::planted::has("sum_blind") && before.as_ref().is_some_and(|before| before.body.is_none()) {
+                continue;
+            }
             self.state.change_sum(*scope, old_hash.filter(|_| was_in), row.hash);
         }
         for scope in old_scopes.iter().filter(|scope| !beside.scopes.contains(scope)) {
+            #[cfg(feature = "planted")]
+            if crate::planted::has("leave_not_sent") {
+                self.state.change_sum(*scope, old_hash, None);
+                continue;
+            }
             cached(DEPART)?
                 .execute(named_params! {
                     ":scope": scope, ":position": position.0, ":channel": channel, ":id": row.id.as_str(), ":at": at,

@@ -34,6 +34,9 @@ pub struct Batch {
     pub verdicts: Vec<Verdict>,
     /// Why the deletes of the journal are done, where the brake on mass deletes counts them.
     pub counted: Option<super::DeleteKind>,
+    /// Of the planted bug `position_before_commit`: the position behind which this batch's begin.
+    #[cfg(feature = "planted")]
+    pub early: Option<u64>,
 }
 
 /// One changed record.
@@ -305,6 +308,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`] where a newer session of the device has begun; those of writing.
     pub async fn commit_batch(&self, batch: Batch) -> Result<Committing, StoreError> {
+        #[cfg(feature = "planted")]
+        let batch = self.spoil(batch).await?;
         self.writer
             .run(move |state, connection| {
                 let is_outdated = |placer: &Arc<dyn Placer>| placer.generation() < state.generation;
@@ -322,6 +327,8 @@ impl Store {
                 if let Some(accept) = &batch.accept {
                     super::inbox::accept(state, connection, accept)?;
                 }
+                #[cfg(feature = "planted")]
+                let latest = batch.early.map(|early| state.go_to(early));
                 let mut positions = Vec::with_capacity(batch.journal.len());
                 let mut stale = Vec::new();
                 let placer = batch.placer.as_deref();
@@ -340,6 +347,10 @@ impl Store {
                 }
                 for (channel, id) in losers {
                     journaling.bury_keyless(channel, &id)?;
+                }
+                #[cfg(feature = "planted")]
+                if let Some(latest) = latest {
+                    state.go_to(latest);
                 }
                 for settled in batch.settled {
                     settle(state, connection, settled, &positions)?;

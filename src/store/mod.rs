@@ -26,6 +26,8 @@ mod journal;
 mod leases;
 mod log;
 mod names;
+#[cfg(feature = "planted")]
+mod planted;
 mod prune;
 mod read;
 mod removal;

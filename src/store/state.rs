@@ -19,6 +19,8 @@ pub(super) struct WriterState {
     /// The generation of definitions that commits must know.
     pub(super) generation: u64,
     position: u64,
+    #[cfg(feature = "planted")]
+    put_off: Vec<super::IdMapping>,
     scopes: HashMap<ScopeNo, ScopeState>,
     numbers: HashMap<ScopeKey, ScopeNo>,
     channels: HashMap<ChannelNo, ChannelName>,
@@ -61,6 +63,8 @@ impl WriterState {
             published: Committed::default(),
             intent: Intent::default(),
             is_stale: true,
+            #[cfg(feature = "planted")]
+            put_off: Vec::new(),
         };
         state.reload(connection)?;
         Ok(state)
@@ -112,6 +116,25 @@ impl WriterState {
     pub(super) fn next_position(&mut self) -> Position {
         self.position += 1;
         Position(self.position)
+    }
+
+    /// Goes to a position; returns where it was.
+    #[cfg(feature = "planted")]
+    pub(super) fn go_to(&mut self, position: u64) -> u64 {
+        std::mem::replace(&mut self.position, position)
+    }
+
+    /// Takes positions that are nobody else's.
+    #[cfg(feature = "planted")]
+    pub(super) fn take_positions(&mut self, count: u64) -> u64 {
+        self.position += count;
+        self.position - count
+    }
+
+    /// Keeps entries of id maps for the next batch; returns those of the one before.
+    #[cfg(feature = "planted")]
+    pub(super) fn put_off(&mut self, mappings: Vec<super::IdMapping>) -> Vec<super::IdMapping> {
+        std::mem::replace(&mut self.put_off, mappings)
     }
 
     pub(super) fn channel_name(&self, channel: ChannelNo) -> Option<&ChannelName> {

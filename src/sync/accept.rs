@@ -116,7 +116,11 @@ impl Sync {
             let mut settled_as = mutation.id;
             if let Some((id, accepted)) = same_payload(known, &mutation, digest) {
                 settled_as = id;
-                if let Some(receipt) = &accepted.receipt {
+                #[cfg(feature = "planted")]
+                let is_open = crate::planted::has("receipt_twice");
+                #[cfg(not(feature = "planted"))]
+                let is_open = false;
+                if let Some(receipt) = accepted.receipt.as_ref().filter(|_| !is_open) {
                     // Offered again in a new incarnation: its answer stands.
                     let receipt = omctl_protocol::Receipt { seq: mutation.seq, id: mutation.id, ..receipt.clone() };
                     settled_before.push(PendingReceipt { receipt, settled_as, digest, journal: None });

@@ -122,6 +122,18 @@ impl Sync {
         channel: &LiveChannel,
         absent: Vec<(RecordId, Key)>,
     ) -> Result<(), SyncError> {
+        #[cfg(feature = "planted")]
+        if crate::planted::has("mass_delete") {
+            use crate::store::{Batch, Journal, JournalChange};
+            let gone = |(id, _)| Journal {
+                channel: ChannelNo(channel.number),
+                id,
+                as_of: omctl_protocol::Position(u64::MAX),
+                change: JournalChange::Gone,
+            };
+            let batch = Batch { journal: absent.into_iter().map(gone).collect(), ..Batch::default() };
+            return self.commit_now(live, batch).await.map(drop);
+        }
         let known = self.health_of(channel.name()).missing;
         let mut once: HashSet<u128> = HashSet::with_capacity(absent.len());
         let (mut agreed, mut keys) = (HashSet::new(), Vec::new());

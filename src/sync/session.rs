@@ -320,6 +320,10 @@ impl Session {
 
     /// What the cursors of a `hello` are worth.
     async fn cursor_of(&self, hello: &Hello) -> Result<Cursor, SyncError> {
+        #[cfg(feature = "planted")]
+        if crate::planted::has("epoch_ignored") {
+            return Ok(Cursor::Known);
+        }
         let store = &self.sync.inner.store;
         let listed = hello.scopes.list.iter().flatten();
         let mut positions: Vec<Position> = listed
@@ -372,6 +376,13 @@ impl Session {
                 scopes.gained.push(GainedScope { scope: key.clone(), channel: channel.clone() });
             }
             let reconcile = before.get(&number).and_then(|held| held.reconcile.clone()).filter(|_| cursor.is_some());
+            #[cfg(feature = "planted")]
+            let cursor = match cursor {
+                None if crate::planted::has("gained_not_backfilled") && !held.is_empty() => {
+                    Some(self.sync.inner.store.newest_position().await?)
+                }
+                cursor => cursor,
+            };
             let cursor = cursor.unwrap_or_default();
             self.scopes.insert(number, Held { key, channel, cursor, since, reconcile });
         }
@@ -621,6 +632,21 @@ impl Session {
         }
         let under =
             Under { incarnation: self.incarnation, fence: self.fence, accepted: self.accepted, kept: self.kept };
+        #[cfg(feature = "planted")]
+        if crate::planted::has("accepted_before_commit")
+            && mutations.last().is_some_and(|last| last.seq > self.accepted)
+        {
+            let up_to = mutations.last().map_or(self.accepted, |last| last.seq);
+            let (sync, who) = (self.sync.clone(), self.who.clone());
+            self.sync.inner.tasks.start("planted", async move {
+                tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+                drop(sync.accept(&who, under, mutations).await);
+            });
+            self.accepted = up_to;
+            let mut step = Step::default();
+            step.say(&Down::Accepted(Accepted { seq: up_to }));
+            return Ok(step);
+        }
         let taken = match self.sync.accept(&self.who, under, mutations).await {
             Ok(taken) => taken,
             Err(SyncError::Store(StoreError::Fenced)) => return Ok(fenced()),

@@ -121,6 +121,10 @@ impl Sync {
         if entries.is_empty() {
             return Ok(Ran::Done);
         }
+        #[cfg(feature = "planted")]
+        if crate::planted::has("rejected_blocks") && self.inner.store.was_refused(device).await? {
+            return Ok(Ran::Done);
+        }
         // Rights are judged by the claims at apply time.
         let Some(who) = self.inner.identity.principal_of(device).await? else { return Ok(Ran::Done) };
         let may_be_more = entries.len() == limits::RUN_MUTATIONS_MAX;

@@ -3,6 +3,8 @@
 //! Only a build with the feature `planted` has this module, and none that ships has it. With `OMCTL_PLANT=reverted`, an
 //! app sees the old values of one record again while its update still waits for the receipt, which then mends it.
 //!
+//! The simulation of `tests/sim` plants other bugs ([`has`]): an engine that has one of them has it everywhere.
+//!
 //! *Invariant:* one process makes one mistake, however many devices it has.
 
 use std::sync::OnceLock;
@@ -17,6 +19,14 @@ const OPPORTUNITY: u32 = 10;
 
 /// For how long the update is kept from the server: its receipt would come too soon for anybody to see the mistake.
 const SEEN_FOR: Duration = Duration::from_millis(500);
+
+/// Whether this process has this bug of the simulation's.
+pub(crate) fn has(bug: &str) -> bool {
+    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+    #[expect(clippy::disallowed_methods, reason = "nothing is handed down through rooms that must not know of it")]
+    let planted = PLANTED.get_or_init(|| std::env::var("OMCTL_PLANT").ok());
+    planted.as_deref() == Some(bug)
+}
 
 struct Chosen {
     /// Of the device: each has a thread for its file.

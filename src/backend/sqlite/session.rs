@@ -35,6 +35,9 @@ pub(super) struct State {
     /// The blank entry that keeps numbers of the change queue from being given twice; outer `None` is not known yet.
     pub(super) blank: Option<Option<i64>>,
     scratch: Option<Connection>,
+    /// Dedupe rows that the planted bug `dedupe_row_apart` writes later.
+    #[cfg(feature = "planted")]
+    pub(super) late: Vec<(Arc<Collection>, crate::backend::Write, Option<crate::backend::Key>)>,
 }
 
 /// Prepares a connection to somebody's database: nothing that is kept in the file is touched.

@@ -141,6 +141,10 @@ fn batch(
                 return Ok(Batch::Broken(answer));
             }
             match (&answer, &mut ledger) {
+                #[cfg(feature = "planted")]
+                (Written::Done { key, .. }, Some(_)) if crate::planted::has("dedupe_row_apart") => {
+                    state.late.push((collection.clone(), write.clone(), key.clone()));
+                }
                 (Written::Done { key, .. }, Some((_, statement))) => {
                     note(statement, collection, &plan.kinds, write, key.as_ref(), now_ms)?;
                 }
@@ -157,6 +161,15 @@ fn batch(
                 release.execute([])?;
             }
             answers.push(answer);
+        }
+        #[cfg(feature = "planted")]
+        if let Some((_, statement)) = &mut ledger {
+            let new = answers.iter().filter(|answer| matches!(answer, Written::Done { .. })).count();
+            let late: Vec<_> = state.late.drain(..state.late.len().saturating_sub(new)).collect();
+            for (collection, write, key) in late {
+                let plan = state.plan(&transaction, &collection)?;
+                drop(note(statement, &collection, &plan.kinds, &write, key.as_ref(), now_ms));
+            }
         }
     }
     Ok(match commit(&transaction, state.ledger)? {

@@ -32,6 +32,8 @@ pub(crate) struct Device {
     pub(crate) request: Option<u64>,
     /// When an operator revoked, locked or wiped it.
     pub(crate) barred_at: Option<u64>,
+    /// There is no way back from that.
+    pub(crate) is_barred_for_good: bool,
     /// The server's last answers to it, a moment after that.
     pub(crate) last_batch: Option<i64>,
     /// It has destroyed its data by order, and may still have to tell the server so.
@@ -87,6 +89,7 @@ impl Device {
             conn: None,
             request: None,
             barred_at: None,
+            is_barred_for_good: false,
             is_wiped: false,
             last_batch: None,
             is_out: false,

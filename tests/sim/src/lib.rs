@@ -12,6 +12,7 @@ mod fault;
 pub mod hunt;
 mod node;
 mod oracle;
+pub mod plant;
 mod rng;
 mod shaky;
 mod trace;

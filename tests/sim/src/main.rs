@@ -1,11 +1,13 @@
 //! `sim run` tries many seeds, `sim one` shows a single one, `sim shrink` makes one that fails smaller.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{self, ExitCode};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::{Args, Parser, Subcommand};
-use sim::{Fault, Plan, Sums, hunt};
+use sim::{Fault, Plan, Sums, hunt, plant};
 
 #[derive(Parser)]
 #[command(about = "Seeded simulation of devices, network and server in one thread")]
@@ -38,6 +40,23 @@ enum Command {
     One {
         #[command(flatten)]
         plan: PlanArgs,
+    },
+    /// Plants a bug in the engine and looks for a seed that finds it. Exit 1 if none does.
+    Plant {
+        /// The bug; `list` names them.
+        name: String,
+        /// So many seeds at most.
+        #[arg(long, default_value_t = 2_000)]
+        max_seeds: u64,
+        /// The first one.
+        #[arg(long, default_value_t = 0)]
+        from: u64,
+        /// Threads; each runs one seed at a time.
+        #[arg(long, default_value_t = 2)]
+        threads: u64,
+        /// Nothing but the line of JSON on stdout.
+        #[arg(long)]
+        json: bool,
     },
     /// Looks for the smallest form of a seed that fails.
     Shrink {
@@ -100,6 +119,7 @@ fn say(line: &str) {
 fn main() -> ExitCode {
     let is_well = match Cli::parse().command {
         Command::Run { seeds, from, threads, resume, json } => run(from, seeds, threads, resume.as_deref(), json),
+        Command::Plant { name, max_seeds, from, threads, json } => plant(&name, from, max_seeds, threads, json),
         Command::One { plan } => one(&plan.into()),
         Command::Shrink { plan } => shrink(&plan.into()),
     };
@@ -142,6 +162,65 @@ fn run(from: u64, seeds: u64, threads: u64, resume: Option<&Path>, json: bool) -
     result["seeds_per_core_hour"] = (((sums.seeds - before) as f64 / hours) as u64).into();
     say(&result.to_string());
     sums.failed == 0 && sums.trace_mismatches == 0
+}
+
+/// A bug is planted by an environment variable in a build that has them; this may not be one.
+fn plant(name: &str, from: u64, max_seeds: u64, threads: u64, json: bool) -> bool {
+    if name == "list" {
+        plant::ALL.iter().for_each(|(name, about)| say(&format!("{name}: {about}")));
+        return true;
+    }
+    if !plant::is_known(name) {
+        tell(&mut std::io::stderr(), &format!("no bug is called `{name}`: `sim plant list` names them"));
+        return false;
+    }
+    #[expect(clippy::disallowed_methods, reason = "the bug is planted in the process as a whole")]
+    let is_planted = cfg!(feature = "planted") && std::env::var(PLANT).is_ok_and(|planted| planted == name);
+    if !is_planted {
+        return plant_in_another(name);
+    }
+    let found = Mutex::new(None);
+    let seeds = AtomicU64::new(0);
+    hunt::seeds(from, max_seeds, threads, |report| {
+        let why = report.failure.clone().unwrap_or_default();
+        let mut found = found.lock().expect("nobody panics while it holds this lock");
+        seeds.store(report.seed - from + 1, Ordering::Relaxed);
+        *found = Some((report.seed, why));
+        false
+    });
+    let found = found.into_inner().expect("nobody panics while it holds this lock");
+    let (seed, why) = found.clone().unzip();
+    if !json && let (Some(seed), Some(why)) = (&seed, &why) {
+        say(&format!("seed {seed} finds `{name}`: {why}"));
+    }
+    let tried = if found.is_some() { seeds.load(Ordering::Relaxed) } else { max_seeds };
+    let result = serde_json::json!({
+        "type": "result", "schema": "omctl.sim-plant/1", "plant": name, "found": found.is_some(), "seeds": tried, "seed": seed,
+        "why": why,
+    });
+    say(&result.to_string());
+    found.is_some()
+}
+
+const PLANT: &str = "OMCTL_PLANT";
+
+/// The same arguments, in a build that has the bugs.
+fn plant_in_another(name: &str) -> bool {
+    let arguments = || std::env::args_os().skip(1);
+    let mut command = if cfg!(feature = "planted") {
+        let own = std::env::current_exe().expect("this program has a path");
+        let mut command = process::Command::new(own);
+        command.args(arguments());
+        command
+    } else {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/planted");
+        let mut command = process::Command::new("cargo");
+        command.args(["run", "--quiet", "--profile", "sim", "--features", "planted"]);
+        command.args(["--manifest-path", manifest, "--target-dir", target, "--"]).args(arguments());
+        command
+    };
+    command.env(PLANT, name).status().is_ok_and(|status| status.success())
 }
 
 fn one(plan: &Plan) -> bool {

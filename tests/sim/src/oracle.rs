@@ -5,6 +5,7 @@ mod fields;
 mod judge;
 mod restores;
 mod sights;
+mod watermarks;
 mod wholes;
 
 use std::cell::RefCell;
@@ -23,6 +24,7 @@ use self::fields::Fields;
 pub(crate) use self::restores::Mark;
 use self::restores::Restores;
 use self::sights::{Record, Sights, VERSIONED};
+use self::watermarks::Watermarks;
 use crate::device::Device;
 use crate::world::{Checked, Failure};
 
@@ -110,6 +112,7 @@ pub(crate) struct Oracle {
     sights: Sights,
     /// What each device must hold of the channel whose versions are kept, and how many of them that is made of.
     feeds: BTreeMap<usize, (usize, BTreeMap<String, Record>)>,
+    watermarks: Watermarks,
     /// How often each promise was looked at, by its number.
     checks: RefCell<BTreeMap<u32, u64>>,
 }
@@ -144,6 +147,7 @@ impl Oracle {
             wholes: BTreeMap::new(),
             sights,
             feeds: BTreeMap::new(),
+            watermarks: Watermarks::default(),
             checks: RefCell::default(),
         }
     }
@@ -169,10 +173,11 @@ impl Oracle {
     // ---- while it runs
 
     /// The server starts with these definitions: who sees what may be another matter from now on.
-    pub(crate) fn server_starts(&mut self, catalog: usize, store: &Connection) {
+    pub(crate) fn server_starts(&mut self, catalog: usize, store: &Connection) -> Checked {
         self.catalog = catalog;
         self.sights.read(store);
         self.sights.open_rule(catalog == 1);
+        self.accepted_is_durable(store)
     }
 
     fn has(&self, channel: &str) -> bool {
@@ -220,7 +225,11 @@ impl Oracle {
 
     /// A mutation keeps its id, and its id keeps its payload, whatever happens.
     pub(crate) fn device_says(&mut self, device: usize, line: &str) -> Checked {
-        let Ok(Up::Mutate(mutate)) = parse_frame::<Up>(line) else { return Ok(()) };
+        let up = parse_frame::<Up>(line);
+        if let Ok(Up::Hello(hello)) = &up {
+            self.watermarks.hello(device, hello.incarnation);
+        }
+        let Ok(Up::Mutate(mutate)) = up else { return Ok(()) };
         for mutation in mutate.mutations {
             for mark in mutation.new.values().filter_map(Json::as_str).filter(|text| is_mark(text)) {
                 self.carriers.insert(mark.to_owned(), mutation.id);
@@ -270,6 +279,9 @@ impl Oracle {
         }
         self.sights.show(account, line);
         self.kept(10, 1);
+        if is_now {
+            self.watermarks.hear(device, line);
+        }
         if !line.starts_with(r#"{"commit""#) {
             return Ok(());
         }

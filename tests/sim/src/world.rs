@@ -244,7 +244,7 @@ impl World {
 
     /// Lets time run until everybody agrees, or somebody is wrong.
     pub(crate) async fn run(&mut self) -> Checked {
-        self.server_starts();
+        self.server_starts()?;
         self.plan(self.writing_ms, Event::Heal);
         for device in 0..self.devices.len() {
             let first = self.rng.below(2_000);
@@ -340,10 +340,11 @@ impl World {
             }
             Event::Snapshot => self.take_snapshot(),
             Event::ServerStarts => {
-                if !self.node.is_up() {
-                    self.server_starts();
+                if self.node.is_up() {
+                    Ok(())
+                } else {
+                    self.server_starts()
                 }
-                Ok(())
             }
             Event::AppStarts(device) => self.app_starts(device),
             Event::Edit => self.edit(),
@@ -423,7 +424,7 @@ impl World {
                 Ok(())
             }
             Said::Revoked(number) => {
-                let index = self.bar(number);
+                let index = self.bar(number, true);
                 self.faults.count(Fault::Revoked);
                 self.note(|| format!("device {index} is revoked"));
                 Ok(())
@@ -433,7 +434,7 @@ impl World {
     }
 
     /// The server starts, sometimes with other definitions than before.
-    fn server_starts(&mut self) {
+    fn server_starts(&mut self) -> Checked {
         if self.rng.percent(60) && self.faults.may(Fault::Schema) {
             self.catalog = 1 - self.catalog;
             self.count_new_definitions();
@@ -441,8 +442,9 @@ impl World {
         let catalog = self.catalog;
         self.note(|| format!("server starts with definitions {catalog}"));
         let _spared = self.node.disk.spare();
-        self.oracle.server_starts(catalog, &self.node.store.lock().expect("nobody panics here"));
+        self.oracle.server_starts(catalog, &self.node.store.lock().expect("nobody panics here"))?;
         self.node.start(self.catalogs[catalog].clone());
+        Ok(())
     }
 
     fn server_dies(&mut self) -> Checked {

@@ -345,6 +345,10 @@ impl Engine {
                 live.accepted = live.accepted.max(accepted.seq);
                 let seq = live.accepted;
                 self.store.note_accepted(seq)?;
+                #[cfg(feature = "planted")]
+                if crate::planted::has("overlay_reverted") {
+                    self.store.revert(seq)?;
+                }
                 self.pump(actions)
             }
             // A frame of an earlier `hello`, or out of its place: the next welcome begins anew.

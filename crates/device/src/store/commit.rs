@@ -220,7 +220,7 @@ fn compare_sums(conn: &Connection, scopes: &mut Scopes, frame: &Commit, outcome:
     state::clear(conn, "digest")
 }
 
-fn save_cursors(conn: &Connection, session: &Session, frame: &Commit) -> Result<()> {
+pub(super) fn save_cursors(conn: &Connection, session: &Session, frame: &Commit) -> Result<()> {
     state::set(conn, "position", signed(frame.position.0))?;
     if let Some((epoch, boot)) = session.history {
         state::set(conn, "epoch", epoch.to_string())?;

@@ -89,6 +89,11 @@ fn begin(conn: &Connection, incarnation: Incarnation, waiting: Vec<Waiting>) -> 
     for (mut mutation, group) in mutations.into_iter().zip(groups) {
         seq = seq.next();
         mutation.seq = seq;
+        #[cfg(feature = "planted")]
+        if crate::planted::has("restored_reapplies") {
+            let bytes: Vec<u8> = mutation.id.0.as_bytes().iter().map(|byte| byte ^ 1).collect();
+            mutation.id.0 = uuid::Uuid::from_slice(&bytes).unwrap_or_default();
+        }
         outbox::insert(conn, &mutation, group)?;
     }
     state::set_last_seq(conn, seq)?;

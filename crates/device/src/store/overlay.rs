@@ -120,6 +120,13 @@ pub(crate) fn refresh(conn: &Connection, channel: &Channel, record: &str) -> Res
     Ok(())
 }
 
+/// Shows the server's row of a record.
+#[cfg(feature = "planted")]
+pub(crate) fn revert(conn: &Connection, channel: &Channel, record: &str) -> Result<()> {
+    let Some(state) = base(conn, channel, record)? else { return Ok(()) };
+    write(conn, channel, record, state.as_deref())
+}
+
 fn write(conn: &Connection, channel: &Channel, record: &str, values: Option<&[Value]>) -> Result<()> {
     let Some(values) = values else {
         conn.prepare_cached(&format!("DELETE FROM {} WHERE id = ?1", channel.names.table))?.execute([record])?;

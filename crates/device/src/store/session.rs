@@ -161,6 +161,21 @@ impl Store {
         Ok(state::get::<bool>(&self.conn, "list_scopes")?.unwrap_or(false))
     }
 
+    /// The planted bug `overlay_reverted`: what is accepted shows what the server had before.
+    #[cfg(feature = "planted")]
+    pub(crate) fn revert(&mut self, seq: Seq) -> Result<()> {
+        self.intent(Durability::Normal, |conn, channels| {
+            let mut statement = conn.prepare("SELECT DISTINCT channel, record FROM om_outbox WHERE seq <= ?1")?;
+            let rows = statement.query_map([state::signed(seq.0)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for (channel, record) in rows.collect::<rusqlite::Result<Vec<(String, String)>>>()? {
+                if let Some(channel) = channels.get(channel.as_str()) {
+                    super::overlay::revert(conn, channel, &record)?;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Remembers how far the server has the outbox durably.
     ///
     /// # Errors
@@ -186,6 +201,10 @@ impl Store {
         let next = Incarnation(self.options.entropy.uuid_v4());
         self.intent(Durability::Normal, |conn, channels| {
             reconcile::begin_history(conn, channels, welcome)?;
+            #[cfg(feature = "planted")]
+            if crate::planted::has("outbox_dropped") {
+                conn.execute("DELETE FROM om_outbox", [])?;
+            }
             match welcome.kept {
                 Some(kept) => incarnation::offer_again(conn, channels, kept, next),
                 None if welcome.renew => incarnation::renew(conn, channels, next),
@@ -346,6 +365,10 @@ impl Store {
         let durability = if frame.receipts.is_empty() { Durability::Normal } else { Durability::Full };
         let unfilled = self.channels.values().any(|channel| !channel.filled);
         let most = self.options.copy_rows_max;
+        #[cfg(feature = "planted")]
+        if crate::planted::has("cursor_before_rows") {
+            self.intent(Durability::Normal, |conn, _| super::commit::save_cursors(conn, &session, frame))?;
+        }
         let outcome = self.intent(durability, |conn, channels| commit(conn, channels, &session, frame, most));
         // The session goes on; its batch is in the tables, or the engine closes it on an error.
         self.session = Session { now_ms, history: session.history, ours: session.ours, ..Session::default() };

@@ -108,6 +108,7 @@ impl Oracle {
         self.sights.read(store);
         self.sights.check()?;
         let receipts = stored_receipts(store)?;
+        self.accepted_is_durable(store)?;
         self.nothing_is_forgotten(&receipts)?;
         self.offers_lose_to_somebody(&receipts)?;
         let history = self.history(store, shop);

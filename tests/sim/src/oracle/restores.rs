@@ -119,6 +119,7 @@ impl Oracle {
         }
         self.positions.clear();
         self.feeds.clear();
+        self.watermarks.forget();
         Ok(())
     }
 

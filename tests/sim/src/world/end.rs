@@ -104,7 +104,9 @@ impl World {
         for device in &self.devices {
             let state = self.node.state_of(device.number);
             if device.is_out {
-                if state == "wiped" && !self.node.is_confirmed(device.number) {
+                // A server that was set back may have forgotten that it was told.
+                let has_to_tell = !device.is_forgotten() && !self.node.is_confirmed(device.number);
+                if state == "wiped" && has_to_tell {
                     return Some(format!("device {} was wiped and has not told so", device.index));
                 }
                 continue;

@@ -303,7 +303,7 @@ impl World {
             copy_into(&snapshot.shop, &mut self.node.shop.lock().expect("nobody panics here"));
         }
         for device in &mut self.devices {
-            (device.barred_at, device.last_batch) = (None, None);
+            (device.barred_at, device.last_batch, device.is_barred_for_good) = (None, None, false);
         }
         self.oracle.server_is_set_back(&store, &snapshot.mark, with_shop)
     }

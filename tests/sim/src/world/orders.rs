@@ -48,12 +48,12 @@ impl World {
         if kind == CommandKind::Unlock {
             let device = self.devices.iter_mut().find(|device| device.number == number);
             let Some(device) = device else { return Ok(()) };
-            (device.barred_at, device.last_batch) = (None, None);
+            (device.barred_at, device.last_batch, device.is_barred_for_good) = (None, None, false);
             let index = device.index;
             self.note(|| format!("device {index} is unlocked"));
             return Ok(());
         }
-        let index = self.bar(number);
+        let index = self.bar(number, kind == CommandKind::Wipe);
         self.note(|| format!("device {index} is ordered to {}", kind.word()));
         if kind == CommandKind::Lock {
             let after = self.rng.between(500, 20_000);
@@ -63,11 +63,12 @@ impl World {
     }
 
     /// From now on a device gets nothing and does nothing.
-    pub(super) fn bar(&mut self, number: DeviceNo) -> usize {
+    pub(super) fn bar(&mut self, number: DeviceNo, for_good: bool) -> usize {
         let now = self.now;
         let device = self.devices.iter_mut().find(|device| device.number == number);
         let device = device.expect("the operator knows the devices");
         (device.barred_at, device.last_batch) = (Some(now), None);
+        device.is_barred_for_good = for_good;
         let index = device.index;
         // A write that a slow backend was given before is still settled when it is done.
         let slow = if self.faults.may(Fault::BackendSlow) { SLOW_WRITE_MS } else { 0 };
@@ -94,9 +95,11 @@ impl World {
             return Ok(());
         }
         let state = self.node.state_of(self.devices[device].number);
+        // An unlock is done before the operator hears of it.
+        let is_open = state == "active" && !self.devices[device].is_barred_for_good;
         let is_order = line.starts_with(r#"{"command""#) || line.starts_with(r#"{"error""#);
-        if state == "active" || (state != "revoked" && is_order) {
-            self.oracle.kept(17, usize::from(state != "active"));
+        if is_open || (state != "revoked" && is_order) {
+            self.oracle.kept(17, usize::from(!is_open));
             return Ok(());
         }
         let after = self.now - then;
