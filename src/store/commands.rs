@@ -68,7 +68,7 @@ impl Store {
                     CommandKind::Wipe => DeviceState::Wiped,
                 };
                 #[cfg(feature = "planted")]
-                let next = match crate::planted::has("wiped_served") {
+                let next = match crate::planted::has("wiped_served") && kind == CommandKind::Wipe {
                     true => DeviceState::Active,
                     false => next,
                 };

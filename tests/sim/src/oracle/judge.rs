@@ -111,6 +111,7 @@ impl Oracle {
         self.accepted_is_durable(store)?;
         self.nothing_is_forgotten(&receipts)?;
         self.offers_lose_to_somebody(&receipts)?;
+        self.nothing_older_comes_back(store)?;
         let history = self.history(store, shop);
         self.marks_came_once(&receipts, &history)?;
         self.one_by_one(&receipts)?;
@@ -198,6 +199,52 @@ impl Oracle {
             *came.entry((place, column, mark)).or_default() += 1;
         }
         came
+    }
+
+    /// Of a row in the shop every value is written once only: one that the log has again, after another, was read before that
+    /// one and journaled after it.
+    fn nothing_older_comes_back(&self, store: &Connection) -> Checked {
+        // A store that was set back reads anew what it had forgotten.
+        if self.restores.any() {
+            return Ok(());
+        }
+        let mut seen: BTreeMap<(String, String), BTreeMap<String, Vec<String>>> = BTreeMap::new();
+        let mut statement = store
+            .prepare(
+                "SELECT channel.name, history.id, body, schema_version.fields FROM temp.history
+                    JOIN main.channel ON channel.number = history.channel
+                    JOIN main.schema_version ON schema_version.channel = history.channel
+                        AND schema_version.version = history.version ORDER BY n",
+            )
+            .expect("a query");
+        let mut rows = statement.query([]).expect("a query");
+        while let Some(row) = rows.next().expect("a row") {
+            let (channel, id): (String, String) = (row.get(0).expect("text"), row.get(1).expect("text"));
+            if is_managed(&channel) {
+                continue;
+            }
+            let Some(body) = row.get::<_, Option<String>>(2).expect("text") else {
+                // Two lists that end early take a row away, and the next one brings it back as it was.
+                seen.remove(&(channel, id));
+                continue;
+            };
+            let values: Vec<Json> = serde_json::from_str(&body).expect("an array");
+            let fields: Json = serde_json::from_str(&row.get::<_, String>(3).expect("text")).expect("JSON");
+            let columns = seen.entry((channel.clone(), id.clone())).or_default();
+            for (column, value) in Fields::of(&fields).columns().zip(&values) {
+                let Some(mark) = value.as_str().filter(|text| is_mark(text)) else { continue };
+                let before = columns.entry(column.clone()).or_default();
+                if before.last().is_some_and(|last| last == mark) {
+                    continue;
+                }
+                if before.iter().any(|old| old == mark) {
+                    return wrong(format!("{mark} is back in {channel}.{column} of {id}, after {before:?}"));
+                }
+                before.push(mark.to_owned());
+                self.kept(16, 1);
+            }
+        }
+        Ok(())
     }
 
     /// An applied value came once; a refused one never; and nothing came that nobody wrote.
