@@ -30,7 +30,8 @@ pub struct Push {
 #[derive(Debug, Default)]
 struct Index {
     next: u64,
-    sessions: HashMap<u64, Session>,
+    /// In the order of their beginning, in which all of them are told something.
+    sessions: BTreeMap<u64, Session>,
     by_scope: HashMap<ScopeNo, Vec<u64>>,
     by_device: HashMap<DeviceNo, Vec<u64>>,
     by_account: HashMap<AccountNo, Vec<u64>>,

@@ -99,6 +99,22 @@ impl Reloader {
         this
     }
 
+    /// Over rooms that somebody else has built: what is live in them was made of this catalog, with these backends.
+    pub fn over(
+        (store, live, sync, push): (Store, LiveHandle, Sync, Push),
+        tasks: Tasks,
+        catalog: Catalog,
+        backends: BTreeMap<String, Arc<dyn Backend>>,
+    ) -> Self {
+        let now = tokio::sync::Mutex::new(Now { catalog, backends });
+        Self::new(Inner { store, live, sync, push, tasks, now })
+    }
+
+    /// Makes a catalog live that has no mistakes, or notes why not.
+    pub async fn change(&self, catalog: Catalog) -> Reload {
+        self.apply(catalog, Vec::new(), Instant::now()).await
+    }
+
     /// Reads the files and makes them live, or notes why not.
     pub async fn reload(&self, files: &ProjectFiles) -> Reload {
         let began = Instant::now();

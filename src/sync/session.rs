@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
+use omctl_protocol::frame::{
+    Accepted, CommandKind, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome,
+};
 use omctl_protocol::{
     ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
 };
@@ -194,6 +196,10 @@ impl Session {
         if let Some(command) = self.sync.inner.store.note_commands(self.who.device, self.done).await? {
             self.ordered = command.n;
             step.say(&Down::Command(command));
+            if command.kind == CommandKind::Unlock {
+                // What was accepted before the lock.
+                self.sync.settle_waiting().await?;
+            }
             if self.state == State::Held {
                 self.state = State::Waiting;
             }
@@ -299,9 +305,6 @@ impl Session {
         };
         // An unlock: the device is to know before it takes anything in.
         let mut step = self.hear_command().await?;
-        if !step.lines.is_empty() {
-            self.sync.settle_waiting().await?;
-        }
         step.say(&Down::Welcome(Box::new(welcome)));
         // With each of the three the device says hello again.
         let Some(held) = held.filter(|_| !renew && !reset) else { return Ok(step) };

@@ -100,6 +100,8 @@ faults! {
     OtherProcess = "other_process",
     /// The fields of channels change.
     Schema = "schema_changed",
+    /// That happens while the server runs.
+    HotReload = "hot_reload",
     /// Who may see a channel changes.
     ScopeRule = "scope_rule_changed",
     /// What an account may see changes.

@@ -17,7 +17,7 @@ use omctl::http::drive::{self, Outgoing, Transport};
 use omctl::identity::{Identity, PasswordChange};
 use omctl::live::LiveHandle;
 use omctl::push::Push;
-use omctl::server::first_generation;
+use omctl::server::{Reload, Reloader, first_generation};
 use omctl::store::{DeviceNo, Step, Store};
 use omctl::sync::Sync;
 use omctl::tasks::Tasks;
@@ -47,6 +47,8 @@ pub(crate) enum Said {
     Reply(u64, Vec<String>),
     /// An operator's change is done.
     Changed,
+    /// Other definitions are live, or could not be made so.
+    Reloaded(bool),
     /// A device may do nothing any more.
     Revoked(DeviceNo),
     /// A device is ordered something.
@@ -60,6 +62,7 @@ struct Rooms {
     push: Push,
     identity: Identity,
     store: Store,
+    reloader: Reloader,
 }
 
 /// One life of the server process.
@@ -363,6 +366,17 @@ impl Node {
         true
     }
 
+    /// A developer saves other definitions. `false`: nobody watches.
+    pub(crate) fn reload(&mut self, catalog: &Catalog) -> bool {
+        let Some((rooms, _, tasks)) = self.rooms() else { return false };
+        let (said, catalog) = (self.said.clone(), catalog.clone());
+        tasks.start("reload", async move {
+            let reloaded = rooms.reloader.change(catalog).await;
+            drop(said.send(Said::Reloaded(!matches!(reloaded, Reload::Refused { .. }))));
+        });
+        true
+    }
+
     /// An operator orders something of a device. `false`: nobody listens.
     pub(crate) fn order(&mut self, number: DeviceNo, id: omctl_protocol::DeviceId, kind: CommandKind) -> bool {
         let Some((rooms, _, tasks)) = self.rooms() else { return false };
@@ -420,9 +434,11 @@ async fn compose(
     let live = LiveHandle::new(first_generation(catalog, &store, &backends).await.map_err(|e| text(&e))?);
     let push = Push::new();
     push.start(feed, tasks);
-    let sync = Sync::open(store.clone(), live, identity.clone(), tasks.clone()).await.map_err(|e| text(&e))?;
+    let sync = Sync::open(store.clone(), live.clone(), identity.clone(), tasks.clone()).await.map_err(|e| text(&e))?;
     sync.start().await.map_err(|e| text(&e))?;
-    Ok(Rooms { sync, push, identity, store })
+    let rooms = (store.clone(), live, sync.clone(), push.clone());
+    let reloader = Reloader::over(rooms, tasks.clone(), catalog.clone(), backends);
+    Ok(Rooms { sync, push, identity, store, reloader })
 }
 
 async fn session(rooms: &Rooms, device: DeviceNo, hello: Hello, wire: &mut Wire) -> String {

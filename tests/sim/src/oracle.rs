@@ -113,6 +113,8 @@ pub(crate) struct Oracle {
     /// What each device must hold of the channel whose versions are kept, and how many of them that is made of.
     feeds: BTreeMap<usize, (usize, BTreeMap<String, Record>)>,
     watermarks: Watermarks,
+    /// How often other definitions came while the server ran.
+    reloads: u64,
     /// How often each promise was looked at, by its number.
     checks: RefCell<BTreeMap<u32, u64>>,
 }
@@ -148,6 +150,7 @@ impl Oracle {
             sights,
             feeds: BTreeMap::new(),
             watermarks: Watermarks::default(),
+            reloads: 0,
             checks: RefCell::default(),
         }
     }
@@ -174,10 +177,24 @@ impl Oracle {
 
     /// The server starts with these definitions: who sees what may be another matter from now on.
     pub(crate) fn server_starts(&mut self, catalog: usize, store: &Connection) -> Checked {
+        self.definitions_are(catalog, store);
+        self.accepted_is_durable(store)
+    }
+
+    /// These definitions are about to be live: from now on somebody may see by them, and still by those before.
+    pub(crate) fn definitions_come(&mut self, catalog: usize, store: &Connection) {
+        self.reloads += 1;
+        self.sights.read(store);
+        if catalog == 1 {
+            self.sights.open_rule(true);
+        }
+    }
+
+    /// The server has these definitions and no others.
+    pub(crate) fn definitions_are(&mut self, catalog: usize, store: &Connection) {
         self.catalog = catalog;
         self.sights.read(store);
         self.sights.open_rule(catalog == 1);
-        self.accepted_is_durable(store)
     }
 
     fn has(&self, channel: &str) -> bool {

@@ -5,6 +5,7 @@ mod end;
 mod faults;
 mod network;
 mod orders;
+mod reload;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -82,6 +83,8 @@ enum Event {
     Edit,
     /// An operator changes an account's claims.
     Claims,
+    /// A developer saves other definitions.
+    Reload,
     /// An operator revokes a device.
     Revoke(usize),
     /// An operator orders something of a device.
@@ -159,6 +162,8 @@ pub(crate) struct World {
     /// How often it was set back.
     era: u64,
     changing_claims: bool,
+    /// Other definitions are being made live.
+    reloading: bool,
     pub(crate) oracle: Oracle,
     pub(crate) trace: Trace,
 }
@@ -205,6 +210,7 @@ impl World {
             snapshot: None,
             era: 0,
             changing_claims: false,
+            reloading: false,
             oracle,
             trace,
         };
@@ -259,6 +265,7 @@ impl World {
             self.plan(self.rng.between(3_000, self.writing_ms.max(3_001)), Event::Revoke(device));
         }
         self.plan_orders();
+        self.plan_reload();
         if [Fault::ServerSetBack, Fault::BothSetBack].into_iter().any(|fault| self.faults.may(fault)) {
             self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
         }
@@ -349,6 +356,7 @@ impl World {
             Event::AppStarts(device) => self.app_starts(device),
             Event::Edit => self.edit(),
             Event::Claims => self.change_claims(),
+            Event::Reload => self.reload(),
             Event::Revoke(device) => {
                 let (number, id) = (self.devices[device].number, device_id(device));
                 if !self.is_healed() && !self.node.revoke(number, id) {
@@ -423,6 +431,10 @@ impl World {
                 self.changing_claims = false;
                 Ok(())
             }
+            Said::Reloaded(is_live) => {
+                self.reloaded(is_live);
+                Ok(())
+            }
             Said::Revoked(number) => {
                 let index = self.bar(number, true);
                 self.faults.count(Fault::Revoked);
@@ -451,6 +463,7 @@ impl World {
         self.note(|| "server dies".into());
         self.node.crash(0);
         self.changing_claims = false;
+        self.reloading = false;
         self.may_set_back()?;
         let conns: Vec<u64> = self.conns.keys().copied().collect();
         for conn in conns {

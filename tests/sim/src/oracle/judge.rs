@@ -326,7 +326,11 @@ impl Oracle {
             };
         }
         for (id, Sent { device, mutation, .. }) in sent {
-            let is_plain = matches!(mutation.channel.as_str(), "area" | "own" | "members" | "job" | "form");
+            // While a channel's records are placed anew, what is for it waits and others go on.
+            let is_plain = match mutation.channel.as_str() {
+                "form" => self.reloads == 0,
+                other => matches!(other, "area" | "own" | "members" | "job"),
+            };
             // Its numbers begin anew with each backup that comes back.
             if !is_plain || self.set_back.contains_key(device) {
                 continue;
