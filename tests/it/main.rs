@@ -6,6 +6,7 @@ mod bad_input;
 mod check;
 mod config;
 mod contracts;
+mod cuts;
 mod db;
 #[path = "../support/direct.rs"]
 mod direct;
