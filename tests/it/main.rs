@@ -16,6 +16,7 @@ mod examples;
 mod explain;
 mod fleet;
 mod inspect;
+mod interleavings;
 mod keys;
 mod lan;
 mod manners;

@@ -18,10 +18,10 @@ use crate::fleet::activate;
 const CHANNELS: [&str; 2] = ["ours", "theirs"];
 
 /// Records of each channel that every turn adds one to: what is done twice, or not at all, is in their sum.
-const COUNTERS: u64 = 6;
+const COUNTERS: u64 = 14;
 
 /// Records of each channel that a turn makes, and that the device's next one deletes: it knows no newer ones of the other.
-const MADE: u64 = 2;
+const MADE: u64 = 4;
 
 /// Mutations of one turn.
 pub(super) const MUTATIONS: u64 = (COUNTERS + 2 * MADE) * CHANNELS.len() as u64;
