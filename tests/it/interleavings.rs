@@ -122,3 +122,15 @@ async fn every_interleaving_of_a_few_operations_ends_as_the_policies_say() {
     // Of everything that can become of a mutation there was something.
     assert!(sums.merged > 0 && sums.conflicts > 0 && sums.rejected > 0 && sums.applied > sums.conflicts, "{report}");
 }
+
+/// Longer than what is tried in each run, and it failed once.
+#[tokio::test(start_paused = true)]
+async fn a_delete_loses_against_what_others_added_before_its_device_heard_of_it() {
+    let ops = [Op::ChangeB(1), Op::Sync(1), Op::ChangeB(0), Op::ReplyLost(0), Op::Delete(0)];
+    let pattern = ops.map(|op| matches!(op, Op::Sync(_) | Op::ReplyLost(_)).then_some(op));
+    let adding = Channel::ALL.into_iter().filter(|channel| channel.adds && channel.update_wins);
+    let sequences: Vec<_> = adding.map(|channel| (Record::shared(channel), ops.to_vec())).collect();
+    let mut sums = stage::Sums::default();
+    Stage::new().await.play(&pattern, &sequences, &mut sums).await;
+    assert_eq!((sums.merged, sums.conflicts), (2, 2));
+}

@@ -13,9 +13,10 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    pub(super) const ALL: [Self; 4] = [
+    pub(super) const ALL: [Self; 5] = [
         Self { name: "ours_kept", is_managed: true, update_wins: true, adds: false },
         Self { name: "ours_gone", is_managed: true, update_wins: false, adds: true },
+        Self { name: "ours_added", is_managed: true, update_wins: true, adds: true },
         Self { name: "theirs_kept", is_managed: false, update_wins: true, adds: true },
         Self { name: "theirs_gone", is_managed: false, update_wins: false, adds: false },
     ];
@@ -170,7 +171,8 @@ impl Record {
         if new.n != old.n {
             let sum = now.n + new.n - old.n;
             merged = sum != new.n;
-            (now.n, self.writers[2]) = (sum, Some(device));
+            // What others' differences went into, the device has not seen.
+            (now.n, self.writers[2]) = (sum, (!merged).then_some(device));
         }
         (
             if conflict {
