@@ -22,7 +22,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tokio::task::{JoinSet, LocalSet};
 
-use self::pair::{Form, Pair};
+use self::pair::{Form, Pair, Sabotage};
 use self::wire::{Cut, Way};
 use crate::fleet::serve;
 
@@ -138,7 +138,7 @@ async fn work(server: Arc<Running>, root: Arc<tempfile::TempDir>, jobs: Arc<Vec<
         }
         turns += 1;
         let pair = pair.as_mut().unwrap();
-        let turn = pair.turn(Cut { way: job.way, after, is_half: job.is_half }).await;
+        let turn = pair.turn(Cut { way: job.way, after, is_half: job.is_half }, plan.sabotage).await;
         job.note(turn.is_cut, turn.passed);
         let found = pair.look();
         if !found.why.is_empty() {
@@ -158,6 +158,7 @@ async fn work(server: Arc<Running>, root: Arc<tempfile::TempDir>, jobs: Arc<Vec<
 #[derive(Clone)]
 struct Plan {
     step: u64,
+    sabotage: Option<Sabotage>,
     pairs: Arc<AtomicU64>,
     faults: Arc<Mutex<Faults>>,
     entropy: Entropy,
@@ -174,14 +175,13 @@ fn setting(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cut_after_any_byte_loses_nothing_and_doubles_nothing() {
-    let step = setting("OMCTL_CUTS").map_or(397, |text| text.parse().unwrap());
+/// Cuts after every so many bytes, until every job is done, or too much is wrong.
+async fn cut(step: u64, sabotage: Option<Sabotage>) -> (Arc<Vec<Job>>, Faults) {
     let root = Arc::new(tempfile::tempdir().unwrap());
     project(root.path());
     let server = Arc::new(serve(root.path(), "data").await);
     let jobs = Arc::new(jobs());
-    let plan = Plan { step, pairs: Arc::default(), faults: Arc::default(), entropy: Entropy::seeded(5) };
+    let plan = Plan { step, sabotage, pairs: Arc::default(), faults: Arc::default(), entropy: Entropy::seeded(5) };
     let work_all = async {
         let mut workers = JoinSet::new();
         for (form, count) in PAIRS {
@@ -195,7 +195,14 @@ async fn a_cut_after_any_byte_loses_nothing_and_doubles_nothing() {
     };
     // A connection to SQLite is for one thread.
     LocalSet::new().run_until(work_all).await;
-    let faults = plan.faults.lock().unwrap();
+    let faults = std::mem::take(&mut *plan.faults.lock().unwrap());
+    (jobs, faults)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_after_any_byte_loses_nothing_and_doubles_nothing() {
+    let step = setting("OMCTL_CUTS").map_or(397, |text| text.parse().unwrap());
+    let (jobs, faults) = cut(step, None).await;
     let sum = |form, half| -> u64 {
         let of = jobs.iter().filter(|job| job.form == form && job.is_half == half);
         of.map(|job| job.cuts.load(Ordering::Relaxed)).sum()
@@ -222,4 +229,16 @@ async fn a_cut_after_any_byte_loses_nothing_and_doubles_nothing() {
         let wanted = job.longest.load(Ordering::Relaxed) / (step * job.sparse) / 2;
         assert!(wanted > 0 && job.cuts.load(Ordering::Relaxed) >= wanted, "{job:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_device_that_drops_what_it_has_sent_is_found() {
+    let (_, faults) = cut(397, Some(Sabotage::OutboxDropped)).await;
+    assert!(faults.lost > 0 && faults.doubled == 0, "{faults:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_knows_no_mutation_again_is_found() {
+    let (_, faults) = cut(397, Some(Sabotage::MutationsForgotten)).await;
+    assert!(faults.doubled > 0, "{faults:?}");
 }

@@ -38,6 +38,15 @@ pub(super) enum Form {
     Requests,
 }
 
+/// What goes wrong after a cut, so that the looks at the files can be seen to find it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Sabotage {
+    /// The device takes what it has sent for done.
+    OutboxDropped,
+    /// The server has forgotten which mutations it knows.
+    MutationsForgotten,
+}
+
 /// How a turn went.
 pub(super) struct Turn {
     pub(super) is_cut: bool,
@@ -114,7 +123,7 @@ impl Pair {
     }
 
     /// One device writes, speaks until it is cut, and then once more.
-    pub(super) async fn turn(&mut self, cut: Cut) -> Turn {
+    pub(super) async fn turn(&mut self, cut: Cut, sabotage: Option<Sabotage>) -> Turn {
         let (sql, form) = (self.writes(), self.form);
         self.turns += 1;
         let side = &mut self.sides[(self.turns % 2) as usize];
@@ -135,6 +144,29 @@ impl Pair {
             is_cut = tokio::time::timeout(Duration::from_millis(3), cuts.changed()).await.is_ok();
         }
         let passed = side.wire.end(cut.way);
+        if let (true, Some(sabotage)) = (is_cut, sabotage) {
+            rest(&side.app, form).await;
+            match sabotage {
+                Sabotage::OutboxDropped => side.file.execute_batch("DELETE FROM om_outbox").unwrap(),
+                Sabotage::MutationsForgotten => {
+                    for id in texts(&side.file, "SELECT mutation FROM om_outbox WHERE ?1 <> ''", &self.name) {
+                        let id = id.parse::<Uuid>().unwrap();
+                        self.store.execute("DELETE FROM mutation WHERE id = ?1", [id.as_bytes()]).unwrap();
+                        self.shop.execute("DELETE FROM om_applied WHERE mutation = ?1", [id.as_bytes()]).unwrap();
+                    }
+                    let devices = "(SELECT device.number FROM device JOIN account ON account.number = device.account
+                        WHERE account.email = ?1)";
+                    for forget in [
+                        format!(
+                            "DELETE FROM receipt_batch WHERE incarnation IN (SELECT number FROM incarnation WHERE device IN {devices})"
+                        ),
+                        format!("UPDATE incarnation SET accepted = 0 WHERE device IN {devices}"),
+                    ] {
+                        self.store.execute(&forget, [email(&self.name)]).unwrap();
+                    }
+                }
+            }
+        }
         if is_cut && form == Form::Socket {
             // A state from before the cut would do for the next call, too.
             side.app.set_online(true);
