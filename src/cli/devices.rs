@@ -62,6 +62,9 @@ pub(super) struct ActivateArgs {
     /// What the device is called; else as its file
     #[arg(long)]
     name: Option<String>,
+    /// Look at every row first, and fetch again what is not as the server sent it
+    #[arg(long)]
+    verify: bool,
     #[command(flatten)]
     remote: Remote,
 }
@@ -195,15 +198,17 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
     let stem = store.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     let name = args.name.clone().unwrap_or(stem);
     only_a_device(&store)?;
-    let (email, before, device, channels, rejected) = block_on(async {
+    let (email, before, device, channels, rejected, audit) = block_on(async {
         let email = client.account(&args.account).await?.email;
         let app = Mobster::builder(&store).device(&name, "omctl").background(false).open()?;
         let before = app.device().await?;
+        // A file that was never filled has nothing to be looked at.
+        let audit = if args.verify && before.is_some() { Some(app.verify().await?) } else { None };
         let device = activated(&client, &app, &email).await?;
         let channels: Vec<String> = app.schemas().await?.iter().map(|schema| schema.channel.to_string()).collect();
         let rejected = app.stats().await?.rejected;
         app.close();
-        Ok((email, before, device, channels, rejected))
+        Ok((email, before, device, channels, rejected, audit))
     })?;
     let is_new = before != Some(device);
     let verb = if is_new { "activated" } else { "synced" };
@@ -214,6 +219,16 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
         let are = if rejected == 1 { "write of this device is" } else { "writes of this device are" };
         cli.ui.warn(format!("{rejected} {are} rejected; see why: omctl sync rejected"));
     }
+    if let Some(audit) = audit.as_ref().filter(|audit| audit.needs_repair() || audit.foreign > 0) {
+        let (wrong, foreign) = (audit.damaged + audit.missing, audit.foreign);
+        cli.ui.warn(format!(
+            "{wrong} records were not as the server sent them and {foreign} rows were nobody's; it is mended"
+        ));
+    }
+    let audit = audit.map(|audit| {
+        json!({ "checked": audit.checked, "skipped": audit.skipped, "damaged": audit.damaged, "missing": audit.missing,
+            "foreign": audit.foreign, "miscounted": audit.miscounted })
+    });
     let tables =
         if channels.is_empty() { "no tables: the account sees no channel".to_owned() } else { channels.join(", ") };
     let text = format!("{verb} device {device} of {} in {} ({tables})", email, store.display());
@@ -221,7 +236,7 @@ pub(super) fn activate(cli: &Cli, args: &ActivateArgs) -> Result<Exit, CliError>
         json!({
             "type": "result", "schema": "omctl.device.activate/1", "device": device, "email": email,
             "name": name, "store": store.display().to_string(), "activated": is_new, "channels": channels,
-            "rejected": rejected,
+            "rejected": rejected, "audit": audit,
         })
     });
     if let Some(table) = channels.first() {

@@ -339,10 +339,12 @@ impl Sync {
             if matches!(write.1.effect, Effect::Insert { .. }) {
                 made.insert(key.clone(), place);
             }
+            let places = write.1.effect.places();
+            let places = wanted.wish.got_of(&wanted.channel.schema, after.as_deref(), places);
             working.insert(key, after.map(|values| Record { id: wanted.item.mutation.record.clone(), values }));
             // What is written was judged by what the account sees.
             let is_seen = is_seen || !matches!(write.1.effect, Effect::Nothing { .. });
-            planned.push(Planned { wanted, head, answer, places: write.1.effect.places(), is_seen });
+            planned.push(Planned { wanted, head, answer, places, is_seen });
             writes.push(write);
         }
         if !self.is_still(who).await? {

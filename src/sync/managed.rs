@@ -376,7 +376,11 @@ fn apply(
         let before = record.values.as_deref().unwrap_or_default();
         for (place, field) in channel.schema.fields.iter().enumerate() {
             if before.get(place).is_some_and(|before| *before != values[place]) {
-                record.aside.writers.note(item.incarnation, &field.name);
+                if wish.got(&field.name, &values[place]) {
+                    record.aside.writers.note(item.incarnation, &field.name);
+                } else {
+                    record.aside.writers.forget(&field.name);
+                }
                 record.aside.offered.remove(&field.name);
                 record.aside.kept.remove(&field.name);
             }

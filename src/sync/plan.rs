@@ -23,6 +23,20 @@ pub(super) struct Wish {
     pub(super) again: bool,
 }
 
+impl Wish {
+    /// Whether a field that has this value afterwards is as the device wanted it. Where others' changes went into it, the
+    /// device has not seen what it left there: a delete that it makes before it hears of them must not take them along.
+    pub(super) fn got(&self, field: &str, value: &Value) -> bool {
+        self.op == Operation::Create || self.new.get(field) == Some(value)
+    }
+
+    /// Of these places, those that are as the device wanted them in `after`.
+    pub(super) fn got_of(&self, schema: &ChannelSchema, after: Option<&[Value]>, places: Vec<usize>) -> Vec<usize> {
+        let Some(after) = after else { return places };
+        places.into_iter().filter(|place| self.got(&schema.fields[*place].name, &after[*place])).collect()
+    }
+}
+
 /// The record as it is now, with what is known of who made it so.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Current<'a> {

@@ -129,10 +129,11 @@ impl Sync {
             let judged =
                 self.judge(live, sight, &wanted, head.as_ref(), current.as_ref(), (untraced, &Made::default()));
             match judged {
-                Ok(Judgement::Write { write, answer, .. }) => {
+                Ok(Judgement::Write { write, answer, after }) => {
                     #[cfg(feature = "planted")]
                     let write = withhold(&wanted, &answer, write);
                     let places = write.1.effect.places();
+                    let places = wanted.wish.got_of(&wanted.channel.schema, after.as_deref(), places);
                     writes.push(write);
                     written.push((wanted, head, answer, places));
                 }

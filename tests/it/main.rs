@@ -6,6 +6,7 @@ mod bad_input;
 mod check;
 mod config;
 mod contracts;
+mod cuts;
 mod db;
 #[path = "../support/direct.rs"]
 mod direct;
@@ -15,6 +16,7 @@ mod examples;
 mod explain;
 mod fleet;
 mod inspect;
+mod interleavings;
 mod keys;
 mod lan;
 mod manners;
