@@ -190,11 +190,14 @@ impl Sync {
         Ok(())
     }
 
-    /// Takes away what is older than its time, once an hour.
+    /// Takes away what is older than its time: soon after the start, for a server may be started anew more often than that,
+    /// and then once an hour.
     async fn prune_now_and_then(&self) {
+        const SOON: std::time::Duration = std::time::Duration::from_secs(60);
         const EVERY: std::time::Duration = std::time::Duration::from_secs(3600);
+        let mut wait = SOON;
         loop {
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(std::mem::replace(&mut wait, EVERY)).await;
             match self.inner.store.prune().await {
                 Ok(rows) if rows > 0 => tracing::info!(rows, "removed what is older than its time"),
                 Ok(_) => {}

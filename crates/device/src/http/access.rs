@@ -43,6 +43,8 @@ pub(crate) async fn activate(
 ) -> Result<()> {
     let server = Server::parse(url)?;
     let before = desk.ask(|owner| owned_by(owner.engine_mut()?.store())).await?;
+    // Before anything is asked: the server would make a device that nobody can use.
+    desk.ask(|owner| Ok(owner.engine_mut()?.store().may_activate()?)).await?;
     let (code, email, password) = match credentials {
         Credentials::Code(code) => (Some(code), None, None),
         Credentials::Password { email, password } => (None, Some(email), Some(password)),

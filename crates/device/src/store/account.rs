@@ -5,8 +5,8 @@ use rusqlite::Connection;
 
 use super::channels::Channels;
 use super::ddl::quote;
-use super::lock::Lease;
-use super::{Durability, Result, Store, incarnation, state};
+use super::lock::{Lease, Lock};
+use super::{Durability, Result, Store, StoreError, incarnation, state};
 
 /// The tables whose content is of one account.
 const CONTENT: [&str; 9] = [
@@ -26,7 +26,7 @@ impl Store {
     /// rows and in a new incarnation: the server knows nothing of that device's outbox by the new one's name.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite).
+    /// [`StoreError::Sqlite`], [`StoreError::Locked`].
     pub fn activate(&mut self, device: DeviceId, account: AccountId) -> Result<()> {
         self.bind(device, account, &[])
     }
@@ -34,6 +34,7 @@ impl Store {
     /// [`Store::activate`], with notes that belong to the device: all of it, or nothing.
     pub(crate) fn bind(&mut self, device: DeviceId, account: AccountId, notes: &[(&str, &str)]) -> Result<()> {
         let next = Incarnation(self.options.entropy.uuid_v4());
+        self.may_activate()?;
         self.intent(Durability::Full, |conn, channels| {
             if state::device(conn)?.is_some_and(|before| before != device) {
                 incarnation::renew(conn, channels, next)?;
@@ -52,10 +53,21 @@ impl Store {
         Ok(())
     }
 
+    /// Refuses where an activation would open what an administrator has locked: the rows would be there as before.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`]; signing out, which removes the rows, is always possible.
+    pub(crate) fn may_activate(&self) -> Result<()> {
+        match self.lock()? {
+            Some(lock @ Lock::Ordered) => Err(StoreError::Locked(lock)),
+            _ => Ok(()),
+        }
+    }
+
     /// The device, once it is activated.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite).
+    /// [`StoreError::Sqlite`].
     pub fn device(&self) -> Result<Option<DeviceId>> {
         state::device(&self.conn)
     }
@@ -63,7 +75,7 @@ impl Store {
     /// The account that the device acts for.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite).
+    /// [`StoreError::Sqlite`].
     pub fn account(&self) -> Result<Option<AccountId>> {
         state::account(&self.conn)
     }
@@ -71,7 +83,7 @@ impl Store {
     /// A small value that is kept with the file: a server's address, a token.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite).
+    /// [`StoreError::Sqlite`].
     pub fn note(&self, key: &str) -> Result<Option<String>> {
         state::get(&self.conn, &format!("note.{key}"))
     }
@@ -79,7 +91,7 @@ impl Store {
     /// Sets a value for [`Store::note`].
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite).
+    /// [`StoreError::Sqlite`].
     pub fn set_note(&mut self, key: &str, value: &str) -> Result<()> {
         self.intent(Durability::Full, |conn, _| state::set(conn, &format!("note.{key}"), value))
     }
@@ -88,7 +100,7 @@ impl Store {
     /// rejected, tokens. The app's own tables stay. What is removed is overwritten in the file.
     ///
     /// # Errors
-    /// [`StoreError::Sqlite`](super::StoreError::Sqlite); then nothing is removed.
+    /// [`StoreError::Sqlite`]; then nothing is removed.
     pub fn sign_out(&mut self) -> Result<()> {
         let next = Incarnation(self.options.entropy.uuid_v4());
         self.destroy(|conn, channels| {

@@ -46,6 +46,19 @@ fn a_lock_keeps_what_waits_and_an_unlock_lets_it_go_on() {
 }
 
 #[test]
+fn a_locked_file_is_not_opened_by_another_activation() {
+    let mut store = open();
+    add(&mut store).unwrap();
+    store.obey(order(1, CommandKind::Lock)).unwrap();
+    let next = omctl_protocol::DeviceId(uuid::Uuid::from_u128(8));
+    let account = store.account().unwrap().unwrap();
+    assert!(matches!(store.activate(next, account), Err(StoreError::Locked(Lock::Ordered))));
+    store.sign_out().unwrap();
+    store.activate(next, account).unwrap();
+    assert_eq!((store.lock().unwrap(), store.schemas().count()), (None, 0));
+}
+
+#[test]
 fn a_lock_is_in_the_file() {
     let mut store = open();
     store.obey(order(1, CommandKind::Lock)).unwrap();
