@@ -74,6 +74,12 @@ pub fn load(
 
 /// What is wrong with the text of a channel that would join the catalog.
 pub fn judge_channel(catalog: &Catalog, name: &ChannelName, text: &str) -> Vec<Diagnostic> {
+    read_channel(catalog, name, text).1
+}
+
+/// A channel that would join the catalog, of its text, and what is wrong with that. No channel, where key or fields cannot
+/// be told; one with mistakes is not to be served.
+pub fn read_channel(catalog: &Catalog, name: &ChannelName, text: &str) -> (Option<Channel>, Vec<Diagnostic>) {
     let mut report = Report::new(Path::new(CHANNELS_DIR).join(format!("{name}.yaml")));
     let backends: Vec<String> = catalog.backends.keys().cloned().collect();
     let loaded = yaml::parse(text, &mut report).and_then(|node| channel(name, &node, Some(&backends), &mut report));
@@ -82,7 +88,7 @@ pub fn judge_channel(catalog: &Catalog, name: &ChannelName, text: &str) -> Vec<D
     let mut channels: BTreeMap<_, _> = catalog.channels.iter().map(|(name, one)| (name.clone(), known(one))).collect();
     channels.insert(name.clone(), loaded);
     check_references(&channels, &mut found);
-    found
+    (channels.remove(name).flatten().map(|loaded| loaded.channel), found)
 }
 
 /// The channels' names and files, in the order of their names.

@@ -31,7 +31,7 @@ pub use channel::can_be_key;
 pub use edit::{scalar, with_sqlite_backend};
 pub use editor::{SCHEMA_DIR, schemas, wants_schemas};
 pub use field::is_field_name;
-pub use load::{CHANNELS_DIR, judge_channel, load};
+pub use load::{CHANNELS_DIR, judge_channel, load, read_channel};
 pub use model::*;
 pub use near::{hint as near_hint, nearest};
 pub use project::PROJECT_FILE;

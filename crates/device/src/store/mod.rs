@@ -52,6 +52,7 @@ use omctl_protocol::{ChannelName, ChannelSchema, Incarnation, MutationId, Operat
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
+#[cfg(feature = "http")]
 pub(crate) use self::atomic::write_as_guest as write_atomic_as_guest;
 pub use self::audit::Audit;
 pub use self::commit::CommitOutcome;
