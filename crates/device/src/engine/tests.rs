@@ -5,7 +5,7 @@ use omctl_protocol::{Mutation, Outcome, Position};
 use rusqlite::Connection;
 
 use super::*;
-use crate::store::tests::{note, notes, rows_line, text, welcome};
+use crate::store::tests::{field, note, notes, rows_line, text, welcome};
 use crate::{Entropy, StoreOptions};
 
 fn engine() -> Engine {
@@ -431,4 +431,28 @@ fn a_stranger_cannot_end_a_device_by_saying_that_it_was_wiped() {
         ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
     feed(&mut engine, Down::Error(lie));
     assert!(engine.store().device().unwrap().is_some(), "only an order destroys");
+fn fields_that_no_table_can_have_end_the_connection_and_blame_no_disk() {
+    for names in [&["title", "TITLE"][..], &["id"], &["nul\0"]] {
+        let mut engine = engine();
+        live(&mut engine);
+        let mut schema = notes();
+        schema.version = omctl_protocol::SchemaVersion(2);
+        schema.fields = names.iter().map(|name| field(name, omctl_protocol::FieldType::Text)).collect();
+        let actions = feed(&mut engine, Down::Schema(Box::new(schema)));
+        assert!(actions.contains(&Action::Close), "{names:?}");
+        engine.handle(1_000, Event::Disconnected).unwrap();
+        write(&mut engine, "INSERT INTO notes (id, title) VALUES ('n', 'N')");
+        live_again(&mut engine);
+    }
+}
+
+#[test]
+fn rows_without_sense_do_not_keep_a_device_from_coming_back() {
+    let mut engine = engine();
+    live(&mut engine);
+    engine.handle(1_000, Event::Frame(r#"{"rows":{"scope":"s","channel":"notes","v":1}}"#)).unwrap();
+    let actions = engine.handle(1_000, Event::Disconnected).unwrap();
+    assert!(actions.iter().any(|action| matches!(action, Action::WakeAt(_))), "{actions:?}");
+    write(&mut engine, "INSERT INTO notes (id, title) VALUES ('n', 'N')");
+    live_again(&mut engine);
 }

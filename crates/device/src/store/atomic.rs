@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use omctl_protocol::{ATOMIC_MUTATIONS_MAX, Mutation, Part};
 use rusqlite::{Connection, Transaction};
 
-use super::channels::{Channels, load};
+use super::channels::Channels;
 use super::coalesce::Capture;
 use super::{Result, StoreError, Write, write_checked};
 
@@ -26,11 +26,12 @@ pub(crate) fn write<T>(
 }
 
 /// The same by a process that has no engine, and so knows the channels from the file only.
+#[cfg(feature = "http")]
 pub(crate) fn write_as_guest<T>(
     conn: &mut Connection,
     work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
 ) -> Result<(T, Write)> {
-    let channels = load(conn)?;
+    let channels = super::channels::load(conn)?;
     write(conn, &channels, work)
 }
 

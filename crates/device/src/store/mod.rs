@@ -333,7 +333,11 @@ impl Store {
             if let Some(known) = known.filter(|known| known.filled) {
                 is_in_doubt = audit::doubt_what_is_lost(conn, known, schema)?;
             }
-            channels::install(conn, known, schema)
+            channels::install(conn, known, schema).map_err(|error| match error {
+                // Of two fields with one name, or of a thousand: the disk is not to blame.
+                StoreError::Sqlite(error) if is_bad_sql(&error) => StoreError::BadSchema(schema.channel.clone()),
+                error => error,
+            })
         })?;
         self.channels = channels::load(&self.conn)?;
         let view = format!("backend_{}", schema.channel);
@@ -535,6 +539,14 @@ impl Store {
     /// Random bytes as this store takes them.
     pub(crate) fn entropy(&self) -> &Entropy {
         &self.options.entropy
+    }
+}
+
+/// Whether SQLite could not make sense of a statement.
+fn is_bad_sql(error: &rusqlite::Error) -> bool {
+    match error {
+        rusqlite::Error::NulError(_) | rusqlite::Error::SqlInputError { .. } => true,
+        error => error.sqlite_error().is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_ERROR),
     }
 }
 

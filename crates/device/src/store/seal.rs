@@ -4,7 +4,7 @@
 //! of its field's type never enters the outbox; it goes to the rejected list, and what the app sees goes back.
 
 use std::cell::RefCell;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use omctl_protocol::{
     ChannelName, ChannelSchema, Fields, Mutation, MutationId, Operation, RecordId, Seq, Value, ValueError,
@@ -95,13 +95,15 @@ struct Sealing<'a> {
     refused: BTreeSet<(ChannelName, String)>,
     /// Records to be shown as the server has them, or canonically.
     untidy: BTreeSet<(ChannelName, String)>,
+    /// Records whose id is no UTF-8, by the name they have here: their bytes.
+    unreadable: BTreeMap<(ChannelName, String), Vec<u8>>,
 }
 
 /// Seals everything that is captured, inside the caller's transaction, triggers off.
 pub(crate) fn seal_all(conn: &Connection, channels: &Channels, now_ms: i64) -> Result<Sealed> {
     let atomic = atomic::groups(conn)?;
-    let (sealed, refused, untidy) = Default::default();
-    let mut sealing = Sealing { conn, channels, now_ms, atomic, sealed, refused, untidy };
+    let (sealed, refused, untidy, unreadable) = Default::default();
+    let mut sealing = Sealing { conn, channels, now_ms, atomic, sealed, refused, untidy, unreadable };
     while sealing.batch()? {}
     if !sealing.atomic.is_empty() {
         atomic::forget(conn)?;
@@ -115,7 +117,7 @@ impl Sealing<'_> {
         let (conn, channels) = (self.conn, self.channels);
         let mut captures = Vec::new();
         for channel in channels.values() {
-            read_captures(conn, channel, &mut captures)?;
+            read_captures(conn, channel, &mut captures, &mut self.unreadable)?;
         }
         captures.sort_by_key(|capture| capture.n);
         let more = captures.len() > CAPTURES_MAX;
@@ -143,6 +145,9 @@ impl Sealing<'_> {
             if !self.refused.contains(&key) {
                 capture_again(conn, &channels[&key.0], &held)?;
             }
+        }
+        for ((name, _), id) in &self.unreadable {
+            forget_unreadable(conn, &channels[name], id)?;
         }
         if !more {
             for (name, record) in std::mem::take(&mut self.untidy) {
@@ -206,11 +211,15 @@ impl Sealing<'_> {
         let (mutation, error) = to_mutation(&self.channels[&item.channel].schema, &item);
         let Some(mutation) = mutation else { return Ok(None) };
         join(self.conn, &item.joined, item.id)?;
+        let record = (item.channel.clone(), item.record.clone());
         let refusal = match error {
+            _ if self.unreadable.contains_key(&record) => {
+                Some(Refusal::of("bad_value", "the id of a record is UTF-8 text"))
+            }
             Some((field, error)) => {
                 Some(Refusal { code: error.code(), message: error.to_string(), field: Some(field) })
             }
-            None if self.refused.contains(&(item.channel.clone(), item.record.clone())) => {
+            None if self.refused.contains(&record) => {
                 Some(Refusal::of("depends_on", "the record's create was rejected"))
             }
             None => None,
@@ -284,7 +293,33 @@ pub(crate) fn drop_idle_bases(conn: &Connection, channels: &Channels) -> Result<
     Ok(())
 }
 
-fn read_captures(conn: &Connection, channel: &Channel, out: &mut Vec<Capture>) -> Result<()> {
+/// A record whose id is no UTF-8 is none of the server's: only the app's table and its base have it.
+fn forget_unreadable(conn: &Connection, channel: &Channel, id: &[u8]) -> Result<()> {
+    for table in [&channel.names.table, &channel.names.base] {
+        let mut statement = conn.prepare_cached(&format!("DELETE FROM {table} WHERE id = CAST(?1 AS TEXT)"))?;
+        statement.execute([id])?;
+    }
+    Ok(())
+}
+
+/// The id of a capture's record. SQLite takes any bytes for text, and no trigger can tell: what is no UTF-8 has a name
+/// of its own until it is refused.
+fn record_of(id: &[u8], channel: &ChannelName, unreadable: &mut BTreeMap<(ChannelName, String), Vec<u8>>) -> String {
+    if let Ok(text) = std::str::from_utf8(id) {
+        return text.to_owned();
+    }
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let name = format!("{} (x'{hex}')", String::from_utf8_lossy(id));
+    unreadable.insert((channel.clone(), name.clone()), id.to_owned());
+    name
+}
+
+fn read_captures(
+    conn: &Connection,
+    channel: &Channel,
+    out: &mut Vec<Capture>,
+    unreadable: &mut BTreeMap<(ChannelName, String), Vec<u8>>,
+) -> Result<()> {
     let count = channel.schema.fields.len();
     let sql = format!("SELECT * FROM {} ORDER BY n LIMIT {}", channel.names.cap, CAPTURES_MAX + 1);
     let mut statement = conn.prepare_cached(&sql)?;
@@ -299,7 +334,11 @@ fn read_captures(conn: &Connection, channel: &Channel, out: &mut Vec<Capture>) -
         out.push(Capture {
             n: row.get(0)?,
             channel: channel.schema.channel.clone(),
-            record: row.get(2)?,
+            record: record_of(
+                row.get_ref(2)?.as_bytes().map_err(rusqlite::Error::from)?,
+                &channel.schema.channel,
+                unreadable,
+            ),
             kind,
             group: row.get(3)?,
             at_ms: row.get::<_, Option<i64>>(4)?.unwrap_or_default(),

@@ -66,3 +66,19 @@ fn a_parent_in_a_later_batch_of_one_sealing_is_named_behind_it() {
     assert_eq!((&sealed[2].old["title"], &sealed[2].new["title"]), (&"C".into(), &"C2".into()));
     assert_eq!((count(&store, "om_cap_notes"), store.stats().unwrap().pending), (0, 20_503));
 }
+
+#[test]
+fn an_id_that_is_no_text_of_ours_is_refused_here_and_blocks_nothing() {
+    let mut store = synced();
+    let before = titles(&store);
+    run(&mut store, "INSERT INTO notes (id, title) VALUES (CAST(x'ff41' AS TEXT), 'odd'), ('fine', 'good');");
+    run(&mut store, "UPDATE notes SET title = 'odder' WHERE id = CAST(x'ff41' AS TEXT);");
+    store.seal().unwrap();
+    let sealed: Vec<String> = outbox(&store).iter().map(|m| m.record.as_str().to_owned()).collect();
+    assert_eq!(sealed, ["fine"]);
+    assert_eq!(titles(&store).len(), before.len() + 1);
+    let rejected = store.rejected().unwrap();
+    assert_eq!((rejected.len(), rejected[0].code.as_str()), (1, "bad_value"));
+    assert_eq!(rejected[0].mutation.new["title"], "odder");
+    assert_eq!((count(&store, "om_cap_notes"), store.stats().unwrap().pending), (0, 1));
+}
