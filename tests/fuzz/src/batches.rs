@@ -66,9 +66,12 @@ fn read(fields: &Fields) {
 fn from_a_server(frame: &Down) {
     let Down::Rows(rows) = frame else { return };
     for row in &rows.rows {
-        let Ok((id, life, _, Some(body))) = serde_json::from_str::<
-            (String, omctl_protocol::Life, Option<RowHash>, Option<Box<serde_json::value::RawValue>>),
-        >(row.get()) else {
+        let Ok((id, life, _, Some(body))) = serde_json::from_str::<(
+            String,
+            omctl_protocol::Life,
+            Option<RowHash>,
+            Option<Box<serde_json::value::RawValue>>,
+        )>(row.get()) else {
             continue;
         };
         let Ok(values) = decode_body(body.get(), SCHEMA.types()) else { continue };

@@ -10,7 +10,10 @@ pub(crate) static PROJECT: LazyLock<Catalog> = LazyLock::new(|| {
     catalog.backends.insert("shop".into(), BackendDecl::Sqlite { path: "shop.db".into() });
     for (name, text) in [
         ("areas", "scope: [{ boss: account.email }, { account.role: office }]\nfields:\n  boss: { type: text }\n"),
-        ("customers", "scope: { rep: account.email }\nfields:\n  rep: { type: text }\n  area: { type: ref, to: areas }\n"),
+        (
+            "customers",
+            "scope: { rep: account.email }\nfields:\n  rep: { type: text }\n  area: { type: ref, to: areas }\n",
+        ),
         ("staff", "scope: public\nfields:\n  who: { type: text }\n  customer: { type: ref, to: customers }\n"),
     ] {
         let (channel, found) = read_channel(&catalog, &name.into(), text);

@@ -70,8 +70,7 @@ impl Said<'_> {
             },
             schemas: schemas.collect(),
             shapes: shapes.collect(),
-            proof: self.has[5]
-                .then(|| Proof { nonce: self.words[1].to_owned(), signature: self.words[2].to_owned() }),
+            proof: self.has[5].then(|| Proof { nonce: self.words[1].to_owned(), signature: self.words[2].to_owned() }),
             kept: self.has[0].then(|| Position(number(3))),
             zstd: self.has[1],
         }

@@ -1,9 +1,7 @@
 //! What may happen to a device, made of a fuzzer's bytes: most of it is half valid, so that it is taken in.
 
 use arbitrary::Arbitrary;
-use omctl_protocol::frame::{
-    Accepted, Challenge, Commit, ErrorFrame, GainedScope, Leave, Scopes, Slices, Welcome,
-};
+use omctl_protocol::frame::{Accepted, Challenge, Commit, ErrorFrame, GainedScope, Leave, Scopes, Slices, Welcome};
 use omctl_protocol::{
     AssignedBy, BootId, ChannelName, ChannelSchema, Down, Epoch, Field, FieldType, KeyColumn, KeyRule, Life,
     MutationId, Outcome, PROTOCOL, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, ScopeSum, Seq,
