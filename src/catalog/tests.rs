@@ -341,6 +341,41 @@ proptest! {
     }
 
     #[test]
+    fn every_mistake_has_a_place_in_the_text(
+        words in prop::collection::vec(prop::sample::select(vec![
+            "scope: ", "scope: public\n", "fields:\n", "  a: { type: text }\n", "  b: { type: ref, to: x }\n", "key", "write: ",
+            "{ owner: account.email }", "[{ via: a }]", "{ create: [tech], update: any }", "{ in: x.y, where: { a: b } }",
+            "\n", "\r\n", "  ", "- ", "{", "}", "[", "]", ", ", ": ", "1", "~", "\"", "'", "&x ", "*x", "|\n", "#", "ü", "\t", "\u{2028}",
+        ]), 0..24),
+    ) {
+        let text = words.concat();
+        let (channel, found) = read_channel(&Catalog::default(), &"a".into(), &text);
+        prop_assert!(channel.is_some() || found.iter().any(|one| one.severity == Severity::Error));
+        let lines: Vec<&str> = text.split('\n').collect();
+        for Diagnostic { place, message, .. } in found.iter().filter(|one| one.place.line > 0) {
+            let line = lines.get(place.line - 1).map(|line| line.chars().count());
+            prop_assert!(line.is_some_and(|most| (1..=most + 1).contains(&place.column)), "{place} {message}: {text:?}");
+        }
+    }
+
+    #[test]
+    fn roles_admit_whom_they_name(
+        named in prop::collection::vec(prop::sample::select(vec!["tech", "office", "sales"]), 0..3),
+        which in prop::sample::select(vec!["create", "update", "delete"]), any: bool,
+    ) {
+        let value = if any { "any".to_owned() } else { format!("[{}]", named.join(", ")) };
+        let text = format!("scope: public\nwrite: {{ {which}: {value} }}\nfields:\n  a: {{ type: text }}\n");
+        let (channel, _) = read_channel(&Catalog::default(), &"a".into(), &text);
+        let write = channel.unwrap().write;
+        for (word, roles) in [("create", &write.create), ("update", &write.update), ("delete", &write.delete)] {
+            for role in [None, Some("tech"), Some("office"), Some("sales"), Some("any"), Some("")] {
+                let admits = word == which && (any || role.is_some_and(|role| named.contains(&role)));
+                prop_assert_eq!(roles.contain(role), admits, "{} {:?}", word, role);
+            }
+        }
+    }
+
+    #[test]
     fn a_scalar_reads_back_as_the_same_text(text in "\\PC{0,24}") {
         let project = format!("version: 1\nname: {}\n", scalar(&text));
         let folder = folder(&[(PROJECT_FILE, &project)]);

@@ -19,6 +19,8 @@ mod compile;
 mod explain;
 mod meet;
 #[cfg(test)]
+mod random;
+#[cfg(test)]
 mod tests;
 
 use std::collections::HashMap;

@@ -9,7 +9,7 @@ use super::*;
 
 /// A few channels: tickets of customers of areas, and who works on what.
 #[derive(Default)]
-struct World(BTreeMap<&'static str, Source>);
+pub(super) struct World(pub(super) BTreeMap<&'static str, Source>);
 
 const FIELDS: [(&str, &str, FieldType, Option<&str>); 12] = [
     ("tickets", "owner", FieldType::Text, None),
@@ -40,7 +40,7 @@ impl Channels for World {
     }
 }
 
-fn any_of(alternatives: &[&[(&str, &str)]]) -> Source {
+pub(super) fn any_of(alternatives: &[&[(&str, &str)]]) -> Source {
     let right = |text: &str| match text.strip_prefix("in ") {
         None => Right::Text(text.into()),
         Some(text) => {

@@ -503,5 +503,95 @@ mod tests {
             };
             prop_assert_eq!(step(step(start, a), b), step(step(start, b), a));
         }
+
+        #[test]
+        fn who_loses_is_kept(old in any::<i64>(), now in any::<i64>(), new in any::<i64>()) {
+            prop_assume!(old != now && now != new);
+            let int = Value::Int;
+            let judge = |policy| one(policy, FieldType::Int, int(old), int(now), int(new), false);
+            let lost = |value| BTreeMap::from([("f".to_owned(), int(value))]);
+            let conflict = |losing| Judged { outcome: Outcome::Conflict, code: None, losing };
+            prop_assert_eq!(judge(Policy::ServerWins), Plan::Nothing(conflict(lost(new))));
+            let verdict = conflict(lost(now));
+            prop_assert_eq!(judge(Policy::ClientWins), Plan::Update { set: vec![(0, int(new))], expect: vec![0], verdict });
+            prop_assert_eq!(outcome(&judge(Policy::Reject)), (None, Outcome::Rejected));
+        }
+
+        #[test]
+        fn the_largest_and_the_smallest_do_not_depend_on_who_came_first(
+            start in decimal_text(), a in decimal_text(), b in decimal_text(), is_max: bool,
+        ) {
+            let policy = if is_max { Policy::Max } else { Policy::Min };
+            let step = |now: &str, new: &str| {
+                let text = |text: &str| Value::Text(text.to_owned());
+                // Both devices saw the same.
+                match outcome(&one(policy, FieldType::Decimal, text(&start), text(now), text(new), false)).0 {
+                    Some(Value::Text(value)) => value,
+                    _ => now.to_owned(),
+                }
+            };
+            // The first to come finds nothing moved, so it counts as sent.
+            prop_assume!(start != a && start != b);
+            let (ab, ba) = (step(&step(&start, &a), &b), step(&step(&start, &b), &a));
+            prop_assert_eq!(&ab, &ba);
+            let (x, y) = (BigDecimal::from_str(&a).unwrap(), BigDecimal::from_str(&b).unwrap());
+            prop_assert_eq!(BigDecimal::from_str(&ab).unwrap(), if is_max { x.max(y) } else { x.min(y) });
+        }
+
+        #[test]
+        fn a_union_has_what_was_added_and_lacks_what_was_removed(
+            old in elements(), now in elements(), new in elements(),
+        ) {
+            prop_assume!(old != now);
+            let json = |items: &[u8]| Value::Text(serde_json::to_string(items).unwrap());
+            let plan = one(Policy::SetUnion, FieldType::Array, json(&old), json(&now), json(&new), false);
+            let (set, judged) = outcome(&plan);
+            let union: Vec<u8> = match set {
+                Some(Value::Text(text)) => serde_json::from_str(&text).unwrap(),
+                _ => now.clone(),
+            };
+            for item in 0..6 {
+                let (was, is, wanted) = (old.contains(&item), now.contains(&item), new.contains(&item));
+                let stays = if wanted == was { is } else { wanted };
+                prop_assert_eq!(union.contains(&item), stays, "{} of {:?}", item, union);
+            }
+            prop_assert!(union.iter().all(|item| union.iter().filter(|other| *other == item).count() == 1));
+            prop_assert!(matches!(judged, Outcome::Applied | Outcome::Merged), "nothing is lost");
+        }
+
+        #[test]
+        fn a_sum_of_decimals_is_exact(start in decimal_text(), now in decimal_text(), new in decimal_text()) {
+            prop_assume!(start != now);
+            let text = |text: &str| Value::Text(text.to_owned());
+            let plan = one(Policy::Sum, FieldType::Decimal, text(&start), text(&now), text(&new), true);
+            let sum = outcome(&plan).0.unwrap_or_else(|| text(&now));
+            let number = |text: &str| BigDecimal::from_str(text).unwrap();
+            prop_assert_eq!(number(sum.as_text().unwrap()), number(&now) + number(&new) - number(&start));
+        }
+
+        #[test]
+        fn deletes_look_at_what_the_device_saw_and_at_nothing_else(old in any::<i64>(), now in any::<i64>(), own: bool) {
+            let schema = schema(&[("f", FieldType::Int, Policy::ServerWins), ("g", FieldType::Int, Policy::ServerWins)]);
+            let wish = wish(Operation::Delete, &[("f", Value::Int(old))], &[]);
+            let values = [Value::Int(now), Value::Int(7)];
+            let current = Current { values: &values, own: &[own, false], standing: &[Standing::Contested; 2] };
+            let is_deleted = matches!(plan(&schema, DeleteVsUpdate::UpdateWins, &wish, Some(current)), Plan::Delete { .. });
+            prop_assert_eq!(is_deleted, old == now || own);
+            let plan = plan(&schema, DeleteVsUpdate::DeleteWins, &wish, Some(current));
+            prop_assert_eq!(plan, Plan::Delete { expect: Vec::new() });
+        }
+    }
+
+    /// A canonical decimal.
+    fn decimal_text() -> impl Strategy<Value = String> {
+        (any::<i32>(), 0u32..6).prop_map(|(digits, scale)| {
+            let text = BigDecimal::new(digits.into(), scale.into()).to_plain_string();
+            FieldType::Decimal.canonical(Value::Text(text)).unwrap().to_key_text()
+        })
+    }
+
+    /// An array of different elements.
+    fn elements() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::btree_set(0u8..6, 0..5).prop_map(|set| set.into_iter().collect())
     }
 }
