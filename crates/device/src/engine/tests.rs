@@ -431,6 +431,9 @@ fn a_stranger_cannot_end_a_device_by_saying_that_it_was_wiped() {
         ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
     feed(&mut engine, Down::Error(lie));
     assert!(engine.store().device().unwrap().is_some(), "only an order destroys");
+}
+
+#[test]
 fn fields_that_no_table_can_have_end_the_connection_and_blame_no_disk() {
     for names in [&["title", "TITLE"][..], &["id"], &["nul\0"]] {
         let mut engine = engine();
