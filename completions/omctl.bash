@@ -1327,7 +1327,7 @@ _omctl() {
             return 0
             ;;
         omctl__subcmd__device__subcmd__activate)
-            opts="-C -q -h --account --store --name --server --data-dir --env --json --project --yes --quiet --help"
+            opts="-C -q -h --account --store --name --verify --server --data-dir --env --json --project --yes --quiet --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -409,6 +409,7 @@ complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subc
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l data-dir -d 'The data directory of the server on this machine' -r -F
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l env -d 'Whose overlay of `env:` names the data directory' -r
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s C -l project -d 'The project folder; else the nearest one upwards from here' -r -F
+complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l verify -d 'Look at every row first, and fetch again what is not as the server sent it'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l json -d 'Print JSON for scripts; implies no questions'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -l yes -d 'Answer every question with yes'
 complete -c omctl -n "__fish_omctl_using_subcommand device; and __fish_seen_subcommand_from activate" -s q -l quiet -d 'Print results, warnings and errors only'

@@ -73,6 +73,7 @@ impl Said<'_> {
             proof: self.has[5].then(|| Proof { nonce: self.words[1].to_owned(), signature: self.words[2].to_owned() }),
             kept: self.has[0].then(|| Position(number(3))),
             zstd: self.has[1],
+            command: number(0),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What may happen to a device, made of a fuzzer's bytes: most of it is half valid, so that it is taken in.
 
 use arbitrary::Arbitrary;
-use omctl_protocol::frame::{Accepted, Challenge, Commit, ErrorFrame, GainedScope, Leave, Scopes, Slices, Welcome};
+use omctl_protocol::frame::{
+    Accepted, Challenge, Command, CommandKind, Commit, ErrorFrame, GainedScope, Leave, Scopes, Slices, Welcome,
+};
 use omctl_protocol::{
     AssignedBy, BootId, ChannelName, ChannelSchema, Down, Epoch, Field, FieldType, KeyColumn, KeyRule, Life,
     MutationId, Outcome, PROTOCOL, Position, Receipt, RecordId, RowHash, SchemaVersion, ScopeKey, ScopeSum, Seq,
@@ -66,15 +68,58 @@ pub(super) struct Sql {
 #[derive(Debug, Arbitrary)]
 pub(super) enum Frame {
     Challenge,
-    Welcome { epoch: u8, accepted: Pick, flags: u8, kept: Option<u8> },
-    Schema { channel: u8, version: u8, fields: Option<Vec<(u8, u8, u8)>> },
-    Scopes { gained: Vec<(u8, u8)>, lost: Vec<u8>, digest: u8 },
-    Slices { scope: u8, channel: u8, position: u8, slices: Vec<u8> },
-    Rows { scope: u8, channel: u8, v: u8, position: u8, sum: Option<u8>, rows: Vec<(u8, u8, u8)> },
-    Leave { scope: u8, channel: u8, position: u8, ids: Vec<u8> },
-    Commit { position: u8, receipts: Vec<(u8, u8)>, sums: Option<u8> },
+    Welcome {
+        epoch: u8,
+        accepted: Pick,
+        flags: u8,
+        kept: Option<u8>,
+    },
+    Schema {
+        channel: u8,
+        version: u8,
+        fields: Option<Vec<(u8, u8, u8)>>,
+    },
+    Scopes {
+        gained: Vec<(u8, u8)>,
+        lost: Vec<u8>,
+        digest: u8,
+    },
+    Slices {
+        scope: u8,
+        channel: u8,
+        position: u8,
+        slices: Vec<u8>,
+    },
+    Rows {
+        scope: u8,
+        channel: u8,
+        v: u8,
+        position: u8,
+        sum: Option<u8>,
+        rows: Vec<(u8, u8, u8)>,
+    },
+    Leave {
+        scope: u8,
+        channel: u8,
+        position: u8,
+        ids: Vec<u8>,
+    },
+    Commit {
+        position: u8,
+        receipts: Vec<(u8, u8)>,
+        sums: Option<u8>,
+    },
     Accepted(Pick),
-    Error { code: u8, expected: Option<Pick>, fatal: bool },
+    Error {
+        code: u8,
+        expected: Option<Pick>,
+        fatal: bool,
+    },
+    /// Never a wipe: after one there is nothing to demand.
+    Command {
+        n: u8,
+        unlock: bool,
+    },
 }
 
 /// A seq, by where it stands to what the device has sealed.
@@ -222,6 +267,10 @@ impl Frame {
     pub(super) fn line(&self, facing: &Facing) -> String {
         let frame = match self {
             Self::Challenge => Down::Challenge(Challenge { nonce: "n".into() }),
+            Self::Command { n, unlock } => Down::Command(Command {
+                n: u64::from(*n),
+                kind: if *unlock { CommandKind::Unlock } else { CommandKind::Lock },
+            }),
             Self::Welcome { epoch, accepted, flags, kept } => Down::Welcome(Box::new(Welcome {
                 protocol: PROTOCOL,
                 epoch: Epoch(Uuid::from_u128(u128::from(epoch % 3))),
@@ -232,6 +281,7 @@ impl Frame {
                 reset: flags & 7 == 2 || kept.is_some(),
                 kept: kept.map(position),
                 list_scopes: flags & 7 == 3,
+                lease_s: (flags & 8 != 0).then_some(60),
             })),
             Self::Schema { channel: name, version, fields } => {
                 Down::Schema(Box::new(any_schema(&channel(*name), *version, fields.as_deref())))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use omctl_protocol::frame::{Accepted, Commit, GainedScope, Hello, Scopes, Welcome, parse_frame};
+use omctl_protocol::frame::{Accepted, Command, CommandKind, Commit, GainedScope, Hello, Scopes, Welcome, parse_frame};
 use omctl_protocol::value::encode_body;
 use omctl_protocol::{
     BootId, ChannelName, Down, Epoch, Incarnation, Life, Mutation, MutationId, Outcome, PROTOCOL, Position, Receipt,
@@ -55,7 +55,7 @@ impl Server {
                 assert!(ack.seq <= self.accepted_now(), "nobody acknowledges what nobody has");
                 Vec::new()
             }
-            Up::Bye(_) => Vec::new(),
+            Up::Report(_) | Up::Bye(_) => Vec::new(),
         }
     }
 
@@ -93,12 +93,15 @@ impl Server {
             reset: hello.epoch.is_some_and(|epoch| epoch != Self::epoch()),
             kept: None,
             list_scopes: false,
+            lease_s: None,
         };
         welcome.renew = !welcome.reset && hello.last_seq < accepted;
         welcome.list_scopes = !welcome.reset && !welcome.renew && hello.scopes.digest.is_some();
         let first = Down::Welcome(Box::new(welcome.clone())).to_line();
+        // What the other one ordered is forgotten here: the device is to be as it is.
+        let unlock = Down::Command(Command { n: hello.command.saturating_add(1), kind: CommandKind::Unlock }).to_line();
         if welcome.reset || welcome.renew || welcome.list_scopes {
-            return vec![first];
+            return vec![unlock, first];
         }
         let notes = ChannelName::from("notes");
         let lost = hello.scopes.list.iter().flatten().map(|(key, _)| key.clone()).collect();
@@ -119,6 +122,7 @@ impl Server {
         let known: Vec<Receipt> = self.receipts.values().filter(|receipt| receipt.seq <= accepted).cloned().collect();
         let sums = SumsDigest::of([(&Self::scope(), sum)].into_iter());
         vec![
+            unlock,
             first,
             Down::Schema(Box::new(schema(&notes, VERSION))).to_line(),
             Down::Scopes(Scopes { gained, lost, digest: "honest".into() }).to_line(),
