@@ -10,6 +10,9 @@ use omctl_protocol::{
 };
 use uuid::Uuid;
 
+/// A scope's key, its own position, and records with their hashes.
+type SaidScope<'a> = (&'a str, Option<u64>, Vec<(&'a str, u128)>);
+
 /// What a device may say of itself.
 #[derive(Debug, Arbitrary)]
 struct Said<'a> {
@@ -17,7 +20,7 @@ struct Said<'a> {
     ids: [u64; 4],
     numbers: [u64; 4],
     has: [bool; 6],
-    scopes: Vec<(&'a str, Option<u64>, Vec<(&'a str, u128)>)>,
+    scopes: Vec<SaidScope<'a>>,
     schemas: Vec<(&'a str, u32)>,
     words: [&'a str; 3],
 }

@@ -485,7 +485,13 @@ impl Oracle {
         // A write that its device and the server forgot both may still be in the shop; so may one whose device is refused
         // now, and cannot offer it again.
         let is_forgotten = !self.set_back.is_empty() || !self.out.is_empty();
-        let is_blurred = |channel: &str| !is_managed(channel) && self.restores.any() && is_forgotten;
+        // And what the shop had been given when its device was revoked or wiped has no answer, done or not.
+        let is_open = |channel: &str| {
+            let mut sent = self.sent.iter().filter(|(id, _)| !receipts.contains_key(id));
+            sent.any(|(_, sent)| self.out.contains(&sent.device) && sent.mutation.channel.as_str() == channel)
+        };
+        let is_blurred =
+            |channel: &str| !is_managed(channel) && (self.restores.any() && is_forgotten || is_open(channel));
         for (channel, field) in SUMS.into_iter().filter(|(channel, _)| self.has(channel) && !is_blurred(channel)) {
             let key = TABLES.iter().find(|table| table.channel == channel).map_or("NULL", |table| table.key);
             let mut statement =
