@@ -12,9 +12,9 @@ const CORPUS_BYTES_MAX: usize = 100 << 10;
 fn inputs(folder: &str, target: &str) -> Vec<(PathBuf, Vec<u8>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).join(target);
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be read").path()).collect();
     paths.sort();
-    paths.into_iter().map(|path| (path.clone(), fs::read(path).unwrap())).collect()
+    paths.into_iter().map(|path| (path.clone(), fs::read(path).expect("a file can be read"))).collect()
 }
 
 /// Every input, however many of them fail.
