@@ -4,8 +4,11 @@
 //! - `world`: the line of time, the network, what happens; `fault`: what can go wrong
 //! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
 //! - `oracle`: what must be true, worked out from the history alone
+//! - `crash_points`: another matter, with real processes: what a power cut leaves of their files
 //!
 //! *Invariant:* nothing here asks the system for time or chance, and the oracle uses no logic of what it judges.
+
+pub mod crash_points;
 
 mod device;
 mod fault;

@@ -63,6 +63,8 @@ enum Command {
         #[command(flatten)]
         plan: PlanArgs,
     },
+    /// Cuts the power behind every file operation that real processes did, and looks at what is left.
+    CrashPoints(sim::crash_points::Args),
 }
 
 #[derive(Args)]
@@ -122,6 +124,10 @@ fn main() -> ExitCode {
         Command::Plant { name, max_seeds, from, threads, json } => plant(&name, from, max_seeds, threads, json),
         Command::One { plan } => one(&plan.into()),
         Command::Shrink { plan } => shrink(&plan.into()),
+        Command::CrashPoints(args) => sim::crash_points::run(&args).unwrap_or_else(|why| {
+            tell(&mut std::io::stderr(), &why);
+            false
+        }),
     };
     if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
