@@ -3,7 +3,7 @@
 //! *Invariant:* the secret leaves this module only into its [`KeyStore`].
 
 use std::io::{Read as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
@@ -59,17 +59,44 @@ impl KeyStore for KeyFile {
         options.write(true).create(true).truncate(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&self.0)?;
+        // Under another name first: a power cut must not leave half a key, which nobody could load and nothing replaces.
+        let new = self.new_name();
+        let mut file = options.open(&new)?;
         file.write_all(secret)?;
-        file.sync_all()
+        file.sync_all()?;
+        std::fs::rename(&new, &self.0)?;
+        sync_folder_of(&self.0)
     }
 
     fn remove(&self) -> std::io::Result<()> {
-        match std::fs::remove_file(&self.0) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+        for file in [&self.new_name(), &self.0] {
+            match std::fs::remove_file(file) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
+        Ok(())
     }
+}
+
+impl KeyFile {
+    fn new_name(&self) -> PathBuf {
+        let mut name = self.0.clone().into_os_string();
+        name.push(".new");
+        name.into()
+    }
+}
+
+/// The name of a new file is on the disk only when its folder is: else a power cut takes the key of a device that the
+/// server knows by it.
+fn sync_folder_of(path: &Path) -> std::io::Result<()> {
+    // Elsewhere a folder cannot be opened, and its file system sees to it.
+    #[cfg(unix)]
+    if let Some(folder) = path.parent() {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The key pair in use.
@@ -124,9 +151,15 @@ mod tests {
             use std::os::unix::fs::PermissionsExt as _;
             assert_eq!(std::fs::metadata(&file.0).unwrap().permissions().mode() & 0o777, 0o600);
         }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left beside it");
         file.remove().unwrap();
         file.remove().unwrap();
         assert_eq!(file.load().unwrap(), None);
+        // What a power cut leaves of a key that was never used is in nobody's way.
+        std::fs::write(file.new_name(), b"half").unwrap();
+        assert_eq!(file.load().unwrap(), None);
+        DeviceKey::load_or_make(&file, &Entropy::System).unwrap();
+        assert!(file.load().unwrap().is_some());
         let device: DeviceId = "018f6b1e-0000-7000-8000-000000000001".parse().unwrap();
         let proof = first.prove(Purpose::Live, "n", device, "t");
         let bytes = BASE64.decode(proof.signature).unwrap();
