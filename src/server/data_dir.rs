@@ -112,7 +112,8 @@ pub(super) fn write_private(path: &Path, new: &Path, content: &[u8]) -> std::io:
     let mut file = options.open(new)?;
     file.write_all(content)?;
     file.sync_all()?;
-    std::fs::rename(new, path)
+    std::fs::rename(new, path)?;
+    path.parent().map_or(Ok(()), sync_folder)
 }
 
 pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
@@ -123,5 +124,22 @@ pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(path)
+    let missing: Vec<&Path> =
+        path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()).collect();
+    builder.create(path)?;
+    // The name of a new folder is on the disk only when the one above it is synced. SQLite syncs the folder of its files
+    // and knows nothing of those above: without this, a power cut in the first days could take the whole store.
+    missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
+/// Makes the names in a folder durable. Elsewhere a folder cannot be opened, and its file system sees to it.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        std::fs::File::open(folder)?.sync_all()?;
+    }
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
 }
