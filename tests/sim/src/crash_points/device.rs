@@ -288,7 +288,8 @@ struct Held {
 
 impl Held {
     fn read(conn: &Connection) -> Result<Self, Box<dyn std::error::Error>> {
-        let state = |key: &str| conn.query_row("SELECT value FROM om_state WHERE key = ?1", [key], |row| row.get(0)).optional();
+        let state =
+            |key: &str| conn.query_row("SELECT value FROM om_state WHERE key = ?1", [key], |row| row.get(0)).optional();
         let number = |key: &str| -> rusqlite::Result<u64> {
             let text = conn.query_row("SELECT value FROM om_state WHERE key = ?1", [key], |row| row.get::<_, i64>(0));
             Ok(text.optional()?.unwrap_or_default().unsigned_abs())

@@ -8,8 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::strace::Call;
@@ -99,16 +98,8 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
-        Self::Lost,
-        Self::All,
-        Self::Prefix,
-        Self::Subset,
-        Self::Torn,
-        Self::TornSubset,
-        Self::Names,
-        Self::Data,
-    ];
+    pub(super) const ALL: [Self; 8] =
+        [Self::Lost, Self::All, Self::Prefix, Self::Subset, Self::Torn, Self::TornSubset, Self::Names, Self::Data];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -134,8 +125,8 @@ pub(super) struct Disk {
     certain_names: BTreeMap<PathBuf, Node>,
     naming: Vec<Pending<Naming>>,
     count: usize,
-    /// Off: syncs do nothing, which a checker must find.
-    keeps_syncs: bool,
+    /// Syncs of files whose names end so do nothing, which a checker must find.
+    forgets: Option<String>,
 }
 
 /// One thing that a power cut can leave.
@@ -150,7 +141,7 @@ pub(super) struct Image {
 
 impl Disk {
     /// The files under `root` as they stand there now are certain.
-    pub(super) fn load(root: &Path, from: &Path, keeps_syncs: bool) -> io::Result<Self> {
+    pub(super) fn load(root: &Path, from: &Path, forgets: Option<&str>) -> io::Result<Self> {
         let mut disk = Self {
             root: root.to_owned(),
             inodes: Vec::new(),
@@ -158,7 +149,7 @@ impl Disk {
             certain_names: BTreeMap::new(),
             naming: Vec::new(),
             count: 0,
-            keeps_syncs,
+            forgets: forgets.map(str::to_owned),
         };
         disk.load_folder(from, root)?;
         disk.names = disk.certain_names.clone();
@@ -255,7 +246,8 @@ impl Disk {
     /// A call ends that began on line `begin`: now a sync has its effect, and a later one will cover it.
     pub(super) fn end(&mut self, call: &Call, number: usize, (begin, end): (usize, usize)) {
         if let Call::Sync { path } = call {
-            if self.keeps_syncs {
+            let name = path.to_string_lossy();
+            if !self.forgets.as_ref().is_some_and(|end| name.ends_with(end.as_str())) {
                 self.sync(path, begin);
             }
             return;
@@ -402,7 +394,11 @@ impl Inode {
         if changes.is_empty() {
             return Ok(());
         }
-        let file = fs::OpenOptions::new().write(true).open(to)?;
+        let mut file = fs::OpenOptions::new().write(true).open(to)?;
+        let put = |file: &mut fs::File, data: &[u8], at: u64| -> io::Result<()> {
+            file.seek(SeekFrom::Start(at))?;
+            file.write_all(data)
+        };
         let mut len = self.certain.len() as u64;
         for (n, sectors) in changes {
             match &self.pending[*n].what {
@@ -413,16 +409,16 @@ impl Inode {
                 Change::Write { at, data } => {
                     let end = at + data.len() as u64;
                     match sectors {
-                        None => file.write_all_at(data, *at)?,
+                        None => put(&mut file, data, *at)?,
                         Some(there) => {
                             let mut from = *at;
                             for is_there in there {
                                 let to = end.min((from / SECTOR_BYTES + 1) * SECTOR_BYTES);
                                 if *is_there {
-                                    file.write_all_at(&data[(from - at) as usize..(to - at) as usize], from)?;
+                                    put(&mut file, &data[(from - at) as usize..(to - at) as usize], from)?;
                                 } else if to > len {
                                     let junk = from.max(len);
-                                    file.write_all_at(&vec![JUNK; (to - junk) as usize], junk)?;
+                                    put(&mut file, &vec![JUNK; (to - junk) as usize], junk)?;
                                 }
                                 from = to;
                             }
@@ -452,7 +448,9 @@ mod tests {
     use super::*;
 
     fn folder(name: &str) -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("omctl-disk-{}-{name}", std::process::id()));
+        static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("omctl-disk-{}-{count}-{name}", std::process::id()));
         drop(fs::remove_dir_all(&folder));
         fs::create_dir_all(&folder).unwrap();
         folder
@@ -488,13 +486,13 @@ mod tests {
         content
     }
 
-    fn empty(name: &str, keeps_syncs: bool) -> Disk {
-        Disk::load(Path::new("/d"), &folder(name), keeps_syncs).unwrap()
+    fn empty(name: &str, forgets: Option<&str>) -> Disk {
+        Disk::load(Path::new("/d"), &folder(name), forgets).unwrap()
     }
 
     #[test]
     fn a_name_is_certain_when_its_folder_is_synced_and_data_when_their_file_is() {
-        let mut disk = empty("names", true);
+        let mut disk = empty("names", None);
         play(&mut disk, &[create("/d/f"), write("/d/f", 0, b"one"), sync("/d/f")]);
         assert_eq!(look(&disk, Kind::Lost, 1), None, "its folder was not synced");
         assert_eq!(look(&disk, Kind::Names, 1), Some(b"one".to_vec()));
@@ -508,7 +506,7 @@ mod tests {
 
     #[test]
     fn a_sync_covers_only_what_had_ended_before_it_began() {
-        let mut disk = empty("order", true);
+        let mut disk = empty("order", None);
         play(&mut disk, &[create("/d/f"), sync("/d")]);
         let (late, flush) = (write("/d/f", 0, b"late"), sync("/d/f"));
         let number = disk.begin(&late);
@@ -521,7 +519,7 @@ mod tests {
 
     #[test]
     fn a_torn_write_has_whole_sectors_old_or_new_and_junk_behind_the_old_end() {
-        let mut disk = empty("torn", true);
+        let mut disk = empty("torn", None);
         play(&mut disk, &[create("/d/f"), sync("/d"), write("/d/f", 0, &[1; 1024]), sync("/d/f")]);
         play(&mut disk, &[write("/d/f", 100, &[2; 1948])]);
         let mut seen = std::collections::BTreeSet::new();
@@ -540,16 +538,17 @@ mod tests {
 
     #[test]
     fn subsets_are_many_and_a_forgotten_sync_keeps_nothing() {
-        let calls = [create("/d/f"), sync("/d"), write("/d/f", 0, b"a"), write("/d/f", 1, b"b"), write("/d/f", 2, b"c")];
-        let mut disk = empty("subsets", true);
+        let calls =
+            [create("/d/f"), sync("/d"), write("/d/f", 0, b"a"), write("/d/f", 1, b"b"), write("/d/f", 2, b"c")];
+        let mut disk = empty("subsets", None);
         play(&mut disk, &calls);
         let prefixes: std::collections::BTreeSet<_> = (0..64).map(|seed| look(&disk, Kind::Prefix, seed)).collect();
         assert_eq!(prefixes.len(), 4);
         let subsets: std::collections::BTreeSet<_> = (0..200).map(|seed| look(&disk, Kind::Subset, seed)).collect();
         assert_eq!(subsets.len(), 8);
-        let mut disk = empty("forgets", false);
+        let mut disk = empty("forgets", Some("f"));
         play(&mut disk, &calls);
         play(&mut disk, &[sync("/d/f")]);
-        assert_eq!(look(&disk, Kind::Lost, 1), None);
+        assert_eq!(look(&disk, Kind::Lost, 1), Some(Vec::new()));
     }
 }

@@ -54,7 +54,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub recording: Option<PathBuf>,
     /// For how many seconds devices write in a new recording.
-    #[arg(long, default_value_t = 12)]
+    #[arg(long, default_value_t = 15)]
     pub seconds: u64,
     /// Only every so manieth operation.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
@@ -68,9 +68,9 @@ pub struct Args {
     /// Nothing but the line of JSON on stdout.
     #[arg(long)]
     pub json: bool,
-    /// Behaves as if no sync had done anything: then images must fail.
-    #[arg(long, hide = true)]
-    pub forget_syncs: bool,
+    /// Behaves as if no sync of a file with this end had done anything: then images must fail.
+    #[arg(long, hide = true, value_name = "END")]
+    pub forget_syncs_of: Option<String>,
 }
 
 /// Failures after which there is nothing more to learn.
@@ -104,8 +104,10 @@ pub struct Outcome {
     pub same: u64,
     /// Receipts that were told at the end.
     pub receipts: u64,
-    /// Syncs among the operations.
+    /// Syncs among the operations,
     pub syncs: u64,
+    /// and pages that were written from a WAL into its database.
+    pub checkpointed: u64,
     /// Images that break a promise.
     pub failed: u64,
 }
@@ -148,7 +150,7 @@ pub fn run(args: &Args) -> Result<bool, String> {
         }
         Side::Device => {
             let lines = wire::lines(&events, wire::From::Device)?;
-            for name in device_names(&recording.root)? {
+            for name in processes(&recording.root)? {
                 let party = Device::new(&recording, &name, &lines, &events)?;
                 if !party.has_spoken() {
                     return Err(format!("{name} was never activated"));
@@ -169,11 +171,12 @@ pub fn run(args: &Args) -> Result<bool, String> {
     Ok(outcome.failed == 0 && outcome.points > 0)
 }
 
-fn device_names(root: &Path) -> Result<Vec<String>, String> {
+/// The devices that were processes of their own: these write down what they are told.
+fn processes(root: &Path) -> Result<Vec<String>, String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(root).map_err(whole)? {
         let name = entry.map_err(whole)?.file_name().to_string_lossy().into_owned();
-        names.extend(name.strip_suffix(".db").map(str::to_owned));
+        names.extend(name.strip_suffix(".receipts").map(str::to_owned));
     }
     names.sort();
     Ok(names)
@@ -191,7 +194,7 @@ fn walk(
     (scratch, kept): (&Scratch, &Kept<'_>),
     outcome: &mut Outcome,
 ) -> Result<(), String> {
-    let mut disk = Disk::load(&recording.root, &recording.start, !args.forget_syncs).map_err(whole)?;
+    let mut disk = Disk::load(&recording.root, &recording.start, args.forget_syncs_of.as_deref()).map_err(whole)?;
     let mut moments: Vec<(usize, bool, usize)> = Vec::new();
     for (n, event) in events.iter().enumerate() {
         let Some(path) = path_of(&event.call) else { continue };
@@ -219,6 +222,8 @@ fn walk(
         disk.end(&event.call, numbers[n], (event.begin, at));
         outcome.operations += 1;
         outcome.syncs += u64::from(matches!(event.call, Call::Sync { .. }));
+        let is_page = |path: &Path| path.extension().is_some_and(|end| end == "db");
+        outcome.checkpointed += u64::from(matches!(&event.call, Call::Write { path, .. } if is_page(path)));
         point += 1;
         if point % args.sample != 0 || args.point.is_some_and(|only| only != point) {
             continue;
@@ -238,7 +243,12 @@ fn walk(
             disk.write(&image, &folder).map_err(whole)?;
             if let Err(why) = party.judge(&folder) {
                 outcome.failed += 1;
-                let what = format!("{name}, behind operation {point} (line {}: {}), {}", at + 1, shown_call(&event.call), kind.name());
+                let what = format!(
+                    "{name}, behind operation {point} (line {}: {}), {}",
+                    at + 1,
+                    shown_call(&event.call),
+                    kind.name()
+                );
                 say(&format!("{what}: {why}"));
                 if outcome.failed <= KEPT_MAX {
                     kept.keep(&format!("{name}-{point}-{}", kind.name()), point, |to| disk.write(&image, to))?;
@@ -252,7 +262,10 @@ fn walk(
         }
         if shown.elapsed() > Duration::from_secs(5) {
             shown = Instant::now();
-            say(&format!("{name}: {point} of {total} operations, {} images, {} failed", outcome.images, outcome.failed));
+            say(&format!(
+                "{name}: {point} of {total} operations, {} images, {} failed",
+                outcome.images, outcome.failed
+            ));
         }
     }
     outcome.receipts += party.told() as u64;

@@ -89,7 +89,10 @@ impl Server {
                         for (receipt, text) in commit.receipts.iter().zip(raw_receipts(&line.text)?) {
                             let before = self.receipts.entry(receipt.id).or_insert_with(|| text.clone());
                             if *before != text {
-                                return Err(format!("{} was told twice, and not the same: {before} and {text}", receipt.id));
+                                return Err(format!(
+                                    "{} was told twice, and not the same: {before} and {text}",
+                                    receipt.id
+                                ));
                             }
                         }
                     }
@@ -148,8 +151,8 @@ impl Server {
         let database = Arc::new(Mutex::new(open(&store_file)?));
         let shop = Arc::new(Mutex::new(open(&image.join(SHOP))?));
         let (clock, entropy) = (Clock::manual(self.clock_ms), Entropy::seeded(1));
-        let (store, feed) =
-            Store::inline(database.clone(), clock.clone(), entropy.clone(), None).map_err(|e| format!("the store: {}", whole(e)))?;
+        let (store, feed) = Store::inline(database.clone(), clock.clone(), entropy.clone(), None)
+            .map_err(|e| format!("the store: {}", whole(e)))?;
         self.judge_promises(&Facts::load(&database, &shop)?)?;
         if self.hellos.is_empty() {
             return Ok(());
@@ -213,7 +216,8 @@ impl Server {
             let range = (*incarnation, Seq(0))..=(*incarnation, Seq(u64::MAX));
             let all: Vec<&Mutation> = self.sent.range(range).map(|(_, mutation)| mutation).collect();
             let Some(last) = all.last() else { continue };
-            let again: Vec<Mutation> = all.iter().filter(|one| one.seq.0 > accepted).map(|one| (*one).clone()).collect();
+            let again: Vec<Mutation> =
+                all.iter().filter(|one| one.seq.0 > accepted).map(|one| (*one).clone()).collect();
             if again.is_empty() {
                 continue;
             }
@@ -257,9 +261,7 @@ impl Server {
                 None => return Err(format!("{} has no receipt", mutation.id)),
             }
         }
-        let had_effect = |mutation: &&Mutation| {
-            !matches!(outcomes.get(&mutation.id), None | Some(Outcome::Rejected))
-        };
+        let had_effect = |mutation: &&Mutation| !matches!(outcomes.get(&mutation.id), None | Some(Outcome::Rejected));
         let mut records: BTreeMap<(&str, &str), Vec<&Mutation>> = BTreeMap::new();
         for mutation in self.sent.values().filter(had_effect) {
             records.entry((mutation.channel.as_str(), mutation.record.as_str())).or_default().push(mutation);
@@ -270,7 +272,9 @@ impl Server {
             let field = if *channel == "notes" { "count" } else { "stock" };
             let key = match *channel {
                 "notes" => None,
-                _ => Some(facts.keys.get(*record).copied().or(record.parse().ok()).ok_or(format!("{record} has no key"))?),
+                _ => Some(
+                    facts.keys.get(*record).copied().or(record.parse().ok()).ok_or(format!("{record} has no key"))?,
+                ),
             };
             if has(Operation::Delete) {
                 // Whether an update after it brought it back is the policy's: sums say nothing here.

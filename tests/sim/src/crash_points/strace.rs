@@ -236,7 +236,11 @@ impl Args<'_> {
             return Some(File::Other);
         }
         let path = unescape(target.trim_end_matches('>'))?;
-        Some(if path.starts_with(b"/") && !path.ends_with(b" (deleted)") { File::Path(as_path(&path)) } else { File::Other })
+        Some(if path.starts_with(b"/") && !path.ends_with(b" (deleted)") {
+            File::Path(as_path(&path))
+        } else {
+            File::Other
+        })
     }
 
     /// The path of this argument; a relative one begins at the directory that the argument before it names.

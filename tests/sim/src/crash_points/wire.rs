@@ -103,7 +103,8 @@ impl Stream {
             if frame.is_last {
                 let message = std::mem::take(&mut self.message);
                 let plain = if self.is_packed {
-                    zstd::stream::decode_all(message.as_slice()).map_err(|error| format!("a packed message: {error}"))?
+                    zstd::stream::decode_all(message.as_slice())
+                        .map_err(|error| format!("a packed message: {error}"))?
                 } else {
                     message
                 };
