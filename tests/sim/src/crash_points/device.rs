@@ -128,7 +128,7 @@ impl Device {
                     let acked = self.acked.entry(self.speakers[&line.socket]).or_default();
                     *acked = (*acked).max(ack.seq);
                 }
-                Up::Bye(_) => {}
+                Up::Report(_) | Up::Bye(_) => {}
             }
             return Ok(());
         }
