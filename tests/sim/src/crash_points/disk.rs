@@ -129,12 +129,15 @@ pub(super) struct Disk {
     forgets: Option<String>,
 }
 
+/// The place of a change among the pending ones of its file, and which of its sectors are there; without them, all.
+type Kept = (usize, Option<Vec<bool>>);
+
 /// One thing that a power cut can leave.
 #[derive(Clone, Debug)]
 pub(super) struct Image {
     names: BTreeMap<PathBuf, Node>,
-    /// Of each file, the changes that it has: their place among the pending ones, and which sectors of each.
-    changes: BTreeMap<usize, Vec<(usize, Option<Vec<bool>>)>>,
+    /// Of each file, the changes that it has.
+    changes: BTreeMap<usize, Vec<Kept>>,
     /// The same for the same content.
     pub(super) fingerprint: [u64; 2],
 }
@@ -218,10 +221,8 @@ impl Disk {
                     self.rename(number, Naming::Rename { from: from.clone(), to: to.clone(), node });
                 }
             }
-            Call::Unlink { path } => {
-                if self.names.contains_key(path) {
-                    self.rename(number, Naming::Remove { path: path.clone() });
-                }
+            Call::Unlink { path } if self.names.contains_key(path) => {
+                self.rename(number, Naming::Remove { path: path.clone() });
             }
             Call::MakeDir { path } => self.rename(number, Naming::Make { path: path.clone(), node: Node::Folder }),
             _ => {}
