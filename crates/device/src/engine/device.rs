@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use omctl_protocol::frame::{Command, CommandKind, Report};
+use omctl_protocol::frame::{Command, CommandKind, Proof, Report};
 use omctl_protocol::{AccountId, DeviceId, Up};
 
 use super::{Action, Engine, Phase};
@@ -41,28 +41,26 @@ impl Engine {
             actions.push(Action::Send(Up::Report(Report { command: command.n }).to_line()));
         }
         let phase = std::mem::take(&mut self.phase);
-        let was_held = matches!(phase, Phase::Held { .. });
-        let proof = match phase {
-            Phase::AwaitWelcome { proof } | Phase::Held { proof, .. } => proof,
-            Phase::Live(live) => live.proof,
-            other => {
-                self.phase = other;
-                return Ok(());
-            }
-        };
-        match command.kind {
-            CommandKind::Unlock if was_held => self.say_hello(proof, true, actions),
-            // The welcome follows.
-            CommandKind::Unlock => {
-                self.phase = Phase::AwaitWelcome { proof };
+        match (command.kind, phase) {
+            (CommandKind::Unlock, Phase::Held { proof, .. }) => self.say_hello(proof, true, actions),
+            // The session goes on, or its welcome follows.
+            (CommandKind::Unlock, phase) => {
+                self.phase = phase;
                 Ok(())
             }
-            CommandKind::Lock | CommandKind::Wipe => {
-                self.store.end_session()?;
-                self.phase = Phase::Held { proof, is_news };
+            (_, Phase::AwaitWelcome { proof } | Phase::Held { proof, .. }) => self.hold(proof, is_news),
+            (_, Phase::Live(live)) => self.hold(live.proof, is_news),
+            (_, phase) => {
+                self.phase = phase;
                 Ok(())
             }
         }
+    }
+
+    fn hold(&mut self, proof: Option<Proof>, is_news: bool) -> Result<(), StoreError> {
+        self.store.end_session()?;
+        self.phase = Phase::Held { proof, is_news };
+        Ok(())
     }
 
     /// Whether a newer session of this device ended the last one of this engine.

@@ -403,6 +403,16 @@ fn an_unlock_that_comes_with_the_welcome_needs_no_other_hello() {
 }
 
 #[test]
+fn a_session_that_stands_goes_on_after_an_unlock_that_it_did_not_need() {
+    let mut engine = engine();
+    live(&mut engine);
+    // It was locked and unlocked between two words of the server.
+    let told = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    assert!(matches!(&sent(&told)[..], [Up::Report(report)] if report.command == 2));
+    assert_eq!(engine.state(), ConnectionState::Live);
+}
+
+#[test]
 fn a_wiped_device_tells_until_it_is_heard_and_then_asks_for_nothing() {
     let mut engine = engine();
     live(&mut engine);
