@@ -14,6 +14,12 @@ use super::{
 };
 use crate::device::{Device, MARKED};
 
+/// What ever stood in the log: channel, id, body, and the fields of its schema version, in the order of its coming.
+const LOG_HISTORY: &str = "SELECT channel.name, history.id, body, schema_version.fields FROM temp.history
+    JOIN main.channel ON channel.number = history.channel
+    JOIN main.schema_version ON schema_version.channel = history.channel AND schema_version.version = history.version
+    ORDER BY n";
+
 impl Oracle {
     /// The first difference between what a device holds and what its account may see.
     pub(crate) fn difference(
@@ -165,14 +171,7 @@ impl Oracle {
     pub(super) fn history(&self, store: &Connection, shop: &Connection) -> BTreeMap<(String, String, String), u32> {
         let mut came = BTreeMap::new();
         let mut before: BTreeMap<(String, String, String), Json> = BTreeMap::new();
-        let mut statement = store
-            .prepare(
-                "SELECT channel.name, history.id, body, schema_version.fields FROM temp.history
-                    JOIN main.channel ON channel.number = history.channel
-                    JOIN main.schema_version ON schema_version.channel = history.channel
-                        AND schema_version.version = history.version ORDER BY n",
-            )
-            .expect("a query");
+        let mut statement = store.prepare(LOG_HISTORY).expect("a query");
         let mut rows = statement.query([]).expect("a query");
         while let Some(row) = rows.next().expect("a row") {
             let (channel, id, body): (String, String, Option<String>) =
@@ -209,14 +208,7 @@ impl Oracle {
             return Ok(());
         }
         let mut seen: BTreeMap<(String, String), BTreeMap<String, Vec<String>>> = BTreeMap::new();
-        let mut statement = store
-            .prepare(
-                "SELECT channel.name, history.id, body, schema_version.fields FROM temp.history
-                    JOIN main.channel ON channel.number = history.channel
-                    JOIN main.schema_version ON schema_version.channel = history.channel
-                        AND schema_version.version = history.version ORDER BY n",
-            )
-            .expect("a query");
+        let mut statement = store.prepare(LOG_HISTORY).expect("a query");
         let mut rows = statement.query([]).expect("a query");
         while let Some(row) = rows.next().expect("a row") {
             let (channel, id): (String, String) = (row.get(0).expect("text"), row.get(1).expect("text"));
