@@ -4,12 +4,12 @@
 //! that keeps promises 6 to 8: the session is registered for live changes first, then reads what it missed up to a
 //! snapshot, then passes on only what is newer; receipts travel in a commit that shows their effects.
 
+mod commands;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use omctl_protocol::frame::{
-    Accepted, CommandKind, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome,
-};
+use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
 use omctl_protocol::{
     ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
 };
@@ -171,69 +171,6 @@ impl Session {
     /// Keeps receipts for the next commit.
     pub fn keep_receipts(&mut self, receipts: Vec<Receipt>) {
         self.receipts.extend(receipts);
-    }
-
-    /// Something happened to the device: a newer session of it began, it may not act any more, or it is ordered something.
-    ///
-    /// # Errors
-    /// Those of the store.
-    pub async fn summoned(&mut self) -> Result<Step, SyncError> {
-        let over = |end| Step { lines: Vec::new(), end: Some(end) };
-        match self.sync.inner.store.session_fence(self.who.device).await? {
-            // A held session has no fence: the newer one of two such takes nothing from it.
-            Some(fence) if fence != self.fence && self.state != State::Held => Ok(over(SessionEnd::Fenced)),
-            Some(_) => self.hear_command().await,
-            None => match self.held().await? {
-                Some(step) => Ok(step),
-                None => Ok(over(SessionEnd::Out)),
-            },
-        }
-    }
-
-    /// The newest command, where the device has not carried it out. After an unlock a held one says hello anew.
-    async fn hear_command(&mut self) -> Result<Step, SyncError> {
-        let mut step = Step::default();
-        if let Some(command) = self.sync.inner.store.note_commands(self.who.device, self.done).await? {
-            self.ordered = command.n;
-            step.say(&Down::Command(command));
-            if command.kind == CommandKind::Unlock {
-                // What was accepted before the lock.
-                self.sync.settle_waiting().await?;
-            }
-            if self.state == State::Held {
-                self.state = State::Waiting;
-            }
-        }
-        Ok(step)
-    }
-
-    /// What a device hears that is locked or wiped: its command, once for each `hello`. `None` for a device that
-    /// is neither, and may not act for another reason.
-    async fn held(&mut self) -> Result<Option<Step>, SyncError> {
-        let store = &self.sync.inner.store;
-        let orders = store.orders(self.who.device).await?;
-        let Some(command) = orders.command.filter(|_| orders.state.is_held()) else { return Ok(None) };
-        store.note_commands(self.who.device, self.done).await?;
-        (self.state, self.position) = (State::Held, Position(0));
-        self.scopes.clear();
-        self.closed.clear();
-        self.links.clear();
-        self.receipts.clear();
-        if self.done >= command.n && orders.state == DeviceState::Wiped {
-            let mut step = refuse("device_wiped", "this device was wiped");
-            step.end = Some(SessionEnd::Out);
-            return Ok(Some(step));
-        }
-        let mut step = Step::default();
-        if std::mem::replace(&mut self.ordered, command.n) != command.n {
-            step.say(&Down::Command(command));
-        }
-        Ok(Some(step))
-    }
-
-    /// The end of a session whose device may not act, or what it hears instead.
-    async fn stand_still(&mut self) -> Result<Step, SyncError> {
-        Ok(self.held().await?.unwrap_or_else(out))
     }
 
     /// Goes back to reading the log, because live changes were missed.
