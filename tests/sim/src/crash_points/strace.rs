@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Event {
     /// The line on which it begins.
     pub(super) begin: usize,
-    /// The line on which it ends; none where its process died in it.
+    /// The line on which it ends; none where the recording does before.
     pub(super) end: Option<usize>,
     pub(super) call: Call,
 }
@@ -90,22 +90,26 @@ pub(super) fn parse(text: &str, first_line: usize) -> Result<Vec<Event>, String>
         } else if let Some(head) = rest.strip_suffix("<unfinished ...>") {
             begun.insert(thread, (number, head));
         } else if rest.starts_with("+++") {
-            end_midway(&mut begun, thread, &mut events);
+            end_midway(&mut begun, thread, number, &mut events);
         } else if !rest.starts_with("---") {
             read(rest, number, Some(number), &mut events)?;
         }
     }
-    let left: Vec<&str> = begun.keys().copied().collect();
-    left.iter().for_each(|thread| end_midway(&mut begun, thread, &mut events));
     events.sort_by_key(|event| event.begin);
     Ok(events)
 }
 
-/// A call in which its process died. It may have been done; what it says of itself may be cut off, too.
-fn end_midway<'a>(begun: &mut HashMap<&'a str, (usize, &'a str)>, thread: &str, events: &mut Vec<Event>) {
+/// A call in which its process died: it may have been done, and then it was when the process was gone. It counts so,
+/// because whoever opened the file next has seen it, or has written over it. What it says of itself may be cut off, too.
+fn end_midway<'a>(
+    begun: &mut HashMap<&'a str, (usize, &'a str)>,
+    thread: &str,
+    number: usize,
+    events: &mut Vec<Event>,
+) {
     if let Some((begin, head)) = begun.remove(thread) {
         let mut found = Vec::new();
-        if read(&format!("{head}) = ?"), begin, None, &mut found).is_ok() {
+        if read(&format!("{head}) = ?"), begin, Some(number), &mut found).is_ok() {
             events.extend(found);
         }
     }
@@ -124,7 +128,6 @@ fn read(call: &str, begin: usize, end: Option<usize>, events: &mut Vec<Event>) -
         number if number.starts_with("0x") => Some(0),
         number => Some(number.parse().map_err(|_| bad("a strange result"))?),
     };
-    let end = end.filter(|_| done.is_some());
     let args = Args { text: args };
     let call = match name {
         "open" | "openat" | "creat" => {
@@ -163,7 +166,8 @@ fn read(call: &str, begin: usize, end: Option<usize>, events: &mut Vec<Event>) -
             Call::Receive { socket, data }
         }
         "fsync" | "fdatasync" => match args.first().ok_or_else(|| bad("no file"))? {
-            File::Path(path) => Call::Sync { path },
+            // A sync that did not end has promised nothing.
+            File::Path(path) if done.is_some() => Call::Sync { path },
             _ => return Ok(()),
         },
         "ftruncate" => match (args.first(), args.number(1)) {
@@ -343,14 +347,16 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_no_operation_and_what_a_process_died_in_has_no_end() {
+    fn what_failed_is_no_operation_and_what_a_process_died_in_ends_with_it() {
         let (a, at) = (hex("/d/a"), hex("/d"));
         let text = format!(
             "7 unlink(\"{a}\") = -1 ENOENT (No such file or directory)\n\
              7 openat(AT_FDCWD<{at}>, \"{}\", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 9<{}>\n\
              7 mkdir(\"{at}\", 0700) = 0\n\
              7 write(9<{a}>, \"{}\", 1 <unfinished ...>\n\
-             7 +++ killed by SIGKILL +++\n",
+             8 fsync(9<{a}> <unfinished ...>\n\
+             7 +++ killed by SIGKILL +++\n\
+             8 +++ killed by SIGKILL +++\n",
             hex("../d/b"),
             hex("/d/b"),
             hex("x"),
@@ -361,7 +367,7 @@ mod tests {
             [
                 (Some(1), Call::Create { path: "/d/b".into(), truncate: true }),
                 (Some(2), Call::MakeDir { path: "/d".into() }),
-                (None, Call::Write { path: "/d/a".into(), at: None, data: b"x".to_vec() }),
+                (Some(5), Call::Write { path: "/d/a".into(), at: None, data: b"x".to_vec() }),
             ]
         );
     }
