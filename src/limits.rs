@@ -170,3 +170,7 @@ pub const ORDER_WITHIN: Duration = Duration::from_secs(30);
 
 /// Drain time at shutdown before what is left is dropped.
 pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// Orders to one device that are kept, for whoever asks what became of them: a server that was set back makes new ones as
+/// often as the device says that it has done more.
+pub const COMMANDS_KEPT: u32 = 100;

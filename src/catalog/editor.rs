@@ -155,10 +155,6 @@ pub(super) fn all_devices() -> Value {
     map_of(keys::DEVICES, &[])
 }
 
-pub(super) fn lease() -> Value {
-    json!({ "type": "string", "pattern": "^[0-9]+(s|m|h|d)$" })
-}
-
 pub(super) fn address() -> Value {
     json!({ "type": "string", "pattern": ":[0-9]+$" })
 }
@@ -226,7 +222,7 @@ pub(super) fn detect_by() -> Value {
 }
 
 pub(super) fn duration() -> Value {
-    json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h)$" })
+    json!({ "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$" })
 }
 
 pub(super) fn delete_vs_update() -> Value {

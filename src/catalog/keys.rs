@@ -44,7 +44,7 @@ pub(super) static SERVER: &Keys = &[
 pub(super) static DEVICES: &Keys = &[key(
     "lease",
     "After so long without a word from the server a device locks itself until the next one: 30d",
-    form::lease,
+    form::duration,
 )];
 
 /// One environment of `env:`

@@ -23,8 +23,11 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use omctl_protocol::api::command_text;
+use omctl_protocol::frame::Command;
 use omctl_protocol::{AccountId, DeviceId};
-use p256::ecdsa::SigningKey;
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
@@ -39,7 +42,7 @@ use self::nonce::Nonces;
 use self::password::Passwords;
 use crate::clock::{Clock, Entropy};
 use crate::limits;
-use crate::store::{AccountNo, AccountRow, DeviceNo, DeviceRow, DeviceState, SecretHash, Store};
+use crate::store::{AccountNo, AccountRow, DeviceNo, DeviceRow, DeviceState, Order, SecretHash, Store};
 
 /// A device that has proved who it is, with its account as it is now.
 #[derive(Clone, Debug, PartialEq)]
@@ -121,6 +124,13 @@ impl Identity {
     /// The server's P-256 public key (65 bytes, base64url): devices pin it.
     pub fn server_key(&self) -> String {
         BASE64.encode(self.inner.server_key.verifying_key().to_sec1_bytes())
+    }
+
+    /// An order as its device is to hear it, signed by the key that the device pinned at its activation.
+    pub fn sign(&self, device: DeviceId, order: Order) -> Command {
+        let Order { n, kind } = order;
+        let signature: Signature = self.inner.server_key.sign(command_text(device, n, kind).as_bytes());
+        Command { n, kind, signature: BASE64.encode(signature.to_bytes()) }
     }
 
     /// How many password hashes were computed: the same for known and unknown accounts.

@@ -4,18 +4,28 @@
 //! delivery: from that commit on nothing of the device is applied and no row is sent to it.
 
 use omctl_protocol::DeviceId;
-use omctl_protocol::frame::{Command, CommandKind};
+use omctl_protocol::frame::{COMMAND_MAX, CommandKind};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 
 use super::accounts::DeviceState;
 use super::feed::Notice;
 use super::{DeviceNo, Store, StoreError, sqlite_error};
+use crate::limits;
+
+/// An order: the number that it has among those to its device, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Rises with each order to the device.
+    pub n: u64,
+    /// What the device is to be from then on.
+    pub kind: CommandKind,
+}
 
 /// An order and how far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CommandRow {
     /// What was ordered.
-    pub command: Command,
+    pub command: Order,
     /// When.
     pub ordered_ms: i64,
     /// When it was sent to the device, the last time.
@@ -30,11 +40,8 @@ pub struct Orders {
     /// What it may do.
     pub state: DeviceState,
     /// The newest command, where there is any.
-    pub command: Option<Command>,
+    pub command: Option<Order>,
 }
-
-const NEWEST: &str = "SELECT n, kind, ordered_ms, delivered_ms, confirmed_ms FROM command WHERE device = ?1
-    ORDER BY n DESC LIMIT 1";
 
 impl Store {
     /// Orders something of a device. The same order twice is one; what a device is told is told in the order of these.
@@ -42,7 +49,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] where no device has this id, or none that an order could reach: one that was revoked; and a
     /// wiped one for everything else. Those of writing.
-    pub async fn order(&self, id: DeviceId, kind: CommandKind) -> Result<Command, StoreError> {
+    pub async fn order(&self, id: DeviceId, kind: CommandKind) -> Result<Order, StoreError> {
         self.writer
             .run(move |state, connection| {
                 const FIND: &str = "SELECT number, state FROM device WHERE id = ?1";
@@ -110,6 +117,14 @@ impl Store {
         self.read(move |connection| newest(connection, device)).await
     }
 
+    /// The commands to a device that are kept, the newest first.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn commands_of(&self, device: DeviceNo) -> Result<Vec<CommandRow>, StoreError> {
+        self.read(move |connection| newest_ones(connection, device, limits::COMMANDS_KEPT)).await
+    }
+
     /// Notes what a device says of itself: commands up to `done` are carried out. Returns the one that it still has to
     /// hear, which counts as delivered from now on.
     ///
@@ -118,7 +133,9 @@ impl Store {
     ///
     /// # Errors
     /// Those of writing.
-    pub async fn note_commands(&self, device: DeviceNo, done: u64) -> Result<Option<Command>, StoreError> {
+    pub async fn note_commands(&self, device: DeviceNo, done: u64) -> Result<Option<Order>, StoreError> {
+        // Whoever says more counts as one who has done all but the last that there can be.
+        let done = done.min(COMMAND_MAX - 1);
         let newest_row = self.newest_command(device).await?;
         let n = newest_row.map_or(0, |newest| newest.command.n);
         if done == n && newest_row.is_none_or(|newest| newest.confirmed_ms.is_some()) {
@@ -166,36 +183,37 @@ fn add(
     kind: CommandKind,
     after: u64,
     now_ms: i64,
-) -> Result<Command, StoreError> {
+) -> Result<Order, StoreError> {
+    const INSERT: &str = "INSERT INTO command (device, n, kind, ordered_ms) VALUES (:device, :n, :kind, :now)";
+    // What a device says of itself must not let its history grow without end.
+    const FORGET: &str = "DELETE FROM command WHERE device = :device AND n <= (SELECT n FROM command
+        WHERE device = :device ORDER BY n DESC LIMIT 1 OFFSET :kept)";
     let n = newest(connection, device)?.map_or(0, |newest| newest.command.n).max(after) + 1;
+    let new = named_params! { ":device": device, ":n": n, ":kind": kind.word(), ":now": now_ms };
+    connection.execute(INSERT, new).map_err(sqlite_error)?;
     connection
-        .execute(
-            "INSERT INTO command (device, n, kind, ordered_ms) VALUES (:device, :n, :kind, :now)",
-            named_params! { ":device": device, ":n": n, ":kind": kind.word(), ":now": now_ms },
-        )
+        .execute(FORGET, named_params! { ":device": device, ":kept": limits::COMMANDS_KEPT })
         .map_err(sqlite_error)?;
-    Ok(Command { n, kind })
+    Ok(Order { n, kind })
 }
 
 fn newest(connection: &Connection, device: DeviceNo) -> Result<Option<CommandRow>, StoreError> {
-    let found: Option<(u64, String, CommandRow)> = connection
-        .prepare_cached(NEWEST)
-        .and_then(|mut statement| {
-            let row_of = |row: &rusqlite::Row<'_>| {
-                let command = Command { n: row.get(0)?, kind: CommandKind::Lock };
-                let row_of = CommandRow {
-                    command,
-                    ordered_ms: row.get(2)?,
-                    delivered_ms: row.get(3)?,
-                    confirmed_ms: row.get(4)?,
-                };
-                Ok((row.get(0)?, row.get(1)?, row_of))
-            };
-            statement.query_row([device], row_of).optional()
-        })
-        .map_err(sqlite_error)?;
-    let Some((n, word, row)) = found else { return Ok(None) };
-    let kind =
-        CommandKind::parse(&word).ok_or_else(|| StoreError::Damaged(format!("a command of the kind `{word}`")))?;
-    Ok(Some(CommandRow { command: Command { n, kind }, ..row }))
+    Ok(newest_ones(connection, device, 1)?.pop())
+}
+
+fn newest_ones(connection: &Connection, device: DeviceNo, most: u32) -> Result<Vec<CommandRow>, StoreError> {
+    const SELECT: &str = "SELECT n, kind, ordered_ms, delivered_ms, confirmed_ms FROM command WHERE device = :device
+        ORDER BY n DESC LIMIT :most";
+    type Found = (u64, String, i64, Option<i64>, Option<i64>);
+    let found = || -> rusqlite::Result<Vec<Found>> {
+        let mut statement = connection.prepare_cached(SELECT)?;
+        let rows = statement.query_map(named_params! { ":device": device, ":most": most }, |row| row.try_into())?;
+        rows.collect()
+    };
+    let read = |(n, word, ordered_ms, delivered_ms, confirmed_ms): Found| {
+        let kind =
+            CommandKind::parse(&word).ok_or_else(|| StoreError::Damaged(format!("a command of the kind `{word}`")))?;
+        Ok(CommandRow { command: Order { n, kind }, ordered_ms, delivered_ms, confirmed_ms })
+    };
+    found().map_err(sqlite_error)?.into_iter().map(read).collect()
 }

@@ -51,7 +51,7 @@ pub use self::boots::Cursor;
 pub use self::brake::DeleteKind;
 pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
-pub use self::commands::{CommandRow, Orders};
+pub use self::commands::{CommandRow, Order, Orders};
 use self::feed::Committed;
 pub use self::feed::Notice;
 pub use self::import::{ImportAccount, Imported};

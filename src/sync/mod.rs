@@ -190,6 +190,13 @@ impl Sync {
         Ok(())
     }
 
+    /// The same of one device, which may act again.
+    async fn settle_waiting_of(&self, device: DeviceNo) -> Result<(), SyncError> {
+        let backlog = self.inner.store.inbox_backlog().await?;
+        backlog.iter().filter(|(of, ..)| *of == device).for_each(|(_, backend, _)| self.kick(device, backend));
+        Ok(())
+    }
+
     /// Takes away what is older than its time: soon after the start, for a server may be started anew more often than that,
     /// and then once an hour.
     async fn prune_now_and_then(&self) {

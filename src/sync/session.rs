@@ -544,7 +544,8 @@ impl Session {
                 self.hello(*hello).await
             }
             Up::Report(report) => {
-                self.done = self.done.max(report.command);
+                // What it was not told here, it says in its next `hello`.
+                self.done = self.done.max(report.command.min(self.ordered));
                 self.sync.inner.store.note_commands(self.who.device, self.done).await?;
                 let orders = self.sync.inner.store.orders(self.who.device).await?;
                 // A device that was wiped is told that it was heard.

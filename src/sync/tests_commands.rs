@@ -1,17 +1,25 @@
 //! Orders to devices, as a session hears of them.
 
-use omctl_protocol::frame::{Command, CommandKind, Report};
+use omctl_protocol::frame::{COMMAND_MAX, Command, CommandKind, Report};
 use omctl_protocol::{DeviceId, Down, Seq, Up};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::tests::{Bench, create, parse, receipts, rows, send};
+use crate::limits;
+use crate::store::Order;
 use crate::sync::SessionEnd;
 
 const DEVICE: DeviceId = DeviceId(Uuid::from_bytes([1; 16]));
 
-fn commands(frames: &[Down]) -> Vec<Command> {
-    let of = |frame: &Down| if let Down::Command(command) = frame { Some(*command) } else { None };
+fn commands(frames: &[Down]) -> Vec<Order> {
+    let of = |frame: &Down| match frame {
+        Down::Command(Command { n, kind, signature }) => {
+            assert_eq!(signature.len(), 86, "64 bytes");
+            Some(Order { n: *n, kind: *kind })
+        }
+        _ => None,
+    };
     frames.iter().filter_map(of).collect()
 }
 
@@ -91,12 +99,12 @@ async fn a_wiped_device_is_told_once_more_that_it_was_heard() {
 async fn a_server_that_forgot_its_orders_says_what_the_device_is_here() {
     let bench = Bench::new().await;
     let (_, frames) = bench.connect(1, |hello| hello.command = 7).await;
-    assert_eq!(commands(&frames), [Command { n: 8, kind: CommandKind::Unlock }]);
+    assert_eq!(commands(&frames), [Order { n: 8, kind: CommandKind::Unlock }]);
     assert!(is_welcomed(&frames));
     let lock = bench.store.order(DEVICE, CommandKind::Lock).await.unwrap();
     assert_eq!(lock.n, 9, "behind what the device has carried out");
     let (_, frames) = bench.connect(1, |hello| hello.command = 12).await;
-    assert_eq!(commands(&frames), [Command { n: 13, kind: CommandKind::Lock }]);
+    assert_eq!(commands(&frames), [Order { n: 13, kind: CommandKind::Lock }]);
 }
 
 #[tokio::test]
@@ -106,4 +114,20 @@ async fn a_revoked_device_gets_no_orders() {
     assert!(bench.store.order(DEVICE, CommandKind::Wipe).await.is_err());
     let (_, frames) = bench.connect(1, |_| {}).await;
     assert!(matches!(&frames[..], [Down::Error(error)] if error.code == "no_access"), "{frames:?}");
+}
+
+#[tokio::test]
+async fn a_device_that_counts_without_end_breaks_nothing() {
+    let bench = Bench::new().await;
+    let (_, frames) = bench.connect(1, |hello| hello.command = u64::MAX).await;
+    assert_eq!(commands(&frames), [Order { n: COMMAND_MAX, kind: CommandKind::Unlock }]);
+    // What it was never told it has not done.
+    let (mut session, _) = bench.connect(2, |_| {}).await;
+    session.on_frame(Up::Report(Report { command: 50 })).await.unwrap();
+    assert_eq!(bench.store.newest_command(Bench::who(2).device).await.unwrap(), None);
+    for n in 0..u64::from(limits::COMMANDS_KEPT) + 20 {
+        bench.connect(3, |hello| hello.command = 2 * n + 1).await;
+    }
+    let kept = bench.store.commands_of(Bench::who(3).device).await.unwrap();
+    assert_eq!(kept.len(), limits::COMMANDS_KEPT as usize);
 }

@@ -22,7 +22,7 @@ pub mod store;
 #[cfg(feature = "http")]
 pub mod tls;
 
-pub use engine::{Action, ConnectionState, Engine, Event, Greeting, Heard};
+pub use engine::{Action, ConnectionState, Engine, Event, Greeting, Heard, Trust};
 pub use entropy::Entropy;
 #[cfg(feature = "http")]
 pub use mobster::{Credentials, KeyFile, KeyStore, LiveQuery, Mobster, MobsterError, Rows, Saved};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::frame::CommandKind;
 use crate::frame::Proof;
 use crate::ids::{AccountId, DeviceId};
 use crate::schema::ChannelSchema;
@@ -142,6 +143,11 @@ pub fn proof_text(purpose: Purpose, nonce: &str, device: DeviceId, token: &str) 
     let digest = Sha256::digest(token.as_bytes());
     let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("omctl-proof/1\n{}\n{nonce}\n{device}\n{hex}", purpose.word())
+}
+
+/// The text that a server signs to prove that a command is its own.
+pub fn command_text(device: DeviceId, n: u64, kind: CommandKind) -> String {
+    format!("omctl-command/1\n{device}\n{n}\n{}", kind.word())
 }
 
 /// The header of `POST /v1/sync` that carries a proof: `NONCE.SIGNATURE`.

@@ -195,13 +195,19 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// An order to the device. Each says what the device is to be from then on, so only the newest one counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
-    /// Rises with each command to the device.
+    /// Rises with each command to the device; at most [`COMMAND_MAX`].
     pub n: u64,
     /// What is to be done.
     pub kind: CommandKind,
+    /// By the server's key over [`crate::api::command_text`]: ECDSA P-256, 64 bytes, base64url without padding.
+    #[serde(default)]
+    pub signature: String,
 }
+
+/// No command has a higher number: every language counts so far without rounding.
+pub const COMMAND_MAX: u64 = 1 << 53;
 
 /// What a command orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

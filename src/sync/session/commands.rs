@@ -4,7 +4,7 @@ use omctl_protocol::frame::CommandKind;
 use omctl_protocol::{Down, Position};
 
 use super::{Session, SessionEnd, State, Step, out, refuse};
-use crate::store::DeviceState;
+use crate::store::{DeviceState, Order};
 use crate::sync::SyncError;
 
 impl Session {
@@ -29,11 +29,10 @@ impl Session {
     pub(super) async fn hear_command(&mut self) -> Result<Step, SyncError> {
         let mut step = Step::default();
         if let Some(command) = self.sync.inner.store.note_commands(self.who.device, self.done).await? {
-            self.ordered = command.n;
-            step.say(&Down::Command(command));
+            self.order(command, &mut step);
             if command.kind == CommandKind::Unlock {
                 // What was accepted before the lock.
-                self.sync.settle_waiting().await?;
+                self.sync.settle_waiting_of(self.who.device).await?;
             }
             if self.state == State::Held {
                 self.state = State::Waiting;
@@ -60,10 +59,15 @@ impl Session {
             return Ok(Some(step));
         }
         let mut step = Step::default();
-        if std::mem::replace(&mut self.ordered, command.n) != command.n {
-            step.say(&Down::Command(command));
+        if self.ordered != command.n {
+            self.order(command, &mut step);
         }
         Ok(Some(step))
+    }
+
+    fn order(&mut self, order: Order, step: &mut Step) {
+        self.ordered = order.n;
+        step.say(&Down::Command(self.sync.inner.identity.sign(self.who.device_id, order)));
     }
 
     /// The end of a session whose device may not act, or what it hears instead.

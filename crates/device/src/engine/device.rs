@@ -5,13 +5,19 @@ use std::collections::BTreeSet;
 use omctl_protocol::frame::{Command, CommandKind, Proof, Report};
 use omctl_protocol::{AccountId, DeviceId, Up};
 
-use super::{Action, Engine, Phase};
+use super::{Action, Engine, Phase, Trust};
 use crate::store::{Audit, StoreError};
 
 impl Engine {
     /// Tells how long the machine has been running, sleep included, where the platform knows: a lease goes by it, too.
     pub fn tell_uptime(&mut self, up_ms: i64) {
         self.up_ms = Some(up_ms);
+    }
+
+    /// Obeys only those orders of which this says that they are the server's own. Without it, whoever is connected is
+    /// obeyed: where something else has proved who that is.
+    pub fn trust(&mut self, trusts: Trust) {
+        self.trusts = Some(trusts);
     }
 
     /// Lets the lease go on, or begin anew where the server was heard. A failure to note it loses at most a hundredth of it.
@@ -31,7 +37,10 @@ impl Engine {
     }
 
     /// Carries out what the server orders, and says so.
-    pub(super) fn commanded(&mut self, command: Command, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+    pub(super) fn commanded(&mut self, command: &Command, actions: &mut Vec<Action>) -> Result<(), StoreError> {
+        if self.trusts.as_ref().is_some_and(|trusts| !trusts(command)) {
+            return Err(StoreError::BadCommand);
+        }
         let is_news = self.store.obey(command)?;
         if is_news && command.kind == CommandKind::Wipe {
             actions.push(Action::Changed(BTreeSet::new()));

@@ -27,7 +27,7 @@ use std::collections::BTreeSet;
 
 pub use request::Heard;
 
-use omctl_protocol::frame::{Ack, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
+use omctl_protocol::frame::{Ack, Command, ErrorFrame, MUTATIONS_MAX, Proof, Welcome};
 use omctl_protocol::{ChannelName, ChannelSchema, Down, Receipt, Seq, Up};
 
 use crate::store::{Lock, Store, StoreError, Welcomed, is_rows, parse_down};
@@ -66,6 +66,9 @@ const HELLOS_MAX: u32 = 8;
 
 /// Signs a server's nonce.
 pub type Prover = Box<dyn Fn(&str) -> Proof + Send>;
+
+/// Tells whether a command is signed by the server that this device knows.
+pub type Trust = Box<dyn Fn(&Command) -> bool + Send>;
 
 /// How a connection begins.
 pub enum Greeting {
@@ -146,7 +149,6 @@ pub enum ConnectionState {
 }
 
 /// One device's engine.
-#[derive(Debug)]
 pub struct Engine {
     store: Store,
     phase: Phase,
@@ -170,6 +172,13 @@ pub struct Engine {
     shown_lock: Option<Lock>,
     /// Milliseconds since the machine was booted, where the caller knows.
     up_ms: Option<i64>,
+    trusts: Option<Trust>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("store", &self.store).field("phase", &self.phase).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -220,6 +229,7 @@ impl Engine {
             shown: ConnectionState::Offline,
             shown_lock: None,
             up_ms: None,
+            trusts: None,
         }
     }
 
@@ -335,7 +345,7 @@ impl Engine {
             (Phase::AwaitWelcome { .. }, Down::Welcome(welcome)) => self.welcomed(&welcome, actions),
             (_, Down::Error(error)) => self.error(&error, actions),
             (Phase::Offline | Phase::Closing, _) => Ok(()),
-            (_, Down::Command(command)) => self.commanded(command, actions),
+            (_, Down::Command(command)) => self.commanded(&command, actions),
             (Phase::Live(_), Down::Schema(schema)) => self.reshaped(&schema, actions),
             (Phase::Live(_), Down::Scopes(scopes)) => self.store.scopes(&scopes),
             (Phase::Live(_), Down::Slices(slices)) => self.store.slices(&slices),

@@ -20,6 +20,15 @@ fn feed(engine: &mut Engine, frame: Down) -> Vec<Action> {
     engine.handle(1_000, Event::Frame(&frame.to_line())).unwrap()
 }
 
+fn command(n: u64, kind: CommandKind) -> Down {
+    Down::Command(Command { n, kind, signature: String::new() })
+}
+
+fn wiped_error() -> Down {
+    let code = "device_wiped".into();
+    Down::Error(ErrorFrame { code, message: String::new(), hint: None, expected: None, fatal: true })
+}
+
 fn sent(actions: &[Action]) -> Vec<Up> {
     let lines = actions.iter().filter_map(|action| match action {
         Action::Send(line) => Some(line),
@@ -375,14 +384,14 @@ fn live_again(engine: &mut Engine) {
 fn a_locked_device_sends_nothing_and_goes_on_once_it_is_unlocked() {
     let mut engine = engine();
     live(&mut engine);
-    let locked = feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock }));
+    let locked = feed(&mut engine, command(1, CommandKind::Lock));
     assert!(matches!(&sent(&locked)[..], [Up::Report(report)] if report.command == 1));
     assert!(locked.contains(&Action::Locked(Some(Lock::Ordered))));
     assert_eq!(engine.state(), ConnectionState::Held);
     assert_eq!(sent(&engine.handle(1_000, Event::LocalWrite).unwrap()), []);
     // The same again is no news.
-    assert_eq!(feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock })), []);
-    let unlocked = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    assert_eq!(feed(&mut engine, command(1, CommandKind::Lock)), []);
+    let unlocked = feed(&mut engine, command(2, CommandKind::Unlock));
     assert!(unlocked.contains(&Action::Locked(None)));
     assert!(matches!(&sent(&unlocked)[..], [Up::Report(report), Up::Hello(hello)]
         if report.command == 2 && hello.command == 2));
@@ -392,11 +401,11 @@ fn a_locked_device_sends_nothing_and_goes_on_once_it_is_unlocked() {
 fn an_unlock_that_comes_with_the_welcome_needs_no_other_hello() {
     let mut engine = engine();
     engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap();
-    feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Lock }));
+    feed(&mut engine, command(1, CommandKind::Lock));
     engine.handle(1_000, Event::Disconnected).unwrap();
     let hello = hello_of(&engine.handle(1_000, Event::Connected(Greeting::Plain)).unwrap());
     assert_eq!(hello.command, 1);
-    let unlocked = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    let unlocked = feed(&mut engine, command(2, CommandKind::Unlock));
     assert!(matches!(&sent(&unlocked)[..], [Up::Report(_)]));
     feed(&mut engine, Down::Welcome(Box::new(welcome())));
     assert_eq!(engine.state(), ConnectionState::CatchingUp);
@@ -407,7 +416,7 @@ fn a_session_that_stands_goes_on_after_an_unlock_that_it_did_not_need() {
     let mut engine = engine();
     live(&mut engine);
     // It was locked and unlocked between two words of the server.
-    let told = feed(&mut engine, Down::Command(Command { n: 2, kind: CommandKind::Unlock }));
+    let told = feed(&mut engine, command(2, CommandKind::Unlock));
     assert!(matches!(&sent(&told)[..], [Up::Report(report)] if report.command == 2));
     assert_eq!(engine.state(), ConnectionState::Live);
 }
@@ -416,7 +425,7 @@ fn a_session_that_stands_goes_on_after_an_unlock_that_it_did_not_need() {
 fn a_wiped_device_tells_until_it_is_heard_and_then_asks_for_nothing() {
     let mut engine = engine();
     live(&mut engine);
-    let wiped = feed(&mut engine, Down::Command(Command { n: 1, kind: CommandKind::Wipe }));
+    let wiped = feed(&mut engine, command(1, CommandKind::Wipe));
     assert!(matches!(&sent(&wiped)[..], [Up::Report(_)]));
     assert!(wiped.contains(&Action::Locked(Some(Lock::Wiped))));
     // The report was lost with the connection: the next hello says it.
@@ -424,9 +433,7 @@ fn a_wiped_device_tells_until_it_is_heard_and_then_asks_for_nothing() {
     assert!(lost.iter().any(|action| matches!(action, Action::WakeAt(_))), "it comes back: {lost:?}");
     let hello = hello_of(&engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap());
     assert_eq!((hello.command, hello.schemas.len()), (1, 0));
-    let heard =
-        ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
-    assert!(feed(&mut engine, Down::Error(heard)).contains(&Action::Close));
+    assert!(feed(&mut engine, wiped_error()).contains(&Action::Close));
     let gone = engine.handle(3_000, Event::Disconnected).unwrap();
     assert!(!gone.iter().any(|action| matches!(action, Action::WakeAt(_) | Action::Connect)), "{gone:?}");
     assert_eq!(engine.state(), ConnectionState::NeedsActivation);
@@ -434,12 +441,24 @@ fn a_wiped_device_tells_until_it_is_heard_and_then_asks_for_nothing() {
 }
 
 #[test]
+fn an_order_that_is_not_the_servers_ends_the_connection_and_changes_nothing() {
+    let mut engine = engine();
+    engine.trust(Box::new(|command| command.signature == "ours"));
+    live(&mut engine);
+    let refused = feed(&mut engine, command(1, CommandKind::Wipe));
+    assert!(refused.contains(&Action::Close) && sent(&refused).is_empty(), "{refused:?}");
+    assert_eq!((engine.store().lock().unwrap(), engine.store().schemas().count()), (None, 1));
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    live(&mut engine);
+    let ours = Command { n: 1, kind: CommandKind::Lock, signature: "ours".into() };
+    assert!(feed(&mut engine, Down::Command(ours)).contains(&Action::Locked(Some(Lock::Ordered))));
+}
+
+#[test]
 fn a_stranger_cannot_end_a_device_by_saying_that_it_was_wiped() {
     let mut engine = engine();
     live(&mut engine);
-    let lie =
-        ErrorFrame { code: "device_wiped".into(), message: String::new(), hint: None, expected: None, fatal: true };
-    feed(&mut engine, Down::Error(lie));
+    feed(&mut engine, wiped_error());
     assert!(engine.store().device().unwrap().is_some(), "only an order destroys");
 }
 

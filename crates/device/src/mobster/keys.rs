@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use omctl_protocol::DeviceId;
-use omctl_protocol::api::{Purpose, proof_text};
+use omctl_protocol::api::{Purpose, command_text, proof_text};
 use omctl_protocol::frame::Proof;
-use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{Signature, SigningKey};
+use p256::ecdsa::signature::{Signer as _, Verifier as _};
+use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 
-use crate::Entropy;
+use crate::{Entropy, Trust};
 
 /// Where the device's secret key is kept: a file, or a phone's key chain.
 pub trait KeyStore: Send + Sync {
@@ -101,6 +101,19 @@ fn sync_folder_of(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Who signs this device's orders: the server whose key was pinned at the activation. A key that cannot be read trusts
+/// nobody.
+pub(crate) fn trust(server_key: &str, device: DeviceId) -> Trust {
+    let bytes = BASE64.decode(server_key).unwrap_or_default();
+    let key = VerifyingKey::from_sec1_bytes(&bytes).ok();
+    Box::new(move |command| {
+        let signature = BASE64.decode(&command.signature).ok().and_then(|bytes| Signature::from_slice(&bytes).ok());
+        let text = command_text(device, command.n, command.kind);
+        let (Some(key), Some(signature)) = (&key, signature) else { return false };
+        key.verify(text.as_bytes(), &signature).is_ok()
+    })
+}
+
 /// The key pair in use.
 #[derive(Clone)]
 pub(crate) struct DeviceKey(SigningKey);
@@ -136,7 +149,6 @@ impl DeviceKey {
 
 #[cfg(test)]
 mod tests {
-    use p256::ecdsa::VerifyingKey;
     use p256::ecdsa::signature::Verifier as _;
 
     use super::*;
@@ -169,5 +181,25 @@ mod tests {
         let public = VerifyingKey::from_sec1_bytes(&BASE64.decode(first.public()).unwrap()).unwrap();
         let text = proof_text(Purpose::Live, "n", device, "t");
         public.verify(text.as_bytes(), &Signature::from_slice(&bytes).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn only_the_pinned_server_is_obeyed() {
+        use omctl_protocol::frame::{Command, CommandKind};
+        let device: DeviceId = "018f6b1e-0000-7000-8000-000000000001".parse().unwrap();
+        let other: DeviceId = "018f6b1e-0000-7000-8000-000000000002".parse().unwrap();
+        let server = SigningKey::from_slice(&[7; 32]).unwrap();
+        let public = BASE64.encode(server.verifying_key().to_sec1_point(false).as_bytes());
+        let signed = |n, kind| {
+            let signature: Signature = server.sign(command_text(device, n, kind).as_bytes());
+            Command { n, kind, signature: BASE64.encode(signature.to_bytes()) }
+        };
+        let wipe = signed(3, CommandKind::Wipe);
+        assert!(trust(&public, device)(&wipe));
+        assert!(!trust(&public, other)(&wipe), "an order is for one device");
+        assert!(!trust("", device)(&wipe), "without a key nobody is believed");
+        let mut forged = vec![Command { n: 4, ..wipe.clone() }, Command { signature: String::new(), ..wipe.clone() }];
+        forged.push(Command { signature: wipe.signature.clone(), ..signed(3, CommandKind::Lock) });
+        assert!(forged.iter().all(|command| !trust(&public, device)(command)));
     }
 }

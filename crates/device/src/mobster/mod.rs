@@ -115,7 +115,9 @@ impl Builder {
                 let mut store =
                     Store::open(&path, StoreOptions { entropy: entropy.clone(), ..StoreOptions::default() })?;
                 store.prune(entropy.now_ms())?;
-                Ok(Owner::engine(Engine::new(store).with_zstd(), signals, entropy))
+                let mut owner = Owner::engine(Engine::new(store).with_zstd(), signals, entropy);
+                owner.trust_server()?;
+                Ok(owner)
             } else {
                 Ok(Owner::guest(store::app_connection(&path, &entropy)?, signals, entropy))
             }

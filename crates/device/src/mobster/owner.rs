@@ -7,6 +7,7 @@ use omctl_protocol::{AccountId, ChannelName, DeviceId};
 use rusqlite::{Connection, Transaction};
 use tokio::sync::{mpsc as async_mpsc, oneshot, watch};
 
+use super::keys::trust;
 use super::{MobsterError, Result};
 use crate::store::{self, Audit, StoreError, Write};
 use crate::{Action, ConnectionState, Engine, Entropy, Event};
@@ -129,6 +130,16 @@ impl Owner {
         }
     }
 
+    /// Pins the server whose orders are obeyed: the one of the activation.
+    pub(crate) fn trust_server(&mut self) -> Result<()> {
+        let engine = self.engine_mut()?;
+        if let Some(device) = engine.store().device()? {
+            let key = engine.store().note("server_key")?.unwrap_or_default();
+            engine.trust(trust(&key, device));
+        }
+        Ok(())
+    }
+
     fn tell_uptime(&mut self) {
         if let (Kind::Engine(engine), Some(up_ms)) = (&mut self.kind, self.entropy.uptime_ms()) {
             engine.tell_uptime(up_ms);
@@ -138,6 +149,7 @@ impl Owner {
     /// Binds the file to a device, with what belongs to it.
     pub(crate) fn activate(&mut self, device: DeviceId, account: AccountId, notes: &[(&str, &str)]) -> Result<()> {
         let actions = self.engine_mut()?.activate(device, account, notes)?;
+        self.trust_server()?;
         self.report(actions);
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! counts is in the file, so that every process and every start sees it.
 
 use omctl_protocol::Incarnation;
-use omctl_protocol::frame::{Command, CommandKind};
+use omctl_protocol::frame::{COMMAND_MAX, Command, CommandKind};
 use rusqlite::Connection;
 
 use super::{Durability, Result, Store, StoreError, account, channels, state};
@@ -134,9 +134,12 @@ impl Store {
     ///
     /// # Errors
     /// SQLite's; nothing was done then.
-    pub fn obey(&mut self, command: Command) -> Result<bool> {
+    pub fn obey(&mut self, command: &Command) -> Result<bool> {
         if command.n <= self.commanded()? {
             return Ok(false);
+        }
+        if command.n > COMMAND_MAX {
+            return Err(StoreError::BadCommand);
         }
         let n = state::signed(command.n);
         let is_wiped = self.lock()? == Some(Lock::Wiped);

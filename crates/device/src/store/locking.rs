@@ -10,7 +10,7 @@ use super::*;
 const DAY_MS: i64 = 86_400_000;
 
 fn order(n: u64, kind: CommandKind) -> Command {
-    Command { n, kind }
+    Command { n, kind, signature: String::new() }
 }
 
 fn add(store: &mut Store) -> Result<()> {
@@ -33,23 +33,31 @@ fn leased(length_ms: i64) -> Store {
 fn a_lock_keeps_what_waits_and_an_unlock_lets_it_go_on() {
     let mut store = open();
     add(&mut store).unwrap();
-    assert!(store.obey(order(1, CommandKind::Lock)).unwrap());
+    assert!(store.obey(&order(1, CommandKind::Lock)).unwrap());
     assert!(is_refused(&mut store, Lock::Ordered));
     assert_eq!(store.stats().unwrap().pending, 1);
     // An older word, and the same again, change nothing.
-    assert!(!store.obey(order(1, CommandKind::Unlock)).unwrap());
+    assert!(!store.obey(&order(1, CommandKind::Unlock)).unwrap());
     assert_eq!(store.lock().unwrap(), Some(Lock::Ordered));
     assert_eq!(store.hello(None, false, false).unwrap().command, 1);
-    assert!(store.obey(order(2, CommandKind::Unlock)).unwrap());
+    assert!(store.obey(&order(2, CommandKind::Unlock)).unwrap());
     add(&mut store).unwrap();
     assert_eq!(store.stats().unwrap().pending, 2);
+}
+
+#[test]
+fn a_number_that_no_command_has_is_the_servers_mistake() {
+    let mut store = open();
+    let refused = store.obey(&order(u64::MAX, CommandKind::Lock)).unwrap_err();
+    assert!(refused.is_protocol());
+    assert_eq!((store.lock().unwrap(), store.commanded().unwrap()), (None, 0));
 }
 
 #[test]
 fn a_locked_file_is_not_opened_by_another_activation() {
     let mut store = open();
     add(&mut store).unwrap();
-    store.obey(order(1, CommandKind::Lock)).unwrap();
+    store.obey(&order(1, CommandKind::Lock)).unwrap();
     let next = omctl_protocol::DeviceId(uuid::Uuid::from_u128(8));
     let account = store.account().unwrap().unwrap();
     assert!(matches!(store.activate(next, account), Err(StoreError::Locked(Lock::Ordered))));
@@ -61,7 +69,7 @@ fn a_locked_file_is_not_opened_by_another_activation() {
 #[test]
 fn a_lock_is_in_the_file() {
     let mut store = open();
-    store.obey(order(1, CommandKind::Lock)).unwrap();
+    store.obey(&order(1, CommandKind::Lock)).unwrap();
     let mut again = Store::from_connection(store.into_connection(), StoreOptions::default()).unwrap();
     assert!(is_refused(&mut again, Lock::Ordered));
     assert_eq!(again.commanded().unwrap(), 1);
@@ -77,13 +85,13 @@ fn a_wipe_leaves_who_the_device_is_and_nothing_else() {
     store.install_schema(&super::tests::notes()).unwrap();
     store.write(|tx| tx.execute("INSERT INTO notes (title) VALUES ('a word that must go')", [])).unwrap();
     store.seal().unwrap();
-    assert!(store.obey(order(4, CommandKind::Wipe)).unwrap());
+    assert!(store.obey(&order(4, CommandKind::Wipe)).unwrap());
     assert!(store.schemas().next().is_none());
     assert_eq!((count(&store, "om_outbox"), count(&store, "om_channels")), (0, 0));
     assert_eq!(store.note("token").unwrap().as_deref(), Some("t1"), "else nobody could be told");
     assert!(is_refused(&mut store, Lock::Wiped));
     // What is destroyed does not come back.
-    assert!(store.obey(order(5, CommandKind::Unlock)).unwrap());
+    assert!(store.obey(&order(5, CommandKind::Unlock)).unwrap());
     assert_eq!(store.lock().unwrap(), Some(Lock::Wiped));
     drop(store);
     for entry in std::fs::read_dir(folder.path()).unwrap() {
@@ -152,7 +160,7 @@ fn a_session_that_stands_renews_the_lease_and_an_order_outlasts_it() {
         store.look_at_lease(day * (DAY_MS - 1), None, true).unwrap();
     }
     assert_eq!(store.lock().unwrap(), None);
-    store.obey(order(1, CommandKind::Lock)).unwrap();
+    store.obey(&order(1, CommandKind::Lock)).unwrap();
     store.look_at_lease(100 * DAY_MS, None, true).unwrap();
     assert_eq!(store.lock().unwrap(), Some(Lock::Ordered), "only an unlock ends it");
 }

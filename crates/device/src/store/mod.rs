@@ -133,6 +133,10 @@ pub enum StoreError {
     /// The device is not activated.
     #[error("device is not activated")]
     NotActivated,
+    /// The server ordered something with a number that no command has, or without the signature of the server that this
+    /// device pinned at its activation.
+    #[error("an order is not signed by this device's server")]
+    BadCommand,
     /// The app may not touch its data.
     #[error("the data of this device is locked: {}", .0.reason())]
     Locked(Lock),
@@ -146,7 +150,12 @@ impl StoreError {
     pub fn is_protocol(&self) -> bool {
         matches!(
             self,
-            Self::Frame(_) | Self::UnknownVersion { .. } | Self::BadRow { .. } | Self::BadValue(_) | Self::BadSchema(_)
+            Self::BadCommand
+                | Self::Frame(_)
+                | Self::UnknownVersion { .. }
+                | Self::BadRow { .. }
+                | Self::BadValue(_)
+                | Self::BadSchema(_)
         )
     }
 }

@@ -270,6 +270,7 @@ impl Frame {
             Self::Command { n, unlock } => Down::Command(Command {
                 n: u64::from(*n),
                 kind: if *unlock { CommandKind::Unlock } else { CommandKind::Lock },
+                signature: String::new(),
             }),
             Self::Welcome { epoch, accepted, flags, kept } => Down::Welcome(Box::new(Welcome {
                 protocol: PROTOCOL,

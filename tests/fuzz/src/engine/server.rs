@@ -99,7 +99,12 @@ impl Server {
         welcome.list_scopes = !welcome.reset && !welcome.renew && hello.scopes.digest.is_some();
         let first = Down::Welcome(Box::new(welcome.clone())).to_line();
         // What the other one ordered is forgotten here: the device is to be as it is.
-        let unlock = Down::Command(Command { n: hello.command.saturating_add(1), kind: CommandKind::Unlock }).to_line();
+        let unlock = Down::Command(Command {
+            n: hello.command.saturating_add(1),
+            kind: CommandKind::Unlock,
+            signature: String::new(),
+        })
+        .to_line();
         if welcome.reset || welcome.renew || welcome.list_scopes {
             return vec![unlock, first];
         }
