@@ -154,15 +154,20 @@ impl Pair {
                         self.store.execute("DELETE FROM mutation WHERE id = ?1", [id.as_bytes()]).unwrap();
                         self.shop.execute("DELETE FROM om_applied WHERE mutation = ?1", [id.as_bytes()]).unwrap();
                     }
-                    let devices = "(SELECT device.number FROM device JOIN account ON account.number = device.account
-                        WHERE account.email = ?1)";
-                    for forget in [
-                        format!(
-                            "DELETE FROM receipt_batch WHERE incarnation IN (SELECT number FROM incarnation WHERE device IN {devices})"
-                        ),
-                        format!("UPDATE incarnation SET accepted = 0 WHERE device IN {devices}"),
-                    ] {
-                        self.store.execute(&forget, [email(&self.name)]).unwrap();
+                    // And of this outbox alone the answers that it does not have: what it has stays true.
+                    let incarnation: String = side
+                        .file
+                        .query_row("SELECT value FROM om_state WHERE key = 'incarnation'", [], |row| row.get(0))
+                        .unwrap();
+                    let incarnation = incarnation.parse::<Uuid>().unwrap();
+                    let first: Option<i64> =
+                        side.file.query_row("SELECT min(seq) FROM om_outbox", [], |row| row.get(0)).unwrap();
+                    if let Some(first) = first {
+                        let forget = "DELETE FROM receipt_batch WHERE last_seq >= ?2
+                            AND incarnation = (SELECT number FROM incarnation WHERE id = ?1)";
+                        self.store.execute(forget, rusqlite::params![incarnation.as_bytes(), first]).unwrap();
+                        let forget = "UPDATE incarnation SET accepted = 0 WHERE id = ?1";
+                        self.store.execute(forget, [incarnation.as_bytes()]).unwrap();
                     }
                 }
             }
