@@ -243,6 +243,10 @@ pub enum Whole {
     },
 }
 
+/// The dedupe row that [`Backend::install`] makes with the table: its digest is chosen by chance, so that a table which
+/// was made anew is told from one that lost its rows. It is never pruned.
+pub const LEDGER: MutationId = MutationId(uuid::Uuid::nil());
+
 /// A dedupe row.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {

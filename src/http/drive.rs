@@ -138,6 +138,9 @@ async fn deliver(
             return Ok(say(transport, mailbox, step).await);
         }
     };
+    if session.is_parted() {
+        return Ok(Some(Ended::Session(SessionEnd::Parted)));
+    }
     let passed = session.live(last, receipts, !frames.is_empty());
     let mut messages = Vec::with_capacity(frames.len() + 1);
     if passed.send_frames {
@@ -191,7 +194,11 @@ pub async fn exchange(
                 return Ok(lines);
             }
         }
-        lines.extend(session.catch_up().await?.lines);
+        let step = session.catch_up().await?;
+        lines.extend(step.lines);
+        if step.end.is_some() {
+            return Ok(lines);
+        }
     }
     Ok(lines)
 }

@@ -58,6 +58,7 @@ pub(super) async fn live(
             Some(Ended::Stalled) => (close_code::AGAIN, "the device does not read"),
             Some(Ended::Session(SessionEnd::Fenced)) => (CLOSE_FENCED, "fenced"),
             Some(Ended::Session(SessionEnd::Out)) => (CLOSE_OUT, "no access"),
+            Some(Ended::Session(SessionEnd::Parted)) => (close_code::AGAIN, "say hello again"),
             Some(Ended::Session(_)) => (CLOSE_REFUSED, "refused"),
         };
         let close = Message::Close(Some(CloseFrame { code, reason: reason.into() }));

@@ -161,6 +161,7 @@ impl Push {
         for notice in &committed.notices {
             match notice {
                 Notice::Account(account) => queues(index.by_account.get(account)).iter().for_each(|q| q.put_rights()),
+                Notice::Everyone => index.sessions.values().for_each(|session| session.queue.put_rights()),
                 Notice::Device(device) => queues(index.by_device.get(device)).iter().for_each(|q| q.put_fence()),
             }
         }

@@ -4,8 +4,17 @@ use omctl_protocol::{BootId, Epoch, Position};
 use rusqlite::{Connection, OptionalExtension as _, named_params};
 use uuid::Uuid;
 
-use super::{Boot, Store, StoreError, sqlite_error};
+use super::{Store, StoreError, sqlite_error};
 use crate::clock::{Clock, Entropy};
+
+/// A start of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Boot {
+    /// Its id; cursors name it.
+    pub id: BootId,
+    /// The history of the log.
+    pub epoch: Epoch,
+}
 
 /// Writes this start's id and the first position it may give, before anything is served.
 pub(super) fn begin(connection: &Connection, clock: &Clock, entropy: &Entropy) -> Result<Boot, StoreError> {
@@ -30,14 +39,29 @@ pub(super) fn begin(connection: &Connection, clock: &Clock, entropy: &Entropy) -
             epoch
         }
     };
-    let id = entropy.uuid_v7(clock);
+    let id = BootId(entropy.uuid_v7(clock));
     let first = super::catch_up::newest(&transaction)?.next();
-    const INSERT: &str = "INSERT INTO boot (id, first_position, started_ms) VALUES (:id, :first, :now)";
-    transaction
-        .execute(INSERT, named_params! { ":id": id.as_bytes().as_slice(), ":first": first.0, ":now": clock.now_ms() })
-        .map_err(sqlite_error)?;
+    note(&transaction, id, first, clock.now_ms())?;
     transaction.commit().map_err(sqlite_error)?;
-    Ok(Boot { id: BootId(id), epoch: Epoch(epoch) })
+    Ok(Boot { id, epoch: Epoch(epoch) })
+}
+
+/// Writes a start's id and the first position it may give.
+pub(super) fn note(connection: &Connection, id: BootId, first: Position, now_ms: i64) -> Result<(), StoreError> {
+    const INSERT: &str = "INSERT INTO boot (id, first_position, started_ms) VALUES (:id, :first, :now)";
+    let named = named_params! { ":id": id.0.as_bytes().as_slice(), ":first": first.0, ":now": now_ms };
+    connection.execute(INSERT, named).map(drop).map_err(sqlite_error)
+}
+
+/// Notes that what every start so far has told holds up to this position only.
+pub(super) fn part_from_all(connection: &Connection, kept: Position) -> Result<(), StoreError> {
+    const OURS: &str = "INSERT INTO parting (boot, position) SELECT id, :kept FROM boot WHERE true
+        ON CONFLICT (boot) DO NOTHING";
+    const ALL: &str = "UPDATE parting SET position = min(position, :kept)";
+    for sql in [OURS, ALL] {
+        connection.execute(sql, named_params! { ":kept": kept.0 }).map_err(sqlite_error)?;
+    }
+    Ok(())
 }
 
 /// What a device's cursor is worth here.
@@ -61,21 +85,27 @@ impl Store {
     /// # Errors
     /// Those of reading.
     pub async fn cursor(&self, epoch: Epoch, boot: BootId, position: Position) -> Result<Cursor, StoreError> {
-        if epoch != self.boot.epoch {
+        let Boot { id: running, epoch: ours } = self.boot();
+        if epoch != ours {
             return Ok(Cursor::Lost { kept: Position(0) });
         }
-        let running = self.boot.id;
         self.read(move |connection| {
             let newest = super::catch_up::newest(connection)?;
+            let noted = noted_parting(connection, boot)?;
             let Some((number, end)) = end_of_boot(connection, boot)? else {
-                return Ok(Cursor::Lost { kept: parted_before(connection, boot)? });
+                let kept = noted.map_or_else(|| parted_before(connection, boot), Ok)?;
+                return Ok(Cursor::Lost { kept });
             };
             if position > end.unwrap_or(newest) {
                 // A server that was set back while it ran (a snapshot of a machine) has gone on in the same boot: nobody
                 // knows where.
                 let kept = if boot == running { None } else { end };
+                let kept = kept.map(|kept| noted.map_or(kept, |noted| noted.min(kept)));
                 tracing::warn!(boot = number, %position, "a device is ahead of this server, which must have been set back");
                 return Ok(Cursor::Lost { kept: kept.unwrap_or_default() });
+            }
+            if let Some(kept) = noted {
+                return Ok(Cursor::Lost { kept });
             }
             // Behind a tombstone that is gone, a cursor would miss its delete.
             const EXPIRED: &str = "SELECT value FROM meta WHERE name = 'expired'";
@@ -150,18 +180,24 @@ pub(super) fn note_partings(copy: &Connection, replaced: &Connection) -> rusqlit
 /// boot. Boot ids are UUIDv7, so they rise with the server's clock; a clock that was wrong makes this wrong, and what
 /// stands on it (which of two writes is kept) a guess.
 fn parted_before(connection: &Connection, boot: BootId) -> Result<Position, StoreError> {
-    // A restore has noted it, unless the data folder was exchanged by hand.
+    // Where a backend was set back since, not even that is shared.
+    const SELECT: &str = "SELECT min(first_position) - 1, (SELECT min(kept) FROM set_back) FROM boot WHERE id > :id";
+    let named = named_params! { ":id": boot.0.as_bytes().as_slice() };
+    let (shared, kept): (Option<u64>, Option<u64>) =
+        connection.query_row(SELECT, named, |row| Ok((row.get(0)?, row.get(1)?))).map_err(sqlite_error)?;
+    let shared = shared.unwrap_or(0);
+    Ok(Position(kept.map_or(shared, |kept| kept.min(shared))))
+}
+
+/// Where this history parted from that of a boot, as it was noted: by a restore (unless the data folder was exchanged by
+/// hand), and when a backend was set back.
+fn noted_parting(connection: &Connection, boot: BootId) -> Result<Option<Position>, StoreError> {
     const NOTED: &str = "SELECT position FROM parting WHERE boot = :id";
-    let noted: Option<u64> = connection
-        .query_row(NOTED, named_params! { ":id": boot.0.as_bytes().as_slice() }, |row| row.get(0))
-        .optional()
-        .map_err(sqlite_error)?;
-    if let Some(noted) = noted {
-        return Ok(Position(noted));
-    }
-    const SELECT: &str = "SELECT min(first_position) - 1 FROM boot WHERE id > :id";
     connection
-        .query_row(SELECT, named_params! { ":id": boot.0.as_bytes().as_slice() }, |row| row.get::<_, Option<u64>>(0))
-        .map(|position| Position(position.unwrap_or(0)))
+        .prepare_cached(NOTED)
+        .and_then(|mut statement| {
+            let named = named_params! { ":id": boot.0.as_bytes().as_slice() };
+            statement.query_row(named, |row| row.get(0).map(Position)).optional()
+        })
         .map_err(sqlite_error)
 }

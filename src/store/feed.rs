@@ -70,6 +70,8 @@ pub struct LogRow {
 pub enum Notice {
     /// Role, claims or state of an account changed: what its devices may see may have changed.
     Account(AccountNo),
+    /// Cursors of the sessions that there are mean nothing any more: a backend was set back.
+    Everyone,
     /// A device was revoked, or a newer session of it began: sessions with a lower fence end.
     Device(DeviceNo),
 }

@@ -65,7 +65,7 @@ impl Store {
     ) -> Result<Vec<bool>, StoreError> {
         self.read(move |connection| {
             const NUMBER: &str = "SELECT number FROM scope WHERE key = ?1";
-            const SCOPES: &str = "SELECT scopes FROM log WHERE channel = :channel AND id = :id";
+            const SCOPES: &str = "SELECT scopes FROM log WHERE channel = :channel AND id = :id AND lost = 0";
             let mut numbers: HashSet<ScopeNo> = HashSet::with_capacity(scopes.len());
             let mut number = connection.prepare_cached(NUMBER).map_err(sqlite_error)?;
             for key in &scopes {

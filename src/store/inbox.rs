@@ -69,6 +69,8 @@ pub struct Accepted {
     pub seq: Seq,
     /// Its receipt, once it is settled.
     pub receipt: Option<Receipt>,
+    /// The batch that it stands in.
+    pub batch: Option<u64>,
 }
 
 /// A mutation that waits.
@@ -292,7 +294,7 @@ pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Acce
     super::log::check_fence(connection, accept.device, accept.fence)?;
     const NOTE: &str = "INSERT INTO mutation (id, digest, incarnation, seq)
         VALUES (:id, :digest, :incarnation, :seq)
-        ON CONFLICT (id) DO UPDATE SET incarnation = :incarnation, seq = :seq";
+        ON CONFLICT (id) DO UPDATE SET incarnation = :incarnation, seq = :seq, batch = NULL";
     const INBOX: &str = "INSERT INTO inbox (incarnation, seq, mutation, backend, payload, at_ms)
         VALUES (:incarnation, :seq, :mutation, :backend, :payload, :at)";
     const MOVE: &str = "DELETE FROM inbox WHERE incarnation = :incarnation AND seq = :seq";
@@ -327,26 +329,28 @@ pub(super) fn accept(state: &WriterState, connection: &Connection, accept: &Acce
 }
 
 fn known_mutation(connection: &Connection, id: MutationId) -> Result<Option<Accepted>, StoreError> {
-    const SELECT: &str = "SELECT digest, mutation.incarnation, seq, receipt_batch.body
+    const SELECT: &str = "SELECT digest, mutation.incarnation, seq, receipt_batch.body, receipt_batch.number
         FROM mutation LEFT JOIN receipt_batch ON receipt_batch.number = mutation.batch WHERE mutation.id = :id";
-    let found: Option<([u8; 16], IncarnationNo, u64, Option<String>)> = connection
+    type Found = ([u8; 16], IncarnationNo, u64, Option<(u64, String)>);
+    let found: Option<Found> = connection
         .prepare_cached(SELECT)
         .and_then(|mut statement| {
             statement
                 .query_row(named_params! { ":id": id.0.as_bytes().as_slice() }, |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    let batch: Option<u64> = row.get(4)?;
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, batch.zip(row.get::<_, Option<String>>(3)?)))
                 })
                 .optional()
         })
         .map_err(sqlite_error)?;
-    let Some((digest, incarnation, seq, body)) = found else { return Ok(None) };
-    let receipt = match body {
+    let Some((digest, incarnation, seq, batch)) = found else { return Ok(None) };
+    let receipt = match &batch {
         // The receipt names the id that the device knows, which may differ from the one it was settled under; its seq
         // in the same batch does not.
-        Some(body) => parse_receipts(&body)?.into_iter().find(|receipt| receipt.id == id || receipt.seq.0 == seq),
+        Some((_, body)) => parse_receipts(body)?.into_iter().find(|receipt| receipt.id == id || receipt.seq.0 == seq),
         None => None,
     };
-    Ok(Some(Accepted { digest, incarnation, seq: Seq(seq), receipt }))
+    Ok(Some(Accepted { digest, incarnation, seq: Seq(seq), receipt, batch: batch.map(|(number, _)| number) }))
 }
 
 pub(super) fn parse_receipts(body: &str) -> Result<Vec<Receipt>, StoreError> {

@@ -56,6 +56,7 @@ impl Journaling<'_> {
         }
         match &entry.change {
             JournalChange::Gone => self.bury(entry.channel, &entry.id, before),
+            JournalChange::Lost => self.lose(entry.channel, &entry.id, before),
             JournalChange::Moved => match before {
                 Some(before) if before.body.is_some() => self.move_place(entry.channel, &entry.id, before),
                 before => Ok(before.map_or(Position(0), |before| before.position)),
@@ -128,6 +129,19 @@ impl Journaling<'_> {
         let beside = Beside { aside: AsideText::default(), scopes: before.scopes.clone(), links: Vec::new() };
         let position = self.move_row(channel, Some(before), row, beside)?;
         self.move_children(channel, id)?;
+        Ok(position)
+    }
+
+    /// Buries a record that its backend has lost, and not deleted: it may be offered again.
+    fn lose(&mut self, channel: ChannelNo, id: &RecordId, before: Option<Before>) -> Result<Position, StoreError> {
+        let position = self.bury(channel, id, before)?;
+        super::names::remove(self.connection, channel, id)?;
+        self.connection
+            .prepare_cached("UPDATE log SET lost = 1 WHERE position = :position AND channel = :channel AND id = :id")
+            .and_then(|mut statement| {
+                statement.execute(named_params! { ":position": position.0, ":channel": channel, ":id": id.as_str() })
+            })
+            .map_err(sqlite_error)?;
         Ok(position)
     }
 

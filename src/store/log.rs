@@ -32,6 +32,8 @@ pub struct Batch {
     pub mappings: Vec<IdMapping>,
     /// What lost or was rejected.
     pub verdicts: Vec<Verdict>,
+    /// What was written into a backend for it.
+    pub witness: Option<super::Witness>,
     /// Why the deletes of the journal are done, where the brake on mass deletes counts them.
     pub counted: Option<super::DeleteKind>,
     /// Of the planted bug `position_before_commit`: the position behind which this batch's begin.
@@ -69,6 +71,8 @@ pub enum JournalChange {
     },
     /// It does not exist.
     Gone,
+    /// Its backend has lost it, with everything that came at its time: whoever made it may offer it again.
+    Lost,
     /// It is as it was, and the batch's placer says where it belongs now.
     Moved,
 }
@@ -322,7 +326,9 @@ impl Store {
                 let mut losers = Vec::new();
                 for mapping in &batch.mappings {
                     let of = |id| (mapping.channel, id);
-                    losers.extend(super::names::insert(connection, mapping)?.into_iter().map(of));
+                    losers.extend(
+                        super::names::insert(connection, mapping, state.position().next())?.into_iter().map(of),
+                    );
                 }
                 if let Some(accept) = &batch.accept {
                     super::inbox::accept(state, connection, accept)?;
@@ -357,6 +363,9 @@ impl Store {
                 }
                 for verdict in &batch.verdicts {
                     write_verdict(state, connection, verdict)?;
+                }
+                if let Some(witness) = &batch.witness {
+                    super::set_backs::note(state, connection, witness)?;
                 }
                 Ok(Committing::Done(positions))
             })

@@ -31,6 +31,7 @@ mod planted;
 mod prune;
 mod read;
 mod removal;
+mod set_backs;
 pub mod snapshot;
 mod state;
 mod tokens;
@@ -41,13 +42,13 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use omctl_protocol::{BootId, Epoch};
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use tokio::sync::mpsc;
 
 pub use self::accounts::{AccountChange, AccountRow, DeviceRow, DeviceState, NewAccount, NewDevice};
-pub use self::boots::Cursor;
+pub use self::boots::{Boot, Cursor};
 pub use self::brake::DeleteKind;
 pub use self::catch_up::{CatchUp, Reconcile, ScopeCursor, ScopeRows};
 pub use self::channels::RegisteredChannel;
@@ -63,6 +64,7 @@ pub use self::log::{
 };
 pub use self::names::IdMapping;
 use self::read::Readers;
+pub use self::set_backs::{Horizon, SetBack, Testimony, Witness};
 use self::state::WriterState;
 pub use self::tokens::{CodeUse, Rotation, SecretHash, TokenHashes};
 pub use self::trace::{Traced, TracedSettled, TracedWaiting};
@@ -72,7 +74,7 @@ use self::writer::{Inline, Writer};
 use crate::clock::{Clock, Entropy};
 
 /// The shape of the database that this binary reads and writes.
-pub const SCHEMA: i64 = 8;
+pub const SCHEMA: i64 = 9;
 
 const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0001_init.sql"),
@@ -83,6 +85,7 @@ const MIGRATIONS: [&str; SCHEMA as usize] = [
     include_str!("0006_partings.sql"),
     include_str!("0007_grants.sql"),
     include_str!("0008_commands.sql"),
+    include_str!("0009_set_backs.sql"),
 ];
 
 /// SQLite versions below this one can lose committed writes of the WAL (<https://sqlite.org/wal.html#walresetbug>).
@@ -213,16 +216,7 @@ pub struct Store {
     readers: Readers,
     clock: Clock,
     entropy: Entropy,
-    boot: Boot,
-}
-
-/// This start of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Boot {
-    /// Its id; cursors name it.
-    pub id: BootId,
-    /// The history of the log.
-    pub epoch: Epoch,
+    boot: Arc<Mutex<Boot>>,
 }
 
 /// The receiver of every commit. There is one; `push` holds it.
@@ -251,6 +245,7 @@ impl Store {
             .spawn(move || writer::run_thread(connection, state, jobs, publish))
             .map_err(|error| StoreError::Open { path: path.to_owned(), message: error.to_string() })?;
         let readers = Readers::pool(path.to_owned());
+        let boot = Arc::new(Mutex::new(boot));
         Ok((Self { writer: Writer::Thread(queue), readers, clock, entropy, boot }, feed))
     }
 
@@ -274,12 +269,13 @@ impl Store {
         let (publish, feed) = mpsc::unbounded_channel();
         let shared = Arc::new(Mutex::new(Inline { connection: connection.clone(), state, publish }));
         let readers = Readers::Inline { connection, step: step.clone() };
+        let boot = Arc::new(Mutex::new(boot));
         Ok((Self { writer: Writer::Inline { shared, step }, readers, clock, entropy, boot }, feed))
     }
 
-    /// This start of the store.
+    /// This start of the store. Another one begins while it runs where a backend was set back.
     pub fn boot(&self) -> Boot {
-        self.boot
+        *self.boot.lock().expect("nobody panics while naming a boot")
     }
 
     /// The clock that the store stamps with.
@@ -299,6 +295,8 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
         return Err(StoreError::Sqlite(format!("SQLite {} is too old", rusqlite::version())));
     }
     connection.set_prepared_statement_cache_capacity(128);
+    // SQLite plans by the value of a bound LIMIT, and compiles the statement anew each time that one is bound.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(sqlite_error)?;
     // FULL: a receipt that was sent must survive a power cut. WAL: readers never wait for the writer.
     connection
         .execute_batch(

@@ -22,7 +22,11 @@ impl Store {
                 let verdicts = connection
                     .execute("DELETE FROM verdict WHERE at_ms < :before", named_params! { ":before": tombstones })
                     .map_err(sqlite_error)? as u64;
-                Ok(prune_receipts(connection, receipts)? + prune_tombstones(connection, tombstones)? + verdicts)
+                let witnesses = super::set_backs::prune(connection, now, receipts)?;
+                Ok(prune_receipts(connection, receipts)?
+                    + prune_tombstones(connection, tombstones)?
+                    + verdicts
+                    + witnesses)
             })
             .await
     }

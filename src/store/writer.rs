@@ -175,6 +175,19 @@ mod tests {
     use super::*;
     use crate::clock::{Clock, Entropy};
 
+    /// Without a setting of its own, SQLite compiles a statement anew whenever its LIMIT is bound.
+    #[test]
+    fn a_kept_statement_with_a_limit_is_compiled_once() {
+        let connection = Arc::new(Mutex::new(Connection::open_in_memory().unwrap()));
+        drop(Store::inline(connection.clone(), Clock::manual(1_000), Entropy::seeded(1), None).unwrap());
+        let connection = connection.lock().unwrap();
+        let mut statement = connection.prepare("SELECT position FROM log ORDER BY position LIMIT ?1").unwrap();
+        for limit in 1..5 {
+            assert!(statement.query([limit]).unwrap().next().unwrap().is_none());
+        }
+        assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+    }
+
     /// A database that runs full in the middle of a group, and one that cannot even be read back afterwards: everybody is
     /// told what happened, nobody that the store is closed, and the next commit is as good as any.
     #[tokio::test]

@@ -120,7 +120,12 @@ impl Sync {
                 let is_open = crate::planted::has("receipt_twice");
                 #[cfg(not(feature = "planted"))]
                 let is_open = false;
-                if let Some(receipt) = accepted.receipt.as_ref().filter(|_| !is_open) {
+                // What a backend was set back to may lack what its receipt tells of; its dedupe rows know.
+                let is_doubtful = |receipt: &omctl_protocol::Receipt| {
+                    let home = live.channels.get(&mutation.channel).map_or(MANAGED, |channel| channel.backend_name());
+                    !receipt.is_rejected() && self.inner.set_backs.doubts(home, accepted.batch)
+                };
+                if let Some(receipt) = accepted.receipt.as_ref().filter(|receipt| !is_open && !is_doubtful(receipt)) {
                     // Offered again in a new incarnation: its answer stands.
                     let receipt = omctl_protocol::Receipt { seq: mutation.seq, id: mutation.id, ..receipt.clone() };
                     settled_before.push(PendingReceipt { receipt, settled_as, digest, journal: None });

@@ -16,7 +16,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::answer::Answer;
 use super::codec::{Births, Record};
-use super::judge::{Judgement, Made, Wanted, journal_of};
+use super::judge::{Judgement, Made, Wanted};
 use super::managed::{add_receipt, images, prepare};
 use super::plan::Rejection;
 use super::round::{Settling, field_of};
@@ -216,6 +216,9 @@ impl Sync {
             settling.read_again(item, done.and_then(|done| done.key.clone()));
             let answer = done.map_or_else(Answer::unknown, |done| Answer::from_text(&done.outcome));
             settling.answer(who, item, &answer, None);
+            if done.is_some() {
+                settling.batch.witness = self.inner.set_backs.witness(backend.name(), item.settled_as, None);
+            }
         }
         self.journal_whole(live, who, (backend, items), settling).await
     }
@@ -238,7 +241,8 @@ impl Sync {
             };
             match tried {
                 Ok(()) => return Ok(()),
-                Err(error @ SyncError::Store(StoreError::Closed)) => return Err(error),
+                // Perhaps it is not done any more.
+                Err(error @ (SyncError::Store(StoreError::Closed) | SyncError::SetBack { .. })) => return Err(error),
                 // What does not get better by waiting must not hold up everybody else.
                 Err(SyncError::Backend(error)) if !error.is_outage() || !self.is_current(backend) => {
                     let backend = backend.name().to_owned();
@@ -299,8 +303,10 @@ impl Sync {
         let untraced = self.note_untraced_tries(&open).await?;
         let records =
             open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
+        self.check_history(backend).await?;
+        let horizon = self.inner.store.horizon().await?;
         let (as_of, heads) = self.inner.store.heads(records).await?;
-        let mut settling = Settling { is_whole: true, ..Settling::default() };
+        let mut settling = Settling { is_whole: true, horizon, ..Settling::default() };
         let currents = self.read_currents(live, &open, &mut settling.batch.mappings).await?;
         let mut working: HashMap<(ChannelName, RecordId), Option<Record>> = HashMap::new();
         for (wanted, current) in open.iter().zip(currents) {
@@ -371,6 +377,9 @@ impl Sync {
                 refused(at, &Rejection { code, message, field })
             }
             Whole::Done(written) => {
+                let last = planned.last().map(|planned| planned.wanted.item.settled_as);
+                settling.batch.witness =
+                    last.and_then(|last| self.inner.set_backs.witness(backend.name(), last, Some(settling.horizon)));
                 let planned = planned.into_iter().zip(written).collect();
                 match self.settle_done(live, planned, as_of, &mut settling, who).await {
                     // It has to be asked for names, and may have gone away since.
@@ -443,7 +452,7 @@ impl Sync {
             }
             let mut wrote = journaled.get(&key).map(|(_, places)| places.clone()).unwrap_or_default();
             wrote.extend(places);
-            let entry = journal_of(live, &wanted, head.as_ref(), record, as_of, &wrote);
+            let entry = self.journal_of(live, &wanted, head.as_ref(), record, as_of, &wrote);
             let place = match journaled.get(&key) {
                 Some((place, _)) => {
                     settling.batch.journal[*place] = entry;

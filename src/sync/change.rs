@@ -133,7 +133,7 @@ impl Sync {
             while !open.is_empty() {
                 let journal = self.moved(live, channel, open).await?;
                 let ids: Vec<_> = journal.iter().map(|entry| entry.id.clone()).collect();
-                let stale = self.commit(live, Batch { journal, ..Batch::default() }).await?;
+                let stale = self.commit_unasked(live, Batch { journal, ..Batch::default() }).await?;
                 // Written meanwhile, and so placed by the new rule already; nothing of the others was done.
                 let stale: BTreeSet<usize> = stale.into_iter().collect();
                 let is_again = !stale.is_empty();

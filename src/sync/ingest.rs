@@ -182,6 +182,13 @@ impl Sync {
         backend: &Arc<dyn Backend>,
         watch: &mut Watch,
     ) -> Result<(), SyncError> {
+        match self.check_history(backend).await {
+            Err(SyncError::SetBack { .. }) => {
+                self.come_back(live, backend).await?;
+                *watch = Watch::default();
+            }
+            known => known?,
+        }
         let mut queued = Vec::new();
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
@@ -349,7 +356,7 @@ impl Sync {
     }
 
     /// Adds those of these records to a batch whose log row is not what they are now.
-    async fn journal_records(
+    pub(super) async fn journal_records(
         &self,
         live: &Arc<Live>,
         channel: &LiveChannel,
@@ -401,7 +408,7 @@ impl Sync {
         }
     }
 
-    fn record_of(&self, channel: &LiveChannel, key: &Key) -> RecordId {
+    pub(super) fn record_of(&self, channel: &LiveChannel, key: &Key) -> RecordId {
         let text = key.to_text();
         self.inner.names.record(channel.number, &text).unwrap_or_else(|| RecordId::from(text))
     }
@@ -507,11 +514,11 @@ impl Sync {
     }
 }
 
-fn channels_of<'l>(live: &'l Live, backend: &'l str) -> impl Iterator<Item = &'l Arc<LiveChannel>> {
+pub(super) fn channels_of<'l>(live: &'l Live, backend: &'l str) -> impl Iterator<Item = &'l Arc<LiveChannel>> {
     live.channels.values().filter(move |channel| channel.backend_name() == backend)
 }
 
-fn collection_of(channel: &LiveChannel) -> Option<Arc<Collection>> {
+pub(super) fn collection_of(channel: &LiveChannel) -> Option<Arc<Collection>> {
     match &channel.home {
         Home::Backend(_, collection) => Some(collection.clone()),
         Home::Managed => None,

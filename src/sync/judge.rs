@@ -76,7 +76,8 @@ impl Sync {
         let own = own_fields(wanted, head, visible);
         let (position, offered) = (head.map(|head| head.row.position), head.map(|head| &head.aside.offered));
         let is_untraced = untraced.all.contains(&wanted.item.settled_as);
-        let standing = offer::standings(channel, wanted.item, position, offered, is_untraced);
+        let resumed = self.inner.set_backs.resumed(channel.backend_name());
+        let standing = offer::standings(channel, wanted.item, position, offered, (is_untraced, resumed));
         let currently = visible.map(|record| Current { values: &record.values, own: &own, standing: &standing });
         let mut borrows = Vec::new();
         let mut spelled = |place: usize, value: &Value| match made_by(made, channel, place, value) {
@@ -270,26 +271,31 @@ fn may_have_been_done(wanted: &Wanted<'_>, current: Option<&Record>) -> bool {
     }
 }
 
-pub(super) fn journal_of(
-    live: &Live,
-    wanted: &Wanted<'_>,
-    head: Option<&Head>,
-    record: Option<Record>,
-    as_of: Position,
-    wrote: &[usize],
-) -> Journal {
-    let values = record.as_ref().map(|record| record.values.clone());
-    let mut change = change_of(live, &wanted.channel, head, record, Some((wanted.item.incarnation, wrote)));
-    if let (JournalChange::Put { aside: Aside { offered, .. }, .. }, Some(values)) = (&mut change, values) {
-        let standing =
-            offer::standings(&wanted.channel, wanted.item, head.map(|head| head.row.position), Some(offered), false);
-        let holds = |place: usize| {
-            wanted.wish.new.get(&wanted.channel.schema.fields[place].name).is_some_and(|new| *new == values[place])
-        };
-        let is_made = head.is_none_or(|head| head.row.body.is_none());
-        offer::note(&wanted.channel, wanted.item, &wanted.wish, &standing, (is_made, holds), offered);
+impl Sync {
+    pub(super) fn journal_of(
+        &self,
+        live: &Live,
+        wanted: &Wanted<'_>,
+        head: Option<&Head>,
+        record: Option<Record>,
+        as_of: Position,
+        wrote: &[usize],
+    ) -> Journal {
+        let Wanted { item, channel, wish } = wanted;
+        let values = record.as_ref().map(|record| record.values.clone());
+        let mut change = change_of(live, channel, head, record, Some((item.incarnation, wrote)));
+        if let (JournalChange::Put { aside: Aside { offered, .. }, .. }, Some(values)) = (&mut change, values) {
+            let position = head.map(|head| head.row.position);
+            let traced = (false, self.inner.set_backs.resumed(channel.backend_name()));
+            let standing = offer::standings(channel, item, position, Some(offered), traced);
+            let holds = |place: usize| {
+                wish.new.get(&channel.schema.fields[place].name).is_some_and(|new| *new == values[place])
+            };
+            let is_made = head.is_none_or(|head| head.row.body.is_none());
+            offer::note(channel, item, wish, &standing, (is_made, holds), offered);
+        }
+        Journal { channel: ChannelNo(channel.number), id: item.mutation.record.clone(), as_of, change }
     }
-    Journal { channel: ChannelNo(wanted.channel.number), id: wanted.item.mutation.record.clone(), as_of, change }
 }
 
 /// What the log is to say of a record, with its writers: those who left what still stands, and the one who just wrote

@@ -342,7 +342,7 @@ fn apply(
         .filter(|values| wish.op == Operation::Create || sight.sees(channel, (id.as_str(), values)));
     let own: Vec<bool> =
         channel.schema.fields.iter().map(|field| record.aside.writers.wrote(item.incarnation, &field.name)).collect();
-    let standing = offer::standings(channel, item, record.position, Some(&record.aside.offered), false);
+    let standing = offer::standings(channel, item, record.position, Some(&record.aside.offered), (false, Position(0)));
     let current = visible.map(|values| Current { values, own: &own, standing: &standing });
     let planned = plan(&channel.schema, channel.decl.delete_vs_update, wish, current);
     let (answer, after) = match planned {

@@ -10,6 +10,7 @@
 //! - `order.rs`: what an operator writes in the name of an account.
 //! - `managed.rs`: records whose home is the state log itself.
 //! - `offer.rs`: mutations of a history that was lost, offered again.
+//! - `set_back.rs`: a backend that was set back to an old copy of itself.
 //! - `flights.rs`: writes that their backend has and the log has not yet.
 //! - `ingest.rs`: what others changed in a backend, found and journaled.
 //! - `brake.rs`: what a backend seems not to have any more, and how much of it is too much.
@@ -41,6 +42,7 @@ mod run;
 mod schema;
 mod seed;
 mod session;
+mod set_back;
 mod settle;
 mod sight;
 #[cfg(test)]
@@ -59,6 +61,8 @@ mod tests_offers;
 mod tests_schema;
 #[cfg(test)]
 mod tests_scopes;
+#[cfg(test)]
+mod tests_set_back;
 mod trace;
 mod verdicts;
 mod view;
@@ -78,6 +82,7 @@ use self::offer::Patience;
 pub use self::order::{Order, Ordered};
 pub use self::seed::SeedError;
 pub use self::session::{Passed, Session, SessionEnd, Step};
+use self::set_back::SetBacks;
 pub use self::verdicts::Losing;
 pub use self::view::{BackendView, ViewRow};
 use crate::backend::BackendError;
@@ -110,6 +115,7 @@ struct Inner {
     wholes: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     patience: Patience,
     flights: Flights,
+    set_backs: SetBacks,
     /// Held by who places records anew.
     placing: tokio::sync::Mutex<()>,
     /// Channels whose records are being placed anew: nothing of them is sent or settled until that is done.
@@ -130,6 +136,12 @@ pub enum SyncError {
     /// Who is calling cannot be told.
     #[error(transparent)]
     Identity(#[from] IdentityError),
+    /// A backend has gone back to an old copy of itself, and the log does not agree with it yet: try again later.
+    #[error("backend `{backend}` was set back to an old copy of itself and is being compared")]
+    SetBack {
+        /// The backend's name in the project.
+        backend: String,
+    },
     /// Something that cannot be.
     #[error("internal error: {0}")]
     Bug(String),
@@ -142,6 +154,7 @@ impl Sync {
     /// Those of reading the id map.
     pub async fn open(store: Store, live: LiveHandle, identity: Identity, tasks: Tasks) -> Result<Self, SyncError> {
         let names = Names::new(store.id_map().await?);
+        let past = store.set_backs().await?;
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
@@ -156,6 +169,7 @@ impl Sync {
                 wholes: Mutex::default(),
                 patience: Patience::default(),
                 flights: Flights::default(),
+                set_backs: SetBacks::new(past),
                 placing: tokio::sync::Mutex::default(),
                 closed: Mutex::default(),
                 placeable: Notify::new(),

@@ -85,6 +85,18 @@ impl Names {
         state.unsaved.retain(|(of, _), _| *of != channel);
     }
 
+    /// Forgets which keys these records of a channel had.
+    pub(super) fn forget_records(&self, channel: u64, records: &[RecordId]) {
+        let mut state = self.0.write().expect(UNPOISONED);
+        state.unsaved.retain(|(of, _), id| *of != channel || !records.contains(id));
+        let Some(channel) = state.channels.get_mut(&channel) else { return };
+        for id in records {
+            if let Some(key) = channel.by_id.remove(id) {
+                channel.by_key.remove(&key);
+            }
+        }
+    }
+
     /// The record that a device created under this key.
     pub(super) fn record(&self, channel: u64, key: &str) -> Option<RecordId> {
         let state = self.0.read().expect(UNPOISONED);

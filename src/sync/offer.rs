@@ -18,13 +18,14 @@ use crate::limits;
 use crate::live::{Live, LiveChannel};
 use crate::store::{ChannelNo, IncarnationNo, Offered};
 
-/// Where an offered mutation stands to each field of its record; empty for any other. `position` is that of the record's row in the log.
+/// Where an offered mutation stands to each field of its record; empty for any other. `position` is that of the record's
+/// row in the log; up to `resumed` rows went back with their backend, and nobody has written them since.
 pub(super) fn standings(
     channel: &LiveChannel,
     item: &Item,
     position: Option<Position>,
     offered: Option<&Offered>,
-    is_untraced: bool,
+    (is_untraced, resumed): (bool, Position),
 ) -> Vec<Standing> {
     let Some(again) = item.mutation.again else { return Vec::new() };
     let stood = |name: &str| {
@@ -37,7 +38,7 @@ pub(super) fn standings(
             // Several of one device may have been settled by one commit; they come in its order.
             Some(held) if again >= held => Standing::Free,
             Some(_) => Standing::Followed,
-            None if position.is_some_and(|position| position <= kept) => Standing::Free,
+            None if position.is_some_and(|position| position <= kept.max(resumed)) => Standing::Free,
             None => Standing::Contested,
         }
     };

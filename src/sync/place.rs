@@ -198,8 +198,19 @@ impl Sync {
         self.commit_now(live, batch).await
     }
 
+    /// The same of what was read in a backend that is being compared with the log: it is known what became of it.
+    pub(super) async fn commit_unasked(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
+        self.wait_for_wholes(live, &batch).await;
+        self.commit_as(live, batch).await
+    }
+
     /// The same, in the midst of an atomic transaction.
     pub(super) async fn commit_now(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
+        self.check_histories(live, &batch).await?;
+        self.commit_as(live, batch).await
+    }
+
+    async fn commit_as(&self, live: &Arc<Live>, batch: Batch) -> Result<Vec<usize>, SyncError> {
         let (mut live, mut batch) = (live.clone(), batch);
         #[cfg(feature = "planted")]
         leave_out(&live, &mut batch);
@@ -209,7 +220,7 @@ impl Sync {
         let left_over = self.inner.names.unsaved().into_iter();
         batch.mappings.extend(left_over.filter(|mapping| !known.contains(&(mapping.channel, mapping.key.clone()))));
         loop {
-            let mappings = batch.mappings.clone();
+            let (mappings, witness) = (batch.mappings.clone(), batch.witness.clone());
             let placer: Arc<dyn Placer> = Arc::new(Placing(live.clone()));
             match self.inner.store.commit_batch(Batch { placer: Some(placer), ..batch }).await? {
                 Committing::Outdated(back) => {
@@ -220,6 +231,7 @@ impl Sync {
                 Committing::Stale(places) => return Ok(places),
                 Committing::Done(_) => {
                     self.inner.names.saved(&mappings);
+                    witness.into_iter().for_each(|witness| self.inner.set_backs.noted(witness));
                     return Ok(Vec::new());
                 }
             }

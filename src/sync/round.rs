@@ -7,7 +7,7 @@ use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId, Val
 
 use super::answer::Answer;
 use super::codec::{self, Births, Record};
-use super::judge::{Judgement, Made, Wanted, change_of, journal_of};
+use super::judge::{Judgement, Made, Wanted, change_of};
 use super::managed::{add_receipt, images, prepare};
 use super::plan::Rejection;
 use super::settle::{Item, subject};
@@ -16,7 +16,7 @@ use super::{Sync, SyncError};
 use crate::backend::{Backend, BackendError, Collection, Delivery, Key, Write, Written};
 use crate::identity::Principal;
 use crate::live::{Home, Live, LiveChannel};
-use crate::store::{Batch, ChannelNo, Head, IdMapping, Journal};
+use crate::store::{Batch, ChannelNo, Head, Horizon, IdMapping, Journal};
 
 impl Sync {
     /// Settles a run: everything in it has its receipt when this returns well.
@@ -32,8 +32,11 @@ impl Sync {
         let mut sight = self.sight(live, channels, subject(who)).await?;
         let mut settling = Settling::default();
         let mut orphans = self.rejected_creates(live, run.iter().map(|item| &item.mutation)).await?;
-        let ids: Vec<MutationId> = run.iter().map(|item| item.settled_as).collect();
+        let witnesses = self.witnesses_of(backend.name()).await?;
+        settling.horizon = self.inner.store.horizon().await?;
+        let ids: Vec<MutationId> = run.iter().map(|item| item.settled_as).chain(witnesses.iter().copied()).collect();
         let applied = backend.applied(&ids).await?;
+        self.look_for_witnesses(backend.name(), &witnesses, &applied)?;
         let mut open: Vec<Wanted> = Vec::new();
         for item in run {
             if let Some(done) = applied.get(&item.settled_as).filter(|done| done.digest == item.digest) {
@@ -41,6 +44,7 @@ impl Sync {
                 let answer = Answer::from_text(&done.outcome);
                 settling.read_again(item, done.key.clone());
                 settling.answer(who, item, &answer, None);
+                settling.batch.witness = self.inner.set_backs.witness(backend.name(), item.settled_as, None);
                 continue;
             }
             match prepare(live, &sight.subject, &item.mutation, &orphans) {
@@ -142,7 +146,7 @@ impl Sync {
                     let id = wanted.item.mutation.record.as_str();
                     let is_seen =
                         current.as_ref().is_some_and(|record| sight.sees(&wanted.channel, (id, &record.values)));
-                    let change = journal_of(live, &wanted, head.as_ref(), current, as_of, &[]);
+                    let change = self.journal_of(live, &wanted, head.as_ref(), current, as_of, &[]);
                     let place = settling.journal(change).filter(|_| is_seen);
                     settling.answer(who, wanted.item, &answer, place);
                 }
@@ -173,8 +177,12 @@ impl Sync {
                     let answer = Answer::from_text(&done.outcome);
                     settling.read_again(wanted.item, done.key);
                     settling.answer(who, wanted.item, &answer, None);
+                    let found = self.inner.set_backs.witness(backend.name(), wanted.item.settled_as, None);
+                    settling.batch.witness = settling.batch.witness.take().or(found);
                 }
                 Written::Done { key, row } => {
+                    settling.batch.witness =
+                        self.inner.set_backs.witness(backend.name(), wanted.item.settled_as, Some(settling.horizon));
                     self.map_created(&wanted, key.as_ref(), settling);
                     let record = match row {
                         Some(row) => self
@@ -190,7 +198,7 @@ impl Sync {
                         settling.answer(who, wanted.item, &answer, None);
                         continue;
                     }
-                    let change = journal_of(live, &wanted, head.as_ref(), record, as_of, &places);
+                    let change = self.journal_of(live, &wanted, head.as_ref(), record, as_of, &places);
                     let place = settling.journal(change);
                     settling.answer(who, wanted.item, &answer, place);
                 }
@@ -383,6 +391,8 @@ pub(super) struct Settling {
     pub(super) rereads: Vec<Reread>,
     /// It is of an atomic transaction, for whose end nobody else waits.
     pub(super) is_whole: bool,
+    /// Where the store stood before anything of it was written.
+    pub(super) horizon: Horizon,
 }
 
 /// A record that is read again for the answer to a mutation.

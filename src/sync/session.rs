@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use omctl_protocol::frame::{Accepted, Commit, ErrorFrame, GainedScope, Hello, MUTATIONS_MAX, Scopes, Slices, Welcome};
 use omctl_protocol::{
-    ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
+    BootId, ChannelName, Down, PROTOCOL, Position, Receipt, SchemaVersion, ScopeKey, ScopeSum, Seq, SumsDigest, Up,
 };
 
 use super::accept::{Taken, Under};
@@ -46,6 +46,8 @@ pub enum SessionEnd {
     Out,
     /// The device broke the protocol.
     Refused,
+    /// A backend was set back: where its history parted from the one that the device is in, it hears in its next session.
+    Parted,
 }
 
 /// A session after its `hello`.
@@ -55,6 +57,8 @@ pub struct Session {
     who: Principal,
     incarnation: IncarnationNo,
     fence: u64,
+    /// The start of the server that its cursors are of.
+    boot: BootId,
     accepted: Seq,
     /// What the incarnation shares with the history that its device was in before.
     kept: Option<Position>,
@@ -119,6 +123,7 @@ impl Session {
             who: who.clone(),
             incarnation: IncarnationNo(0),
             fence: 0,
+            boot: sync.inner.store.boot().id,
             accepted: Seq(0),
             kept: None,
             scopes: BTreeMap::new(),
@@ -173,6 +178,12 @@ impl Session {
         self.receipts.extend(receipts);
     }
 
+    /// Whether another start of the server has begun since the device's `hello`: its cursors mean nothing any more, and
+    /// nothing that was read since may be sent.
+    pub fn is_parted(&self) -> bool {
+        self.boot != self.sync.inner.store.boot().id
+    }
+
     /// Goes back to reading the log, because live changes were missed.
     pub fn fall_behind(&mut self) {
         if self.state == State::Live {
@@ -224,6 +235,7 @@ impl Session {
             (None, None) => Some(BTreeMap::new()),
         };
         let boot = store.boot();
+        self.boot = boot.id;
         let reset = cursor != Cursor::Known;
         let welcome = Welcome {
             protocol: PROTOCOL,
@@ -386,6 +398,9 @@ impl Session {
     /// # Errors
     /// Those of reading.
     pub async fn refresh(&mut self) -> Result<Option<Step>, SyncError> {
+        if self.is_parted() {
+            return Ok(Some(parted()));
+        }
         if !self.look_at_account().await? {
             let step = self.stand_still().await?;
             return Ok(Some(step).filter(|step| step.end.is_some() || !step.lines.is_empty()));
@@ -467,6 +482,9 @@ impl Session {
         if !self.may_show().await? {
             return Ok(step);
         }
+        if self.is_parted() {
+            return Ok(parted());
+        }
         for rows in found.scopes {
             let Some(held) = self.scopes.get_mut(&rows.scope) else { continue };
             held.cursor = rows.position;
@@ -534,6 +552,9 @@ impl Session {
     /// # Errors
     /// Those of the store and of settling at once.
     pub async fn on_frame(&mut self, frame: Up) -> Result<Step, SyncError> {
+        if self.is_parted() {
+            return Ok(parted());
+        }
         match frame {
             // Also in mid-session: a device whose sum of a scope does not match says hello without that scope.
             Up::Hello(hello) => {
@@ -661,6 +682,10 @@ fn out() -> Step {
     let mut step = refuse("no_access", "this device or its account may not act any more");
     step.end = Some(SessionEnd::Out);
     step
+}
+
+fn parted() -> Step {
+    Step { lines: Vec::new(), end: Some(SessionEnd::Parted) }
 }
 
 fn fenced() -> Step {

@@ -54,6 +54,9 @@ pub(super) fn subject(who: &Principal) -> Subject {
 const RETRY_FROM: Duration = Duration::from_millis(250);
 const RETRY_TO: Duration = Duration::from_secs(10);
 
+/// The longest pause of one that waits for another mutation: nobody tells it when that is there.
+const BLOCKED_TO: Duration = Duration::from_secs(2);
+
 /// How a run of one device ended.
 enum Ran {
     /// Nothing waits any more.
@@ -89,7 +92,10 @@ impl Sync {
                         return;
                     }
                 }
-                Ok(Ran::Blocked) => tokio::time::sleep(RETRY_FROM).await,
+                Ok(Ran::Blocked) => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BLOCKED_TO);
+                }
                 Err(SyncError::Store(crate::store::StoreError::Closed)) => return,
                 Err(error) => {
                     tracing::warn!(%error, backend = %backend, "settling is tried again");

@@ -75,7 +75,7 @@ async fn what_the_database_refuses_takes_the_whole_transaction_with_it() {
     send(&mut device, vec![named, update(6, "artist", "1", json!({ "Name": "one" }), json!({ "Name": "eins" }))]).await;
     assert_eq!(codes(&shop, 6).await, ["atomic", "atomic", "atomic", "exists", "depends_on", ""]);
     assert_eq!(shop.ask("SELECT group_concat(Name) FROM Artist"), "eins,two");
-    assert_eq!(shop.ask("SELECT count(*) FROM om_applied"), "1");
+    assert_eq!(shop.ask("SELECT count(*) FROM om_applied WHERE op <> 'nothing'"), "1");
 }
 
 #[tokio::test(start_paused = true)]

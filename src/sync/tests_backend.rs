@@ -36,7 +36,7 @@ fn channel(name: &str, table: &str, assigned_by: &str, key: &[&str], fields: ser
 
 pub(super) struct Shop {
     pub(super) bench: Bench,
-    database: Arc<Mutex<Connection>>,
+    pub(super) database: Arc<Mutex<Connection>>,
     pub(super) backend: Arc<dyn Backend>,
 }
 

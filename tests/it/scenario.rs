@@ -218,7 +218,11 @@ async fn only_a_developers_server_is_written_behind_syncs_back() {
     let done = client.write_foreign(&job, &update).await.expect("it is done");
     assert_eq!((done.key.as_deref(), &done.wrote["hours"]), (Some("1"), &json!("3.5")));
     assert_eq!(direct::rows(&db, "SELECT title, hours FROM job WHERE job_no = 1"), [["theirs", "3.5"]]);
-    assert_eq!(direct::rows(&db, "SELECT count(*) FROM om_applied"), [["0"]], "it leaves no dedupe row");
+    assert_eq!(
+        direct::rows(&db, "SELECT count(*) FROM om_applied WHERE op <> 'nothing'"),
+        [["0"]],
+        "it leaves no dedupe row"
+    );
     let gone = write(Operation::Delete, "99999", Fields::new(), Fields::new());
     let refused = client.write_foreign(&job, &gone).await.expect("it is answered");
     assert_eq!((refused.refused.as_deref(), refused.key), (Some("gone"), None));

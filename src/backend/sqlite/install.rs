@@ -28,6 +28,11 @@ const APPLIED: &str = "CREATE TABLE om_applied (
 
 const APPLIED_BORN: &str = "CREATE INDEX om_applied_born ON om_applied (channel, key) WHERE op = 'insert'";
 
+/// By what the table is told from one that is made anew ([`crate::backend::LEDGER`]).
+const LEDGER: &str = "INSERT INTO om_applied (mutation, digest, channel, record, key_kinds, op, outcome, at)
+  SELECT zeroblob(16), randomblob(16), '', '', '', 'nothing', '', 0
+  WHERE NOT EXISTS (SELECT 1 FROM om_applied WHERE mutation = zeroblob(16))";
+
 /// The change queue. A key that is NULL asks for a look at the whole table.
 const CHANGES: &str = "CREATE TABLE om_changes (
   n INTEGER PRIMARY KEY,
@@ -112,7 +117,8 @@ pub(super) fn install_sql(collections: &[Arc<Collection>]) -> String {
         let sql = sql.replacen("CREATE TABLE ", "CREATE TABLE IF NOT EXISTS ", 1);
         sql.replacen("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1)
     };
-    let mut out = format!("BEGIN IMMEDIATE;\n{};\n{};\n{};\n", once(APPLIED), once(APPLIED_BORN), once(CHANGES));
+    let tables = [APPLIED, APPLIED_BORN, CHANGES].map(once);
+    let mut out = format!("BEGIN IMMEDIATE;\n{};\n{LEDGER};\n", tables.join(";\n"));
     for collection in collections {
         for (name, sql) in triggers(collection) {
             out.push_str(&format!("DROP TRIGGER IF EXISTS {};\n{sql};\n", quote(&name)));
@@ -133,6 +139,7 @@ pub(super) fn install(
             transaction.execute_batch(sql)?;
         }
     }
+    transaction.execute_batch(LEDGER)?;
     for collection in collections {
         // Names what is missing before a trigger fails at somebody else's next write.
         Plan::new(&transaction, collection)?;
@@ -221,7 +228,7 @@ pub(super) fn prune(connection: &Connection, state: &State, before_ms: i64) -> R
         let deleted = connection
             .prepare_cached(
                 "DELETE FROM main.om_applied WHERE mutation IN \
-                 (SELECT mutation FROM main.om_applied WHERE at < ?1 LIMIT ?2)",
+                 (SELECT mutation FROM main.om_applied WHERE at < ?1 AND mutation <> zeroblob(16) LIMIT ?2)",
             )?
             .execute((before_ms, AT_ONCE as i64))?;
         pruned += deleted as u64;

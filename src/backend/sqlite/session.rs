@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use omctl_protocol::ChannelName;
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::fault::Fault;
 use super::plan::{Affinity, Bound, Plan, canonical};
@@ -47,6 +48,8 @@ pub(super) fn configure(connection: &Connection) -> Result<(), rusqlite::Error> 
     // What a device was told must survive a power cut. FULL is a property of the connection, not of the file.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // Else whatever has a bound LIMIT is compiled anew each time.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(())
 }
 

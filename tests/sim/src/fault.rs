@@ -56,6 +56,8 @@ faults! {
     ServerSetBack = "server_set_back",
     /// And the backend with a copy of the same moment.
     BothSetBack = "both_set_back",
+    /// The backend comes back with an old copy of itself while the server runs.
+    BackendSetBack = "backend_set_back",
     /// The server's disk is full.
     ServerDiskFull = "server_disk_full",
     /// A statement or a commit of the server's store fails in its middle.

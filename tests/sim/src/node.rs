@@ -21,8 +21,8 @@ use omctl::server::{Reload, Reloader, first_generation};
 use omctl::store::{DeviceNo, Step, Store};
 use omctl::sync::Sync;
 use omctl::tasks::Tasks;
-use omctl_protocol::Up;
 use omctl_protocol::frame::{CommandKind, Hello, parse_frames};
+use omctl_protocol::{BootId, Up};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -263,6 +263,11 @@ impl Node {
 
     pub(crate) async fn hear(&mut self) -> Said {
         self.heard.recv().await.expect("this object has a sender of its own")
+    }
+
+    /// The start of the store that runs now.
+    pub(crate) fn boot(&self) -> Option<BootId> {
+        Some(self.rooms()?.0.store.boot().id)
     }
 
     fn rooms(&self) -> Option<(Rooms, &Arc<Life>, &Tasks)> {

@@ -444,15 +444,33 @@ pub(crate) fn last_batch(store: &Connection, device: DeviceNo) -> i64 {
     store.query_row(sql, [device], |row| row.get(0)).expect("a number")
 }
 
-/// Every receipt that the server stored, with the id of its mutation.
-fn stored_receipts(store: &Connection) -> Checked<BTreeMap<MutationId, Receipt>> {
+impl Oracle {
+    /// Every receipt that the server stored, with the id of its mutation. Those that tell of the shop as it was before it
+    /// was set back are none any more.
+    fn stored_receipts(&self, store: &Connection) -> Checked<BTreeMap<MutationId, Receipt>> {
+        let is_of_shop =
+            |id: &MutationId| self.sent.get(id).is_some_and(|sent| !is_managed(sent.mutation.channel.as_str()));
+        stored_receipts(store, is_of_shop)
+    }
+}
+
+fn stored_receipts(
+    store: &Connection,
+    is_of_shop: impl Fn(&MutationId) -> bool,
+) -> Checked<BTreeMap<MutationId, Receipt>> {
+    const ALL: &str = "SELECT body, EXISTS (SELECT 1 FROM main.set_back
+            WHERE receipt_batch.number > first_batch AND receipt_batch.number <= last_batch)
+        FROM main.receipt_batch ORDER BY number";
     let mut found: BTreeMap<MutationId, Receipt> = BTreeMap::new();
-    let mut statement = store.prepare("SELECT body FROM main.receipt_batch ORDER BY number").expect("a query");
+    let mut statement = store.prepare(ALL).expect("a query");
     let mut rows = statement.query([]).expect("a query");
     while let Some(row) = rows.next().expect("a row") {
-        let body: String = row.get(0).expect("text");
+        let (body, is_doubtful): (String, bool) = (row.get(0).expect("text"), row.get(1).expect("a number"));
         let receipts: Vec<Receipt> = serde_json::from_str(&body).expect("receipts");
         for receipt in receipts {
+            if is_doubtful && is_of_shop(&receipt.id) {
+                continue;
+            }
             if let Some(before) =
                 found.get(&receipt.id).filter(|b| (b.outcome, &b.code) != (receipt.outcome, &receipt.code))
             {

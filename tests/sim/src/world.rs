@@ -15,6 +15,7 @@ use std::time::Duration;
 use omctl::catalog::Catalog;
 use omctl::clock::Clock;
 use omctl_device::{Action, Event as Tell};
+use omctl_protocol::BootId;
 use omctl_protocol::frame::CommandKind;
 use serde_json::{Value as Json, json};
 use tokio::time::Instant;
@@ -129,6 +130,8 @@ struct Conn {
     /// Cut: nothing that is sent from now on arrives.
     up_cut: bool,
     down_cut: bool,
+    /// Of which time the server is that speaks on it; `None`: it has not greeted.
+    era: Option<u64>,
     /// What was on its way is lost, too.
     is_void: bool,
 }
@@ -159,8 +162,12 @@ pub(crate) struct World {
     /// For how long users write.
     writing_ms: u64,
     snapshot: Option<faults::Snapshot>,
-    /// How often it was set back.
+    /// How often it was set back, or found that its backend was.
     era: u64,
+    /// To which of these times each start of the store belongs.
+    eras: BTreeMap<BootId, u64>,
+    /// The one that was seen last.
+    boot: Option<BootId>,
     changing_claims: bool,
     /// Other definitions are being made live.
     reloading: bool,
@@ -209,6 +216,8 @@ impl World {
             writing_ms,
             snapshot: None,
             era: 0,
+            eras: BTreeMap::new(),
+            boot: None,
             changing_claims: false,
             reloading: false,
             oracle,
@@ -266,7 +275,10 @@ impl World {
         }
         self.plan_orders();
         self.plan_reload();
-        if [Fault::ServerSetBack, Fault::BothSetBack].into_iter().any(|fault| self.faults.may(fault)) {
+        if [Fault::ServerSetBack, Fault::BothSetBack, Fault::BackendSetBack]
+            .into_iter()
+            .any(|fault| self.faults.may(fault))
+        {
             self.plan(self.rng.between(1_000, 8_000), Event::Snapshot);
         }
         while !self.done {
@@ -382,6 +394,7 @@ impl World {
     // ---- the server's side
 
     fn server_says(&mut self, said: Said) -> Checked {
+        self.look_at_boot()?;
         match said {
             Said::Ready(life) => {
                 self.note(|| format!("server ready, life {life}"));
@@ -398,13 +411,16 @@ impl World {
             Said::Line(conn, line) => {
                 self.is_still_served(conn, &line)?;
                 let delay = self.delay();
+                let told = self.era_of([line.as_str()].into_iter());
                 let Some(link) = self.conns.get_mut(&conn) else { return Ok(()) };
+                link.era = told.or(link.era);
+                let era = link.era.unwrap_or(self.era);
                 if link.down_cut {
                     return Ok(());
                 }
                 link.down_at = link.down_at.max(self.now + delay);
                 let after = link.down_at - self.now;
-                self.plan(after, Event::Down(conn, line, self.era));
+                self.plan(after, Event::Down(conn, line, era));
                 Ok(())
             }
             Said::Closed(conn, how) => {
@@ -424,7 +440,8 @@ impl World {
                     self.note(|| format!("reply to request {request} breaks off after {} lines", lines.len()));
                 }
                 let delay = self.delay();
-                self.plan(delay, Event::Reply(request, lines, self.era, !breaks));
+                let era = self.era_of(lines.iter().map(String::as_str)).unwrap_or(self.era);
+                self.plan(delay, Event::Reply(request, lines, era, !breaks));
                 Ok(())
             }
             Said::Changed => {

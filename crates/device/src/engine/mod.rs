@@ -352,7 +352,8 @@ impl Engine {
             (Phase::Live(_), Down::Leave(leave)) => self.store.leave(&leave, line),
             (Phase::Live(_), Down::Commit(commit)) => self.committed(&commit, actions),
             (Phase::Live(live), Down::Accepted(accepted)) => {
-                live.accepted = live.accepted.max(accepted.seq);
+                // What was not sent cannot have arrived, whatever a server says.
+                live.accepted = live.accepted.max(accepted.seq.min(live.sent));
                 let seq = live.accepted;
                 self.store.note_accepted(seq)?;
                 #[cfg(feature = "planted")]
@@ -503,7 +504,7 @@ impl Engine {
         let (Phase::Live(live), "seq_gap", Some(expected)) = (&mut self.phase, &*error.code, error.expected) else {
             return Ok(());
         };
-        live.accepted = Seq(expected.0.saturating_sub(1));
+        live.accepted = Seq(expected.0.saturating_sub(1)).min(live.sent);
         live.sent = live.accepted;
         live.again = self.one_shot;
         let seq = live.accepted;

@@ -1,6 +1,8 @@
 //! The engine against a scripted server, frame by frame.
 
-use omctl_protocol::frame::{Challenge, Command, CommandKind, Commit, GainedScope, Hello, Scopes, parse_frame};
+use omctl_protocol::frame::{
+    Accepted, Challenge, Command, CommandKind, Commit, GainedScope, Hello, Scopes, parse_frame,
+};
 use omctl_protocol::{Mutation, Outcome, Position};
 use rusqlite::Connection;
 
@@ -236,6 +238,23 @@ fn one_request_carries_everything_and_is_repeated_until_it_is_settled() {
     let receipts = vec![receipt(&mutate.mutations[0])];
     feed(&mut engine, Down::Commit(Commit { position: Position(3), receipts, sums: None }));
     assert_eq!(engine.end_request().unwrap(), Heard::All);
+}
+
+#[test]
+fn a_server_that_accepts_what_was_never_sent_stops_no_later_write() {
+    let mut engine = engine();
+    live(&mut engine);
+    let first = mutations_of(&write(&mut engine, "UPDATE notes SET title = 'B' WHERE id = 'a'"));
+    let sent = first.last().unwrap().seq;
+    feed(&mut engine, Down::Accepted(Accepted { seq: Seq(sent.0 + 5) }));
+    let second = mutations_of(&write(&mut engine, "UPDATE notes SET title = 'C' WHERE id = 'a'"));
+    assert_eq!(second.iter().map(|mutation| mutation.seq).collect::<Vec<_>>(), [sent.next()]);
+    // And where it begins so, the two are not of one history.
+    let old = engine.store_mut().hello(None, false, false).unwrap().incarnation;
+    engine.handle(1_000, Event::Disconnected).unwrap();
+    engine.handle(2_000, Event::Connected(Greeting::Plain)).unwrap();
+    let again = feed_welcome_with(&mut engine, Seq(99));
+    assert_ne!(hello_of(&again).incarnation, old);
 }
 
 #[test]

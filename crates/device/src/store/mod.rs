@@ -265,6 +265,8 @@ impl Store {
         // Without it a rename would look into views that name a table which is just being replaced.
         conn.pragma_update(None, "legacy_alter_table", true)?;
         conn.set_prepared_statement_cache_capacity(512);
+        // SQLite plans by the value of a bound LIMIT, and compiles the statement anew each time that one is bound.
+        conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // 16 MiB, taken only when needed: a batch touches several trees, and SQLite's own 2 MiB would read them again.
         conn.pragma_update(None, "cache_size", -16_384)?;
         conn.execute_batch(&format!("BEGIN IMMEDIATE; {} COMMIT;", ddl::INTERNAL))?;

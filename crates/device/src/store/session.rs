@@ -126,7 +126,8 @@ impl Store {
             self.reset(welcome)?;
             return Ok(Welcomed::HelloAgain);
         }
-        if welcome.renew || !outbox::is_whole_behind(&self.conn, welcome.accepted)? {
+        let is_ahead = welcome.accepted > state::last_seq(&self.conn)?;
+        if welcome.renew || is_ahead || !outbox::is_whole_behind(&self.conn, welcome.accepted)? {
             self.renew_incarnation()?;
             return Ok(Welcomed::HelloAgain);
         }

@@ -542,3 +542,14 @@ fn gained_and_lost_scopes_take_effect_together() {
     assert_eq!(titles(&store), pairs(&[("b", "B"), ("c", "C")]));
     assert_eq!(store.held(&"notes".into()).unwrap().len(), 2);
 }
+
+/// Without a setting of its own, SQLite compiles a statement anew whenever its LIMIT is bound.
+#[test]
+fn a_kept_statement_with_a_limit_is_compiled_once() {
+    let store = synced();
+    let mut statement = store.connection().prepare("SELECT id FROM notes ORDER BY id LIMIT ?1").unwrap();
+    for limit in 1..5 {
+        assert!(statement.query([limit]).unwrap().next().unwrap().is_some());
+    }
+    assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0);
+}

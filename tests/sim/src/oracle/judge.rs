@@ -10,7 +10,7 @@ use super::fields::Fields;
 use super::sights::{Sights, State};
 use super::{
     Checked, LARGEST, MANAGED, Oracle, SUMS, Sent, TABLES, Table, differ, is_managed, is_mark, last_batch, one,
-    rows_of, stored_receipts, wrong,
+    rows_of, wrong,
 };
 use crate::device::{Device, MARKED};
 
@@ -113,7 +113,7 @@ impl Oracle {
     pub(crate) fn judge(&mut self, devices: &[Device], store: &Connection, shop: &Connection) -> Checked {
         self.sights.read(store);
         self.sights.check()?;
-        let receipts = stored_receipts(store)?;
+        let receipts = self.stored_receipts(store)?;
         self.accepted_is_durable(store)?;
         self.nothing_is_forgotten(&receipts)?;
         self.offers_lose_to_somebody(&receipts)?;

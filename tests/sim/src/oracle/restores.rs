@@ -7,7 +7,7 @@ use omctl_protocol::{Mutation, MutationId, Operation, Outcome, Receipt};
 use rusqlite::Connection;
 
 use super::sights::State;
-use super::{Checked, Oracle, Sent, one, stored_receipts, wrong};
+use super::{Checked, Oracle, Sent, one, wrong};
 use crate::device::{Device, Standing};
 
 /// Where the oracle stood when a snapshot was taken.
@@ -98,19 +98,11 @@ impl Oracle {
     pub(crate) fn server_is_set_back(&mut self, store: &Connection, mark: &Mark, with_shop: bool) -> Checked {
         store.execute("DELETE FROM temp.history WHERE n > ?1", [mark.history]).expect("the oracle's own table");
         self.sights.go_back(mark.history, mark.state.clone());
-        let kept = stored_receipts(store)?;
+        let kept = self.stored_receipts(store)?;
         let newest = "SELECT max(coalesce((SELECT max(position) FROM main.log), 0),
             coalesce((SELECT max(position) FROM main.departed), 0))";
         self.restores.shared = one::<i64>(store, newest).unsigned_abs();
-        let told = std::mem::take(&mut self.told);
-        for (id, receipt) in told {
-            if kept.contains_key(&id) {
-                self.told.insert(id, receipt);
-            } else {
-                self.restores.lose(receipt);
-            }
-        }
-        self.restores.kept = kept.into_keys().collect();
+        self.keep_told(kept);
         self.restores.count += 1;
         // Whatever its watermark was, it may be below what the backup had.
         self.restores.renewed.clear();
@@ -121,6 +113,46 @@ impl Oracle {
         self.feeds.clear();
         self.watermarks.forget();
         Ok(())
+    }
+
+    /// The shop is as it was when a snapshot was taken; the server has yet to find out.
+    pub(crate) fn shop_is_set_back(&mut self, mark: &Mark) {
+        self.foreign = mark.foreign.clone();
+    }
+
+    /// The server has found out that the shop was set back: what it says of the batches of answers that may tell of what
+    /// is lost is taken at its word here, and what comes of it is judged at the end.
+    pub(crate) fn shop_was_found_set_back(&mut self, store: &Connection) -> Checked {
+        let kept = "SELECT coalesce((SELECT kept FROM main.set_back ORDER BY number DESC LIMIT 1), 0)";
+        self.restores.shared = one::<i64>(store, kept).unsigned_abs();
+        let kept = self.stored_receipts(store)?;
+        self.keep_told(kept);
+        self.restores.count += 1;
+        self.positions.clear();
+        Ok(())
+    }
+
+    /// These answers stand; whatever else was told is lost.
+    fn keep_told(&mut self, kept: BTreeMap<MutationId, Receipt>) {
+        for (id, told) in std::mem::take(&mut self.told) {
+            match kept.get(&id) {
+                // An answer in place of one that was lost, which is lost in turn: the first one stands again.
+                Some(first) if first.position != told.position => {
+                    self.told.insert(id, first.clone());
+                    self.restores.lose(told);
+                }
+                Some(_) => drop(self.told.insert(id, told)),
+                None => self.restores.lose(told),
+            }
+        }
+        // And what a later history had taken back stands again where that one is lost.
+        for (id, first) in &kept {
+            let had_it = self.restores.lost(*id).any(|lost| lost.position == first.position);
+            if had_it && !self.told.contains_key(id) {
+                self.told.insert(*id, first.clone());
+            }
+        }
+        self.restores.kept = kept.into_keys().collect();
     }
 
     /// A device has the file of an earlier time. Where the server had accepted more of that outbox, it may not go on.

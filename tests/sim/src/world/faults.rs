@@ -1,7 +1,9 @@
 //! What goes wrong: connections, processes, disks, backends, and restores of old copies.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
+use omctl_protocol::BootId;
 use rusqlite::Connection;
 
 use super::{Checked, Event, LONG_DELAY_MS, World};
@@ -28,7 +30,7 @@ pub(crate) enum Passing {
 }
 
 /// What strikes now and then, and how often beside the others.
-const TROUBLES: [(Fault, u64); 26] = [
+const TROUBLES: [(Fault, u64); 27] = [
     (Fault::Cut, 8),
     (Fault::OneWay, 3),
     (Fault::CutInMessage, 2),
@@ -47,6 +49,7 @@ const TROUBLES: [(Fault, u64); 26] = [
     (Fault::BackendBusy, 2),
     (Fault::PartialList, 2),
     (Fault::DoubledRows, 1),
+    (Fault::BackendSetBack, 3),
     (Fault::AppDies, 2),
     (Fault::AppDiesInCommit, 3),
     (Fault::PowerCut, 3),
@@ -167,6 +170,7 @@ impl World {
             }
             Fault::PartialList => weather.partial_lists.store(1, Ordering::Relaxed),
             Fault::DoubledRows => weather.doubled_rows.store(self.rng.between(1, 3), Ordering::Relaxed),
+            Fault::BackendSetBack => return Ok(self.set_shop_back()),
             Fault::AppDies => self.app_dies(device, false),
             Fault::AppDiesInCommit => self.devices[device].die_in(self.rng.below(6) as i64),
             Fault::PowerCut => self.app_dies(device, true),
@@ -291,6 +295,7 @@ impl World {
         self.note(|| format!("server is set back{}", if with_shop { " with the shop" } else { "" }));
         self.faults.count(if with_shop { Fault::BothSetBack } else { Fault::ServerSetBack });
         self.era += 1;
+        self.boot = None;
         self.node.disk.fail(-1, -1);
         self.passes(Passing::ServerDisk);
         self.passes(Passing::BackendDisk);
@@ -306,6 +311,59 @@ impl World {
             (device.barred_at, device.last_batch, device.is_barred_for_good) = (None, None, false);
         }
         self.oracle.server_is_set_back(&store, &snapshot.mark, with_shop)
+    }
+
+    /// The backend goes back to its last copy while everything else goes on. Whether anything of ours is lost with it.
+    fn set_shop_back(&mut self) -> bool {
+        let Some(snapshot) = &self.snapshot else { return false };
+        self.node.lock_shop(false);
+        let mut shop = self.node.shop.lock().expect("nobody panics here");
+        if !loses_ours(&shop, &snapshot.shop) {
+            return false;
+        }
+        set_full(&shop, false);
+        copy_into(&snapshot.shop, &mut shop);
+        drop(shop);
+        self.oracle.shop_is_set_back(&snapshot.mark);
+        self.note(|| "the backend is set back".into());
+        true
+    }
+
+    /// Looks whether another start of the store runs than before, and whether it began because the backend was found to
+    /// be set back.
+    pub(super) fn look_at_boot(&mut self) -> Checked {
+        let Some(now) = self.node.boot() else { return Ok(()) };
+        if self.boot == Some(now) {
+            return Ok(());
+        }
+        let _spared = self.node.disk.spare();
+        let store = self.node.store.lock().expect("nobody panics here");
+        let mut statement = store
+            .prepare("SELECT id, id IN (SELECT boot FROM main.parting) FROM main.boot ORDER BY number")
+            .expect("a query");
+        let boots =
+            statement.query_map([], |row| Ok((BootId(uuid::Uuid::from_bytes(row.get(0)?)), row.get::<_, bool>(1)?)));
+        let boots: Vec<(BootId, bool)> = boots.expect("a query").collect::<Result<_, _>>().expect("rows");
+        drop(statement);
+        let before = self.era;
+        if self.boot.is_some_and(|last| boots.contains(&(last, true))) {
+            self.era += 1;
+            self.oracle.shop_was_found_set_back(&store)?;
+            self.trace.note(self.now, || "the server has found that its backend was set back".into());
+        }
+        for (boot, is_parted) in boots {
+            self.eras.entry(boot).or_insert(if is_parted { before } else { self.era });
+        }
+        self.boot = Some(now);
+        Ok(())
+    }
+
+    /// The time that these lines of the server are of, by the welcome among them.
+    pub(super) fn era_of<'l>(&self, mut lines: impl Iterator<Item = &'l str>) -> Option<u64> {
+        let welcome = lines.find(|line| line.starts_with(r#"{"welcome""#))?;
+        let frame: serde_json::Value = serde_json::from_str(welcome).ok()?;
+        let boot: BootId = serde_json::from_value(frame["welcome"]["boot"].clone()).ok()?;
+        self.eras.get(&boot).copied()
     }
 
     /// A phone is backed up, as it stands on its disk.
@@ -331,6 +389,16 @@ impl World {
         self.oracle.device_is_restored(device, &backup, &store);
         true
     }
+}
+
+/// Whether a database has dedupe rows that a copy of it has not.
+fn loses_ours(shop: &Connection, copy: &Connection) -> bool {
+    let rows = |connection: &Connection| -> BTreeSet<Vec<u8>> {
+        let Ok(mut statement) = connection.prepare("SELECT mutation FROM om_applied") else { return BTreeSet::new() };
+        let rows = statement.query_map([], |row| row.get(0)).expect("a query");
+        rows.collect::<Result<_, _>>().expect("rows")
+    };
+    rows(shop).difference(&rows(copy)).next().is_some()
 }
 
 /// A copy of the server's data and of the shop, taken at one moment.

@@ -31,7 +31,8 @@ impl World {
             return self.send_request(device, link);
         }
         self.devices[device].conn = Some(link);
-        let conn = Conn { device, up_at: self.now, down_at: self.now, up_cut: false, down_cut: false, is_void: false };
+        let (at, era) = (self.now, None);
+        let conn = Conn { device, up_at: at, down_at: at, up_cut: false, down_cut: false, is_void: false, era };
         let is_second = self.conns.iter().any(|(other, conn)| conn.device == device && self.node.listens(*other));
         if is_second {
             self.faults.count(Fault::TwoSessions);
