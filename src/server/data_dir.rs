@@ -118,7 +118,9 @@ pub(super) fn write_private(path: &Path, new: &Path, content: &[u8]) -> std::io:
 
 pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     if path.is_dir() {
-        return Ok(());
+        // Whoever made it may have been killed before the names above it were synced; then it had put nothing into it.
+        let is_young = std::fs::read_dir(path)?.next().is_none();
+        return if is_young { sync_all_above(path) } else { Ok(()) };
     }
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true);
@@ -130,6 +132,17 @@ pub(super) fn make_private(path: &Path) -> std::io::Result<()> {
     // The name of a new folder is on the disk only when the one above it is synced. SQLite syncs the folder of its files
     // and knows nothing of those above: without this, a power cut in the first days could take the whole store.
     missing.iter().filter_map(|folder| folder.parent()).try_for_each(sync_folder)
+}
+
+/// Makes the names of a folder and of those above it durable, as far up as this process may look.
+fn sync_all_above(path: &Path) -> std::io::Result<()> {
+    for folder in path.ancestors().skip(1) {
+        match sync_folder(folder) {
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => break,
+            synced => synced?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes the names in a folder durable. Elsewhere a folder cannot be opened, and its file system sees to it.

@@ -503,7 +503,7 @@ impl Store {
                 WHERE channel = :channel AND id = :id AND outcome = 'rejected'
                 AND json_extract(detail, '$.mutation.op') = 'create')
                 AND NOT EXISTS (SELECT 1 FROM log JOIN channel ON channel.number = log.channel
-                    WHERE channel.name = :channel AND log.id = :id)";
+                    WHERE channel.name = :channel AND log.id = :id AND log.lost = 0)";
             let mut statement = connection.prepare_cached(SELECT).map_err(sqlite_error)?;
             let mut rejected = HashSet::new();
             for (channel, id) in records {
