@@ -79,6 +79,8 @@ const PROBE_RESTLESS_EVERY: Duration = Duration::from_secs(2);
 #[derive(Default)]
 struct Watch {
     quiet_mark: Option<u64>,
+    /// When the backend was last looked at for what it should have.
+    asked: Option<Instant>,
     probed: BTreeMap<ChannelName, Instant>,
     swept: BTreeMap<ChannelName, (Instant, Option<u64>)>,
     defined: BTreeMap<ChannelName, Defined>,
@@ -182,16 +184,21 @@ impl Sync {
         backend: &Arc<dyn Backend>,
         watch: &mut Watch,
     ) -> Result<(), SyncError> {
-        match self.check_history(backend).await {
-            Err(SyncError::SetBack { .. }) => {
-                self.come_back(live, backend).await?;
-                *watch = Watch::default();
-            }
-            known => known?,
-        }
         let mut queued = Vec::new();
         let mark = backend.quiet_mark().await?;
         let quiet = mark.is_some() && mark == watch.quiet_mark;
+        // Whoever puts a copy back changes something. What no mark tells is seen a little later.
+        let was_asked = watch.asked.is_some_and(|at| at.elapsed() < PROBE_EVERY);
+        if !quiet || !was_asked || self.inner.set_backs.is_stopped(backend.name()) {
+            match self.check_history(backend).await {
+                Err(SyncError::SetBack { .. }) => {
+                    self.come_back(live, backend).await?;
+                    *watch = Watch::default();
+                }
+                known => known?,
+            }
+            watch.asked = Some(Instant::now());
+        }
         watch.leave(live);
         for channel in channels_of(live, backend.name()) {
             watch.meet(channel);

@@ -222,8 +222,13 @@ impl Sync {
             match self.inner.store.prune().await {
                 Ok(rows) if rows > 0 => tracing::info!(rows, "removed what is older than its time"),
                 Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "pruning is tried again in an hour"),
+                Err(error) => {
+                    tracing::warn!(%error, "pruning is tried again in an hour");
+                    continue;
+                }
             }
+            // No dedupe row goes that is still looked for.
+            self.inner.set_backs.forget_witnesses();
             // A dedupe row stays as long as a receipt may be asked for again, and a day longer: clocks differ.
             let window = crate::limits::RESTORE_WINDOW.as_millis() as i64 + 24 * 3600 * 1000;
             let before = self.inner.store.clock().now_ms() - window;

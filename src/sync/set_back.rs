@@ -38,6 +38,8 @@ pub(super) struct SetBacks(Mutex<HashMap<String, Known>>);
 struct Known {
     /// The newest witnesses; `None`: not read yet.
     witnesses: Option<VecDeque<Witness>>,
+    /// How many came since the start.
+    noted: u64,
     /// The table of dedupe rows that is there now.
     ledger: Option<[u8; 16]>,
     /// A witness is missing, and nobody has looked into it yet.
@@ -69,7 +71,7 @@ impl SetBacks {
     }
 
     /// Whether nothing of a backend may be settled or journaled now.
-    fn is_stopped(&self, backend: &str) -> bool {
+    pub(super) fn is_stopped(&self, backend: &str) -> bool {
         self.with(backend, |known| known.is_suspect || known.is_being_compared())
     }
 
@@ -90,13 +92,21 @@ impl SetBacks {
         Some(Witness { backend: backend.to_owned(), ledger, mutation, horizon })
     }
 
+    /// Some are not in the store any more: they are read anew.
+    pub(super) fn forget_witnesses(&self) {
+        self.0.lock().expect(UNPOISONED).values_mut().for_each(|known| known.witnesses = None);
+    }
+
     /// The store has this one now.
     pub(super) fn noted(&self, witness: Witness) {
         let backend = witness.backend.clone();
         self.with(&backend, |known| {
-            let witnesses = known.witnesses.get_or_insert_default();
-            witnesses.push_front(witness);
-            witnesses.truncate(ASKED);
+            known.noted += 1;
+            // Where none were read yet, this one is among those that will be.
+            if let Some(witnesses) = &mut known.witnesses {
+                witnesses.push_front(witness);
+                witnesses.truncate(ASKED);
+            }
         });
     }
 }
@@ -111,7 +121,8 @@ impl Sync {
         if set_backs.is_stopped(backend) {
             return Err(SyncError::SetBack { backend: backend.to_owned() });
         }
-        if set_backs.with(backend, |known| known.witnesses.is_none()) {
+        while set_backs.with(backend, |known| known.witnesses.is_none()) {
+            let noted = set_backs.with(backend, |known| known.noted);
             let newest = self.inner.store.witnesses(backend.to_owned(), None, ASKED).await?;
             let witness = |one: Testimony| Witness {
                 backend: backend.to_owned(),
@@ -120,7 +131,10 @@ impl Sync {
                 horizon: one.horizon,
             };
             let newest: VecDeque<Witness> = newest.into_iter().map(witness).collect();
-            set_backs.with(backend, |known| known.witnesses = known.witnesses.take().or(Some(newest)));
+            // One that came meanwhile may be missing among those that were read.
+            set_backs.with(backend, |known| {
+                known.witnesses = known.witnesses.take().or_else(|| (known.noted == noted).then_some(newest));
+            });
         }
         let asked = set_backs.with(backend, |known| {
             known.witnesses.iter().flatten().map(|witness| witness.mutation).collect::<Vec<_>>()

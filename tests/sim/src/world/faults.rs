@@ -324,6 +324,7 @@ impl World {
         set_full(&shop, false);
         copy_into(&snapshot.shop, &mut shop);
         drop(shop);
+        self.node.touch_shop();
         self.oracle.shop_is_set_back(&snapshot.mark);
         self.note(|| "the backend is set back".into());
         true
