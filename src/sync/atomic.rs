@@ -303,7 +303,7 @@ impl Sync {
         let untraced = self.note_untraced_tries(&open).await?;
         let records =
             open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
-        self.check_history(backend).await?;
+        self.begin_history(backend).await?;
         let horizon = self.inner.store.horizon().await?;
         let (as_of, heads) = self.inner.store.heads(records).await?;
         let mut settling = Settling { is_whole: true, horizon, ..Settling::default() };

@@ -171,11 +171,21 @@ impl Sync {
     pub(super) async fn check_history(&self, backend: &Arc<dyn Backend>) -> Result<(), SyncError> {
         let asked = self.witnesses_of(backend.name()).await?;
         // With nothing to look for, nothing can be missing.
-        if asked.len() > 1 {
-            let applied = backend.applied(&asked).await?;
-            self.look_for_witnesses(backend.name(), &asked, &applied)?;
-        }
-        Ok(())
+        if asked.len() > 1 { self.ask_for(backend, &asked).await } else { Ok(()) }
+    }
+
+    /// The same before something is written, which will be remembered: also by the table that there is.
+    ///
+    /// # Errors
+    /// As [`Sync::check_history`].
+    pub(super) async fn begin_history(&self, backend: &Arc<dyn Backend>) -> Result<(), SyncError> {
+        let asked = self.witnesses_of(backend.name()).await?;
+        self.ask_for(backend, &asked).await
+    }
+
+    async fn ask_for(&self, backend: &Arc<dyn Backend>, asked: &[MutationId]) -> Result<(), SyncError> {
+        let applied = backend.applied(asked).await?;
+        self.look_for_witnesses(backend.name(), asked, &applied)
     }
 
     /// The same for all backends whose records a batch journals.

@@ -250,3 +250,20 @@ async fn dedupe_rows_that_went_with_time_are_not_missing() {
     shop.settle(vec![create(2, "artist", 8, name("goes on"))]).await;
     assert_eq!((shop.bench.store.set_backs().await.unwrap(), shop.bench.store.boot()), (vec![], boot));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_atomic_transaction_that_is_all_there_ever_was_is_missed() {
+    let shop = Shop::with(4, |channel| channel.schema.atomic = Some("shop".into())).await;
+    let copy = shop.copy();
+    let (mut device, _) = shop.bench.connect(1, |_| {}).await;
+    let part = |at| Some(Part { at, of: 2 });
+    let pair = vec![
+        Mutation { atomic: part(0), ..create(1, "artist", 7, name("one of two")) },
+        Mutation { atomic: part(1), ..create(2, "artist", 8, name("two of two")) },
+    ];
+    send(&mut device, pair).await;
+    assert_eq!(answers(&shop, 2).await.iter().filter(|(_, outcome, _)| *outcome == Outcome::Applied).count(), 2);
+    shop.go_back(&copy);
+    assert_eq!(shop.compared().await[0].kept, Position(0), "nothing says what was there before");
+    assert_eq!(shop.rows().await.keys().filter(|key| key.starts_with("artist/")).count(), 2);
+}

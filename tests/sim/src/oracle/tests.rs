@@ -111,6 +111,7 @@ fn log_of(changes: &[(&str, &str, Json)]) -> Connection {
              CREATE TABLE log (position INTEGER PRIMARY KEY, channel INTEGER, id TEXT, version INTEGER, body TEXT);
              CREATE TABLE departed (position INTEGER);
              CREATE TABLE receipt_batch (number INTEGER PRIMARY KEY, body TEXT);
+             CREATE TABLE set_back (number INTEGER PRIMARY KEY, kept INTEGER, first_batch INTEGER, last_batch INTEGER);
              CREATE TABLE account (number INTEGER, claims TEXT);",
         )
         .unwrap();
@@ -245,6 +246,31 @@ fn what_a_server_forgot_must_be_answered_anew() {
     for without_effect in [receipt(7, "conflict"), receipt(7, "rejected")] {
         set_back(without_effect).nothing_is_forgotten(&BTreeMap::new()).unwrap();
     }
+}
+
+#[test]
+fn what_a_shop_lost_must_be_answered_anew_and_nothing_else() {
+    let mut oracle = oracle();
+    let store = log_of(&[]);
+    let mark = oracle.mark(&store);
+    oracle.device_says(0, &mutate(1, 7, "artist", "update", json!({ "Name": "m1.1" }))).unwrap();
+    oracle.device_says(0, &mutate(2, 8, "notes", "update", json!({ "title": "m1.2" }))).unwrap();
+    let answers = [at(receipt(7, "applied"), 9), at(receipt(8, "applied"), 10)];
+    oracle.server_says(0, 0, &commit(&answers), true).unwrap();
+    let body = serde_json::to_string(&answers).unwrap();
+    store.execute("INSERT INTO receipt_batch VALUES (5, ?1)", [&body]).unwrap();
+    oracle.shop_is_set_back(&mark);
+    store.execute_batch("INSERT INTO set_back VALUES (1, 8, 4, 5)").unwrap();
+    oracle.shop_was_found_set_back(&store).unwrap();
+    let stored = oracle.stored_receipts(&store).unwrap();
+    assert_eq!(stored.len(), 1, "the one of notes stands");
+    assert!(oracle.nothing_is_forgotten(&stored).is_err(), "the other one had an effect");
+    let new = at(receipt(7, "applied"), 12);
+    store.execute("INSERT INTO receipt_batch VALUES (6, ?1)", [serde_json::to_string(&[&new]).unwrap()]).unwrap();
+    oracle.server_says(0, 0, &commit(std::slice::from_ref(&new)), true).unwrap();
+    oracle.nothing_is_forgotten(&oracle.stored_receipts(&store).unwrap()).unwrap();
+    let changed = at(receipt(8, "applied"), 13);
+    assert!(oracle.server_says(0, 0, &commit(&[changed]), true).is_err(), "what stands stays");
 }
 
 #[test]
