@@ -300,10 +300,10 @@ impl Sync {
                 Err(rejection) => return refused(Some(place), &rejection),
             }
         }
+        self.begin_history(backend).await?;
         let untraced = self.note_untraced_tries(&open).await?;
         let records =
             open.iter().map(|wanted| (ChannelNo(wanted.channel.number), wanted.item.mutation.record.clone())).collect();
-        self.begin_history(backend).await?;
         let horizon = self.inner.store.horizon().await?;
         let (as_of, heads) = self.inner.store.heads(records).await?;
         let mut settling = Settling { is_whole: true, horizon, ..Settling::default() };

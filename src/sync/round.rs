@@ -81,10 +81,13 @@ impl Sync {
     pub(super) async fn note_untraced_tries(&self, open: &[Wanted<'_>]) -> Result<Untraced, SyncError> {
         let unsure: Vec<&Item> = {
             let health = self.inner.health.lock().expect("nobody panics while noting health");
-            let best_effort = |channel: &ChannelName| {
-                health.get(channel).is_none_or(|health| health.delivery() == Delivery::BestEffort)
+            // What this very run has seen counts more than the last probe: after a start there was none yet.
+            let best_effort = |channel: &LiveChannel| {
+                let is_probed_so =
+                    || health.get(channel.name()).is_none_or(|health| health.delivery() == Delivery::BestEffort);
+                !self.inner.set_backs.has_ledger(channel.backend_name()) && is_probed_so()
             };
-            open.iter().filter(|wanted| best_effort(wanted.channel.name())).map(|wanted| wanted.item).collect()
+            open.iter().filter(|wanted| best_effort(&wanted.channel)).map(|wanted| wanted.item).collect()
         };
         if unsure.is_empty() {
             return Ok(Untraced::default());

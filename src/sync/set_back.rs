@@ -75,6 +75,11 @@ impl SetBacks {
         self.with(backend, |known| known.is_suspect || known.is_being_compared())
     }
 
+    /// Whether a backend had dedupe rows when it was asked last.
+    pub(super) fn has_ledger(&self, backend: &str) -> bool {
+        self.with(backend, |known| known.ledger.is_some())
+    }
+
     /// Up to which position the log was made to agree with a backend that was set back last.
     pub(super) fn resumed(&self, backend: &str) -> Position {
         self.with(backend, |known| known.past.iter().filter_map(|one| one.resumed).max().unwrap_or_default())

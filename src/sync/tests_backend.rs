@@ -8,6 +8,7 @@ use omctl_protocol::*;
 use rusqlite::Connection;
 use serde_json::json;
 
+use super::settle::Item;
 use super::tests::{Bench, create, receipts, send};
 use crate::backend::sqlite::SqliteBackend;
 use crate::backend::{Backend, Effect, Write};
@@ -323,6 +324,26 @@ async fn what_the_database_has_done_and_deleted_since_is_not_waited_for() {
     let (mut device, _) = shop.bench.connect(1, |hello| hello.kept = Some(Position(0))).await;
     send(&mut device, vec![gone]).await;
     assert_eq!(answers(&shop, 1).await, [(1, Outcome::Applied, None)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_tried_before_a_crash_is_known_to_be_undone_also_before_the_first_probe() {
+    let shop = Shop::new().await;
+    let (device, _) = shop.bench.connect(1, |_| {}).await;
+    let sync = &shop.bench.sync;
+    sync.inner.health.lock().unwrap().clear();
+    let made = create(1, "artist", 7, json!({ "Name": "new" }));
+    let item = Item {
+        incarnation: device.incarnation(),
+        settled_as: made.id,
+        digest: super::settle::digest_of(&Bench::who(1), &made),
+        mutation: made,
+        tries: 1,
+        kept: None,
+        accepted: Seq(1),
+    };
+    sync.try_run(&sync.inner.live.current(), &Bench::who(1), &shop.backend, &[item]).await.unwrap();
+    assert_eq!(shop.ask("SELECT count(*) FROM Artist WHERE Name = 'new'"), "1");
 }
 
 #[tokio::test(start_paused = true)]

@@ -255,6 +255,10 @@ impl Server {
             match facts.receipts.get(&mutation.id).map(Vec::as_slice) {
                 Some([one]) => {
                     let receipt: Receipt = serde_json::from_str(one).map_err(whole)?;
+                    // Both homes remember what they have done.
+                    if receipt.code.as_deref() == Some("unknown") {
+                        return Err(format!("nobody can tell what became of {}", mutation.id));
+                    }
                     outcomes.insert(mutation.id, receipt.outcome);
                 }
                 Some(several) => return Err(format!("{} has {} receipts", mutation.id, several.len())),
@@ -272,9 +276,10 @@ impl Server {
             let field = if *channel == "notes" { "count" } else { "stock" };
             let key = match *channel {
                 "notes" => None,
-                _ => Some(
-                    facts.keys.get(*record).copied().or(record.parse().ok()).ok_or(format!("{record} has no key"))?,
-                ),
+                _ => Some(facts.keys.get(*record).copied().or(record.parse().ok()).ok_or_else(|| {
+                    let done = mutations.iter().map(|mutation| (mutation.id, mutation.op, outcomes.get(&mutation.id)));
+                    format!("{record} has no key after {:?}", done.collect::<Vec<_>>())
+                })?),
             };
             if has(Operation::Delete) {
                 // Whether an update after it brought it back is the policy's: sums say nothing here.

@@ -116,6 +116,7 @@ impl Oracle {
         let receipts = self.stored_receipts(store)?;
         self.accepted_is_durable(store)?;
         self.nothing_is_forgotten(&receipts)?;
+        self.nothing_is_unknown(&receipts)?;
         self.offers_lose_to_somebody(&receipts)?;
         self.nothing_older_comes_back(store)?;
         let history = self.history(store, shop);
@@ -165,6 +166,17 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// The shop remembers what it has done: of what was not offered again after a loss, nobody says that he cannot tell.
+    pub(super) fn nothing_is_unknown(&self, receipts: &BTreeMap<MutationId, Receipt>) -> Checked {
+        if self.restores.any() {
+            return Ok(());
+        }
+        match receipts.values().find(|receipt| receipt.code.as_deref() == Some("unknown")) {
+            Some(receipt) => wrong(format!("nobody can tell what became of a mutation: {receipt:?}")),
+            None => Ok(()),
+        }
     }
 
     /// How often each mark came to stand in its field, by channel and column.

@@ -274,6 +274,16 @@ fn what_a_shop_lost_must_be_answered_anew_and_nothing_else() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_is_seen_unless_something_was_lost() {
+    let mut unknown = receipt(7, "conflict");
+    unknown["code"] = "unknown".into();
+    let unknown = stored(&[unknown]);
+    assert!(oracle().nothing_is_unknown(&unknown).is_err());
+    oracle().nothing_is_unknown(&stored(&[receipt(7, "conflict")])).unwrap();
+    set_back(at(receipt(7, "applied"), 9)).nothing_is_unknown(&unknown).unwrap();
+}
+
+#[test]
 fn an_offer_that_is_refused_for_no_reason_is_seen() {
     let mut oracle = set_back(at(receipt(7, "applied"), 9));
     let refused = stored(&[receipt(7, "conflict")]);

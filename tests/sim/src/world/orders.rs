@@ -25,6 +25,10 @@ impl World {
     pub(super) fn order(&mut self, device: usize, kind: CommandKind) -> Checked {
         let number = self.devices[device].number;
         let state = self.node.state_of(number);
+        if state == "active" && !self.devices[device].is_barred_for_good {
+            // An unlock may have been done by a life that died before it said so.
+            (self.devices[device].barred_at, self.devices[device].last_batch) = (None, None);
+        }
         let is_due = match kind {
             CommandKind::Lock => state == "active" && !self.is_healed(),
             CommandKind::Unlock => state == "locked",
