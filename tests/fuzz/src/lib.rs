@@ -14,6 +14,8 @@ mod frames;
 mod hello;
 #[cfg(feature = "server")]
 mod rules;
+#[cfg(feature = "server")]
+mod session;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,8 @@ pub use frames::frames;
 pub use hello::hello;
 #[cfg(feature = "server")]
 pub use rules::rules;
+#[cfg(feature = "server")]
+pub use session::session;
 
 /// Takes an input of anybody.
 pub type Target = fn(&[u8]);
@@ -44,6 +48,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("hello", hello),
     #[cfg(feature = "server")]
     ("rules", rules),
+    #[cfg(feature = "server")]
+    ("session", session),
 ];
 
 /// Longest input in bytes, as the runs have it (`-max_len`): longer ones are slower, not deeper.

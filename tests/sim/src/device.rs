@@ -1,4 +1,5 @@
-//! A device: the real engine over a database in memory that outlives the app's process. What its user does is in `user`.
+//! A device: the real engine over a database in memory that outlives the app's process, with one connection for the app
+//! and one for the engine, as over a file. What its user does is in `user`.
 
 mod user;
 
@@ -9,9 +10,9 @@ use omctl::store::DeviceNo;
 use omctl_device::{Action, Engine, Event, Lock, Store, StoreError, StoreOptions};
 use omctl_protocol::{AccountId, DeviceId};
 use rusqlite::Connection;
-use rusqlite::backup;
 
 pub(crate) use self::user::MARKED;
+use crate::memory::{Memory, copy, copy_into, set_full};
 use crate::node::{Disk, Spared};
 use crate::rng::Rng;
 
@@ -43,8 +44,9 @@ pub(crate) struct Device {
     options: StoreOptions,
     rng: Rng,
     engine: Option<Engine>,
-    /// The file, while no app is running.
-    file: Option<Connection>,
+    file: Memory,
+    /// Whether power may be cut at all.
+    may_lose_power: bool,
     /// What a power cut leaves for sure.
     durable: Option<(Connection, usize)>,
     /// Commits until the app dies in the middle of one; or [`ALIVE`], or [`DEAD`].
@@ -73,10 +75,10 @@ struct Backup {
 }
 
 impl Device {
-    pub(crate) fn new(index: usize, account: usize, rng: Rng) -> Self {
+    pub(crate) fn new(index: usize, account: usize, rng: Rng, may_lose_power: bool) -> Self {
         let mut options = StoreOptions { entropy: omctl_device::Entropy::seeded(rng.u64()), ..StoreOptions::default() };
         // A rename costs as much as all the rest of a seed: some devices pay for it.
-        if rng.percent(10) {
+        if rng.percent(4) {
             options.copy_rows_max = 0;
         }
         let skews = [0, 0, 3_600_000, -86_400_000, 315_360_000_000];
@@ -96,7 +98,8 @@ impl Device {
             options,
             rng,
             engine: None,
-            file: Some(Connection::open_in_memory().expect("memory is there")),
+            file: Memory::new(),
+            may_lose_power,
             durable: None,
             dies_in: Arc::new(AtomicI64::new(ALIVE)),
             disk: Arc::default(),
@@ -141,9 +144,19 @@ impl Device {
 
     /// Starts the app over what is in the file. `false`: it died in a commit of its start.
     pub(crate) fn start(&mut self) -> Result<bool, StoreError> {
-        let mut file = self.file.take().expect("the app is not running");
+        match Store::from_connections(self.connect()?, self.connect()?, self.options.clone()) {
+            Ok(store) => self.engine = Some(Engine::new(store)),
+            Err(_) if self.is_dying() || self.disk.has_failed() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(self.engine.is_some())
+    }
+
+    /// A connection of the app's process to its file.
+    fn connect(&self) -> Result<Connection, StoreError> {
+        let mut connection = self.file.open();
         let (dies_in, disk) = (self.dies_in.clone(), self.disk.clone());
-        file.commit_hook(Some(move || match dies_in.load(Ordering::Relaxed) {
+        connection.commit_hook(Some(move || match dies_in.load(Ordering::Relaxed) {
             DEAD => true,
             0 => {
                 dies_in.store(DEAD, Ordering::Relaxed);
@@ -154,19 +167,10 @@ impl Device {
                 disk.commit_fails()
             }
         }))?;
-        self.disk.attach_statements(&mut file);
-        {
-            let _spared = self.disk.spare();
-            set_full(&file, self.is_full);
-        }
-        let before = copy(&file);
-        match Store::from_connection(file, self.options.clone()) {
-            Ok(store) => self.engine = Some(Engine::new(store)),
-            // The connection is gone with the error; its commits so far are those of a file just opened.
-            Err(_) if self.is_dying() || self.disk.has_failed() => self.file = Some(before),
-            Err(error) => return Err(error),
-        }
-        Ok(self.engine.is_some())
+        self.disk.attach_statements(&mut connection);
+        let _spared = self.disk.spare();
+        set_full(&connection, self.is_full);
+        Ok(connection)
     }
 
     /// Whether what failed last was the app's death.
@@ -185,6 +189,7 @@ impl Device {
         if let Some(engine) = &self.engine {
             let _spared = self.disk.spare();
             set_full(engine.store().reader(), is_full);
+            set_full(engine.store().app_connection(), is_full);
         }
         self.disk.note_full(is_full);
     }
@@ -214,16 +219,14 @@ impl Device {
         self.disk.fail(-1, -1);
         self.conn = None;
         self.request = None;
-        if let Some(engine) = self.engine.take() {
-            self.file = Some(engine.into_store().into_connection());
-        }
+        self.engine = None;
     }
 
     /// Ends the app and sets its file back to what was surely on the disk. Returns how many writes are left.
     pub(crate) fn cut_power(&mut self) -> usize {
         self.kill();
         let (durable, written) = self.durable.as_ref().expect("activation is durable");
-        self.file = Some(copy(durable));
+        self.file.set_back(durable);
         self.written = *written;
         // A backup has what the user wrote first. One of a time that the phone itself has lost is not one of those.
         self.backup = self.backup.take().filter(|backup| backup.standing.written <= *written);
@@ -263,7 +266,7 @@ impl Device {
     /// Puts the backup in the place of the file; the app is not running.
     pub(crate) fn restore(&mut self) -> Standing {
         let Backup { file, standing } = self.backup.as_ref().expect("there is one");
-        self.file = Some(copy(file));
+        self.file.set_back(file);
         self.durable = Some((copy(file), standing.written));
         self.written = standing.written;
         standing.clone()
@@ -271,8 +274,12 @@ impl Device {
 
     /// From here on a power cut does not take away what is in the file now.
     fn keep_durable(&mut self) {
-        let now = copy(self.store().reader());
-        self.durable = Some((now, self.written));
+        let mut durable = self
+            .durable
+            .take()
+            .map_or_else(|| Connection::open_in_memory().expect("memory is there"), |(durable, _)| durable);
+        copy_into(self.store().reader(), &mut durable);
+        self.durable = Some((durable, self.written));
     }
 
     /// Tells the engine. An error is a crash in the middle of a commit.
@@ -285,7 +292,7 @@ impl Device {
                 let is_durable = |action: &Action| {
                     matches!(action, Action::Settled(_) | Action::Locked(Some(Lock::Ordered | Lock::Wiped)))
                 };
-                if actions.iter().any(is_durable) {
+                if self.may_lose_power && actions.iter().any(is_durable) {
                     self.keep_durable();
                 }
                 Some(actions)
@@ -293,25 +300,6 @@ impl Device {
             Err(_) => None,
         }
     }
-}
-
-/// Whether a database has any room left. Its disk must be spared: this is no statement of the app.
-pub(crate) fn set_full(connection: &Connection, is_full: bool) {
-    let pages: i64 = connection.query_row("PRAGMA page_count", [], |row| row.get(0)).expect("a number");
-    let most = if is_full { pages } else { i64::from(u32::MAX) - 1 };
-    connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a setting");
-}
-
-pub(crate) fn copy(from: &Connection) -> Connection {
-    let mut to = Connection::open_in_memory().expect("memory is there");
-    copy_into(from, &mut to);
-    to
-}
-
-/// Makes one database what another is.
-pub(crate) fn copy_into(from: &Connection, to: &mut Connection) {
-    let backup = backup::Backup::new(from, to).expect("a database in memory can be copied");
-    backup.step(-1).expect("a database in memory can be copied");
 }
 
 fn uuid_v7(rng: &Rng) -> String {

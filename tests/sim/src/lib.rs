@@ -1,8 +1,9 @@
 //! Seeded simulation: several real devices and the real server in one thread, with a network, crashes, restores of old
-//! data, changing definitions and edits that all come from one number. A run of a seed is the same every time, so a failure is found once and kept for ever.
+//! data, changing definitions and edits that all come from one number. A run of a seed is the same every time, so a failure
+//! is found once and kept for ever.
 //!
 //! - `world`: the line of time, the network, what happens; `fault`: what can go wrong
-//! - `node`, `shaky`: the server and its backend; `device`: the apps and their users
+//! - `node`, `shaky`: the server and its backend; `device`: the apps and their users; `memory`: the databases of all
 //! - `oracle`: what must be true, worked out from the history alone
 //! - `crash_points`: another matter, with real processes: what a power cut leaves of their files
 //!
@@ -13,6 +14,7 @@ pub mod crash_points;
 mod device;
 mod fault;
 pub mod hunt;
+mod memory;
 mod node;
 mod oracle;
 pub mod plant;

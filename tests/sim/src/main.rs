@@ -9,6 +9,10 @@ use std::time::Instant;
 use clap::{Args, Parser, Subcommand};
 use sim::{Fault, Plan, Sums, hunt, plant};
 
+/// For Rust and, by the crate's feature `override`, for SQLite.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Seeded simulation of devices, network and server in one thread")]
 struct Cli {

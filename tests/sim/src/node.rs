@@ -23,10 +23,11 @@ use omctl::sync::Sync;
 use omctl::tasks::Tasks;
 use omctl_protocol::frame::{CommandKind, Hello, parse_frames};
 use omctl_protocol::{BootId, Up};
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::memory::{Memory, small_pages};
 use crate::rng::Rng;
 use crate::shaky::{Shaky, Weather};
 
@@ -155,15 +156,6 @@ pub(crate) struct Node {
     windows: BTreeMap<u64, Arc<Window>>,
 }
 
-/// Two connections to one database in memory. They lock each other out, as those to a file do.
-fn shared() -> (Connection, Connection) {
-    static NUMBER: AtomicI64 = AtomicI64::new(0);
-    let uri = format!("file:/shop-{}?vfs=memdb", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
-    let open = || Connection::open_with_flags(&uri, flags).expect("memory is there");
-    (open(), open())
-}
-
 impl Node {
     /// Somebody else locks the shop for writing, or lets it go. Whether the lock could be had.
     pub(crate) fn lock_shop(&self, is_locked: bool) -> bool {
@@ -184,7 +176,9 @@ impl Node {
 
     pub(crate) fn new(rng: Rng, time: Time) -> Self {
         let memory = Connection::open_in_memory().expect("memory is there");
-        let (shop, other_application) = shared();
+        small_pages(&memory);
+        let shop = Memory::new();
+        let (shop, other_application) = (shop.open(), shop.open());
         let (said, heard) = mpsc::unbounded_channel();
         Self {
             store: Arc::new(Mutex::new(memory)),

@@ -376,8 +376,8 @@ impl Oracle {
             let Some(field) = device.field(channel, &column) else { continue };
             let sql = format!("SELECT {field} FROM {channel} WHERE id = ?1");
             self.kept(8, 1);
-            let shown: Option<Option<String>> =
-                device.store().reader().query_row(&sql, [record], |row| row.get(0)).ok();
+            let mut statement = device.store().reader().prepare_cached(&sql).expect("a table");
+            let shown: Option<Option<String>> = statement.query_row([record], |row| row.get(0)).ok();
             if let Some(shown) = shown.filter(|shown| shown.as_deref() != Some(&write.mark)) {
                 return wrong(format!(
                     "device {} shows {shown:?} in {channel}.{field} of {record} before {} has its receipt",
@@ -434,14 +434,15 @@ fn is_mark(text: &str) -> bool {
 }
 
 fn one<T: rusqlite::types::FromSql>(connection: &Connection, sql: &str) -> T {
-    connection.query_row(sql, [], |row| row.get(0)).expect("a query of one value")
+    let mut statement = connection.prepare_cached(sql).expect("a query of one value");
+    statement.query_row([], |row| row.get(0)).expect("a query of one value")
 }
 
 /// The number of the last answers that a device has.
 pub(crate) fn last_batch(store: &Connection, device: DeviceNo) -> i64 {
     let sql = "SELECT coalesce(max(receipt_batch.number), 0) FROM main.receipt_batch
         JOIN main.incarnation ON incarnation.number = receipt_batch.incarnation WHERE incarnation.device = ?1";
-    store.query_row(sql, [device], |row| row.get(0)).expect("a number")
+    store.prepare_cached(sql).expect("a query").query_row([device], |row| row.get(0)).expect("a number")
 }
 
 impl Oracle {
@@ -502,7 +503,7 @@ fn rows_of(
 ) -> BTreeSet<BTreeMap<String, String>> {
     let columns: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let sql = format!("SELECT {} FROM {table} WHERE {visible}", columns.join(", "));
-    let Ok(mut statement) = connection.prepare(&sql) else { return BTreeSet::new() };
+    let Ok(mut statement) = connection.prepare_cached(&sql) else { return BTreeSet::new() };
     let rows = statement.query_map([email], |row| {
         let mut found = BTreeMap::new();
         for (place, name) in names.iter().enumerate() {

@@ -186,7 +186,9 @@ impl World {
         let emails: Vec<String> = ["ana", "ben", "cleo"].iter().map(|name| format!("{name}@example.com")).collect();
         let count = rng.between(2, 5) as usize;
         let count = plan.devices.map_or(count, |most| count.min(most).max(1));
-        let devices: Vec<Device> = (0..count).map(|index| Device::new(index, index % 3, rng.split())).collect();
+        let may_lose_power = faults.may(Fault::PowerCut);
+        let devices: Vec<Device> =
+            (0..count).map(|index| Device::new(index, index % 3, rng.split(), may_lose_power)).collect();
         let regions = [&["north"][..], &["north", "south"], &[]];
         let claims: Vec<Json> = regions.iter().enumerate().map(|(n, regions)| claims_of(n, regions)).collect();
         let oracle = Oracle::new(catalogs.clone(), emails.clone(), &claims);

@@ -46,7 +46,12 @@ pub(crate) fn load(conn: &Connection) -> Result<Channels> {
 }
 
 /// Makes or changes a channel's tables. The caller has sealed every capture of it.
-pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &ChannelSchema) -> Result<()> {
+pub(crate) fn install(
+    conn: &Connection,
+    known: Option<&Channel>,
+    schema: &ChannelSchema,
+    copy_rows_max: usize,
+) -> Result<()> {
     let names = Names::of(&schema.channel);
     let mut sql = String::new();
     match known {
@@ -57,10 +62,11 @@ pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &Chann
         }
         Some(known) => {
             let kept = keep_own_objects(conn, &known.schema)?;
-            rebuild(conn, &known.schema, schema, &names.table, &ddl::create_table, "id")?;
-            rebuild(conn, &known.schema, schema, &names.base, &ddl::create_base, "id, om_present")?;
+            let rebuild = Rebuild { conn, old: &known.schema, new: schema, copy_rows_max };
+            rebuild.table(&names.table, &ddl::create_table, "id")?;
+            rebuild.table(&names.base, &ddl::create_base, "id, om_present")?;
             if exists(conn, &format!("om_fill_{}", schema.channel))? {
-                rebuild(conn, &known.schema, schema, &names.fill, &ddl::create_table, "id")?;
+                rebuild.table(&names.fill, &ddl::create_table, "id")?;
             }
             conn.execute_batch(&format!("DROP TABLE {};", names.cap))?;
             // An index of the app on a field that is gone cannot come back; it is not worth a dead end.
@@ -89,40 +95,57 @@ pub(crate) fn install(conn: &Connection, known: Option<&Channel>, schema: &Chann
     Ok(())
 }
 
-/// Copies a table into one with other columns. A renamed field keeps its values, a retyped one those that convert.
-fn rebuild(
-    conn: &Connection,
-    old: &ChannelSchema,
-    new: &ChannelSchema,
-    table: &str,
-    create: &dyn Fn(&ChannelSchema, &str) -> String,
-    fixed: &str,
-) -> Result<()> {
-    let (mut to, mut from, mut retyped) = (fixed.to_owned(), fixed.to_owned(), Vec::new());
-    for field in &new.fields {
-        let Some((_, before)) = fields::counterpart(old, new, field) else { continue };
-        to += &format!(", {}", ddl::quote(&field.name));
-        if before.kind == field.kind {
-            from += &format!(", {}", ddl::quote(&before.name));
-        } else {
-            // Not the default: that would be a value which nobody wrote.
-            from += ", NULL";
-            retyped.push((before, field));
-        }
-    }
-    let created = create(new, "om_rebuilt");
-    conn.execute_batch(&format!("{created} INSERT INTO om_rebuilt ({to}) SELECT {from} FROM {table};"))?;
-    for (before, field) in retyped {
-        convert_column(conn, table, before, field)?;
-    }
-    conn.execute_batch(&format!("DROP TABLE {table}; ALTER TABLE om_rebuilt RENAME TO {table};"))?;
-    Ok(())
+/// From a channel's old fields to new ones.
+struct Rebuild<'a> {
+    conn: &'a Connection,
+    old: &'a ChannelSchema,
+    new: &'a ChannelSchema,
+    copy_rows_max: usize,
 }
 
-fn convert_column(conn: &Connection, table: &str, before: &Field, field: &Field) -> Result<()> {
+impl Rebuild<'_> {
+    /// Copies a table into one with other columns. A renamed field keeps its values, a retyped one those that convert.
+    ///
+    /// Up to `copy_rows_max` rows are copied twice, as in [`super::apply::swap`]: a rename would take longer.
+    fn table(&self, table: &str, create: &dyn Fn(&ChannelSchema, &str) -> String, fixed: &str) -> Result<()> {
+        const OTHER: &str = "om_rebuilt";
+        let Self { conn, old, new, .. } = self;
+        let counted = format!("SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT ?1)");
+        let rows: usize = conn.query_row(&counted, [self.copy_rows_max.saturating_add(1)], |row| row.get(0))?;
+        let is_small = rows <= self.copy_rows_max;
+        let (source, target, done) = if is_small {
+            let kept = format!("CREATE TABLE {OTHER} AS SELECT * FROM {table}; DROP TABLE {table};");
+            conn.execute_batch(&(kept + &create(new, table)))?;
+            (OTHER, table, format!("DROP TABLE {OTHER};"))
+        } else {
+            conn.execute_batch(&create(new, OTHER))?;
+            (table, OTHER, format!("DROP TABLE {table}; ALTER TABLE {OTHER} RENAME TO {table};"))
+        };
+        let (mut to, mut from, mut retyped) = (fixed.to_owned(), fixed.to_owned(), Vec::new());
+        for field in &new.fields {
+            let Some((_, before)) = fields::counterpart(old, new, field) else { continue };
+            to += &format!(", {}", ddl::quote(&field.name));
+            if before.kind == field.kind {
+                from += &format!(", {}", ddl::quote(&before.name));
+            } else {
+                // Not the default: that would be a value which nobody wrote.
+                from += ", NULL";
+                retyped.push((before, field));
+            }
+        }
+        conn.execute_batch(&format!("INSERT INTO {target} ({to}) SELECT {from} FROM {source};"))?;
+        for (before, field) in retyped {
+            convert_column(conn, (source, before), (target, field))?;
+        }
+        Ok(conn.execute_batch(&done)?)
+    }
+}
+
+/// Fills a column of one table from a column of another type in another table.
+fn convert_column(conn: &Connection, (source, before): (&str, &Field), (target, field): (&str, &Field)) -> Result<()> {
     let mut select =
-        conn.prepare(&format!("SELECT id, {0} FROM {table} WHERE {0} IS NOT NULL", ddl::quote(&before.name)))?;
-    let mut update = conn.prepare(&format!("UPDATE om_rebuilt SET {} = ?2 WHERE id = ?1", ddl::quote(&field.name)))?;
+        conn.prepare(&format!("SELECT id, {0} FROM {source} WHERE {0} IS NOT NULL", ddl::quote(&before.name)))?;
+    let mut update = conn.prepare(&format!("UPDATE {target} SET {} = ?2 WHERE id = ?1", ddl::quote(&field.name)))?;
     let mut rows = select.query([])?;
     while let Some(row) = rows.next()? {
         let value = fields::convert(before.kind, field.kind, values::from_sql(row.get_ref(1)?));

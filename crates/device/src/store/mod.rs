@@ -167,8 +167,9 @@ pub struct StoreOptions {
     pub entropy: Entropy,
     /// Received bytes that are kept in memory before they go to the disk, uncommitted.
     pub batch_bytes_max: usize,
-    /// Rows of a channel's first sync that are copied into the app's table. More than that take its place by a rename,
-    /// for which SQLite reads every table and trigger of the file anew.
+    /// Most rows that are copied once more where a table takes the place of another, after a channel's first sync or a
+    /// change of its fields. More than that take it by a rename, for which SQLite reads every table and trigger of the file
+    /// anew.
     pub copy_rows_max: usize,
 }
 
@@ -236,10 +237,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where SQLite cannot open it, or is too old.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self> {
-        let conn = Connection::open(path)?;
-        let mut store = Self::new(conn, options)?;
+        let engine = Connection::open(path)?;
+        Self::from_connections(engine, Connection::open(path)?, options)
+    }
+
+    /// Takes over two connections to one database, the engine's and the app's, as [`Store::open`] makes them.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn from_connections(engine: Connection, app: Connection, options: StoreOptions) -> Result<Self> {
+        let mut store = Self::new(engine, options)?;
         store.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_TRIGGER, false)?;
-        store.app = Some(app_connection(path, &store.options.entropy)?);
+        configure(&app, &store.options.entropy)?;
+        store.app = Some(app);
         Ok(store)
     }
 
@@ -336,7 +346,7 @@ impl Store {
         if self.channels.get(&schema.channel).is_some_and(|known| *known.schema == *schema) {
             return Ok(false);
         }
-        let now_ms = self.session.now_ms;
+        let (now_ms, copy_rows_max) = (self.session.now_ms, self.options.copy_rows_max);
         let mut is_in_doubt = false;
         self.intent(Durability::Normal, |conn, channels| {
             seal::seal_all(conn, channels, now_ms)?;
@@ -344,7 +354,7 @@ impl Store {
             if let Some(known) = known.filter(|known| known.filled) {
                 is_in_doubt = audit::doubt_what_is_lost(conn, known, schema)?;
             }
-            channels::install(conn, known, schema).map_err(|error| match error {
+            channels::install(conn, known, schema, copy_rows_max).map_err(|error| match error {
                 // Of two fields with one name, or of a thousand: the disk is not to blame.
                 StoreError::Sqlite(error) if is_bad_sql(&error) => StoreError::BadSchema(schema.channel.clone()),
                 error => error,
@@ -404,6 +414,11 @@ impl Store {
     pub fn connection(&self) -> &Connection {
         self.switch_triggers(true).expect("triggers of an open connection can be switched");
         &self.conn
+    }
+
+    /// The connection that the app writes by: what is written through it is captured.
+    pub fn app_connection(&self) -> &Connection {
+        self.app.as_ref().unwrap_or_else(|| self.connection())
     }
 
     /// The engine's connection, for reading only: triggers are as the engine left them.

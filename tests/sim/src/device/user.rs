@@ -117,7 +117,11 @@ impl Device {
     }
 
     pub(super) fn one(&self, sql: &str) -> Option<String> {
-        self.store().reader().query_row(sql, [], |row| row.get(0)).ok()
+        self.one_of(sql, [])
+    }
+
+    fn one_of(&self, sql: &str, values: impl rusqlite::Params) -> Option<String> {
+        self.store().reader().prepare_cached(sql).ok()?.query_row(values, |row| row.get(0)).ok()
     }
 
     /// Some record of a table.
@@ -125,7 +129,7 @@ impl Device {
         let count: u64 = self.one(&format!("SELECT CAST(count(*) AS TEXT) FROM {table}"))?.parse().ok()?;
         // A few records are everybody's favourites: that is where conflicts come from.
         let place = if self.rng.percent(60) { self.rng.below(count.min(3)) } else { self.rng.below(count) };
-        self.one(&format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET {place}"))
+        self.one_of(&format!("SELECT id FROM {table} ORDER BY id LIMIT 1 OFFSET ?1"), [place])
     }
 
     /// Some record of a table as a literal, or NULL.
@@ -295,7 +299,7 @@ impl Device {
     fn project(&self) -> String {
         let own = format!("members WHERE who = '{}'", STAFF[self.account]);
         let mine = self.any(&own).filter(|_| self.has_table("members") && self.rng.percent(80));
-        let mine = mine.and_then(|id| self.one(&format!("SELECT project FROM members WHERE id = {}", quote(&id))));
+        let mine = mine.and_then(|id| self.one_of("SELECT project FROM members WHERE id = ?1", [id]));
         let any = *self.rng.pick(&PROJECTS);
         format!("'{}'", mine.as_deref().unwrap_or(any))
     }

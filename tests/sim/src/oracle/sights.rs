@@ -123,7 +123,7 @@ impl Sights {
     /// Reads what happened since the last time.
     pub(super) fn read(&mut self, store: &Connection) {
         let mut statement = store
-            .prepare(
+            .prepare_cached(
                 "SELECT n, channel.name, id, history.version, body, schema_version.fields, position FROM temp.history
                     LEFT JOIN main.channel ON channel.number = history.channel
                     LEFT JOIN main.schema_version ON schema_version.channel = history.channel

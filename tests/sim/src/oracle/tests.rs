@@ -313,7 +313,7 @@ fn what_a_restored_phone_loses_beyond_its_backup_is_seen() {
 
 #[test]
 fn a_restored_phone_that_goes_on_with_its_old_outbox_is_seen() {
-    let mut device = Device::new(0, 0, crate::rng::Rng::new(1));
+    let mut device = Device::new(0, 0, crate::rng::Rng::new(1), false);
     assert!(device.back_up());
     device.kill();
     let backup = device.restore();
@@ -359,7 +359,7 @@ fn what_a_revoked_device_still_does_is_seen() {
              INSERT INTO receipt_batch VALUES (4, 1), (5, 2);",
         )
         .unwrap();
-    let mut device = Device::new(0, 0, crate::rng::Rng::new(1));
+    let mut device = Device::new(0, 0, crate::rng::Rng::new(1), false);
     device.last_batch = Some(last_batch(&store, device.number));
     assert_eq!(device.last_batch, Some(4));
     let oracle = oracle();

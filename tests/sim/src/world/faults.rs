@@ -7,8 +7,8 @@ use omctl_protocol::BootId;
 use rusqlite::Connection;
 
 use super::{Checked, Event, LONG_DELAY_MS, World};
-use crate::device::{copy, copy_into, set_full};
 use crate::fault::Fault;
+use crate::memory::{copy, copy_into, set_full};
 use crate::oracle::Mark;
 use crate::rng::Rng;
 
