@@ -1,6 +1,6 @@
 //! One run against its backend: read, plan, write in one backend transaction, journal with the receipts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use omctl_protocol::{ChannelName, Mutation, MutationId, Operation, RecordId, Value};
@@ -217,7 +217,7 @@ impl Sync {
         open: &[Wanted<'_>],
         mappings: &mut Vec<IdMapping>,
     ) -> Result<Vec<Option<Record>>, SyncError> {
-        let mut by_channel: HashMap<u64, Vec<(usize, Key)>> = HashMap::new();
+        let mut by_channel: BTreeMap<u64, Vec<(usize, Key)>> = BTreeMap::new();
         for (place, wanted) in open.iter().enumerate() {
             let Home::Backend(_, collection) = &wanted.channel.home else { continue };
             if let Some(key) = self.key_of(&wanted.channel, collection, &wanted.item.mutation.record) {

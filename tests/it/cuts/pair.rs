@@ -24,7 +24,7 @@ const COUNTERS: u64 = 3;
 const MADE: u64 = 2;
 
 /// Words of 16 letters in a record that is made.
-const NOTE_WORDS: u64 = 50;
+const NOTE_WORDS: u64 = 65;
 
 /// Mutations of one turn.
 pub(super) const MUTATIONS: u64 = (COUNTERS + 2 * MADE) * CHANNELS.len() as u64;

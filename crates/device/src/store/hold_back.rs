@@ -2,7 +2,7 @@
 //!
 //! *Invariant:* pure. A record keeps its history: what is held back is its last change, and nothing else is.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use omctl_protocol::Value;
 
@@ -25,7 +25,7 @@ pub(crate) fn hold_back<S: Surroundings>(items: &mut [Item], around: &S) -> Resu
         .map(|item| (item.channel.clone(), item.record.clone()))
         .collect();
     // By record, the last item and the values held back.
-    let mut held: HashMap<Key, (usize, HashMap<usize, Value>)> = HashMap::new();
+    let mut held: BTreeMap<Key, (usize, BTreeMap<usize, Value>)> = BTreeMap::new();
     for (index, item) in items.iter_mut().enumerate() {
         let Some(schema) = around.schema(&item.channel) else { continue };
         let key = (item.channel.clone(), item.record.clone());
@@ -58,7 +58,7 @@ pub(crate) fn hold_back<S: Surroundings>(items: &mut [Item], around: &S) -> Resu
     Ok(rest)
 }
 
-fn as_capture<S: Surroundings>(item: &Item, values: HashMap<usize, Value>, around: &S) -> Result<HeldBack, S::Error> {
+fn as_capture<S: Surroundings>(item: &Item, values: BTreeMap<usize, Value>, around: &S) -> Result<HeldBack, S::Error> {
     let old = item.after.clone().unwrap_or_default();
     let mut new = old.clone();
     for (n, value) in values {

@@ -4,7 +4,7 @@
 //! never touched. That a scope is in doubt is in the file, so a crash between two `hello`s forgets nothing.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use omctl_protocol::frame::{Leave, Row, Slices, Welcome};
 use omctl_protocol::hash::slice_of;
@@ -64,7 +64,7 @@ struct Staged {
     /// Slices whose committed content is taken out.
     taken: HashSet<u8>,
     /// Records that came or went.
-    records: HashMap<String, Option<RowHash>>,
+    records: BTreeMap<String, Option<RowHash>>,
 }
 
 #[derive(Deserialize)]
