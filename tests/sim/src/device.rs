@@ -225,7 +225,7 @@ impl Device {
     /// Ends the app and sets its file back to what was surely on the disk. Returns how many writes are left.
     pub(crate) fn cut_power(&mut self) -> usize {
         self.kill();
-        let (durable, written) = self.durable.as_ref().expect("activation is durable");
+        let (durable, written) = self.durable.as_ref().expect("its power may be cut, and activation is durable");
         self.file.set_back(durable);
         self.written = *written;
         // A backup has what the user wrote first. One of a time that the phone itself has lost is not one of those.
@@ -274,6 +274,9 @@ impl Device {
 
     /// From here on a power cut does not take away what is in the file now.
     fn keep_durable(&mut self) {
+        if !self.may_lose_power {
+            return;
+        }
         let mut durable = self
             .durable
             .take()
@@ -292,7 +295,7 @@ impl Device {
                 let is_durable = |action: &Action| {
                     matches!(action, Action::Settled(_) | Action::Locked(Some(Lock::Ordered | Lock::Wiped)))
                 };
-                if self.may_lose_power && actions.iter().any(is_durable) {
+                if actions.iter().any(is_durable) {
                     self.keep_durable();
                 }
                 Some(actions)

@@ -60,3 +60,12 @@ pub(crate) fn set_full(connection: &Connection, is_full: bool) {
     let most = if is_full { pages } else { i64::from(u32::MAX) - 1 };
     connection.query_row(&format!("PRAGMA max_page_count = {most}"), [], |_| Ok(())).expect("a setting");
 }
+
+#[test]
+fn every_connection_has_the_small_pages() {
+    let memory = Memory::new();
+    let (one, other) = (memory.open(), memory.open());
+    one.execute_batch("CREATE TABLE t (x)").unwrap();
+    let size = |connection: &Connection| connection.query_row("PRAGMA page_size", [], |row| row.get::<_, i64>(0));
+    assert_eq!((size(&one), size(&other), size(&copy(&other))), (Ok(1024), Ok(1024), Ok(1024)));
+}
